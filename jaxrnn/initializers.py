@@ -1,0 +1,168 @@
+"""Initialisers of kernels, applied per gate: each gate's [I, H] matrix of a kernel [I, G, H] is drawn for itself.
+
+(An orthogonal draw of the fused [H, 4*H] kernel would leave each gate's block with singular values between 0 and 0.9 instead of 1.)
+Initialisers are given by name or as one of the frozen dataclasses below, so that equal configurations are equal and hash alike.
+Kernels are drawn in at least float32 and then cast, since QR has no 16-bit form.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.typing import Array, DType, check_size
+
+Initializer = str | Callable[[Array, tuple[int, ...], Any], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Orthogonal:
+    """A random (semi-)orthogonal matrix times `scale` (Saxe et al. 2014, arXiv:1312.6120)."""
+
+    scale: float = 1.0
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return jax.nn.initializers.orthogonal(self.scale)(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class GlorotUniform:
+    """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class LecunNormal:
+    """A normal distribution cut at two sigma, of variance 1 / fan_in (LeCun et al. 1998)."""
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return jax.nn.initializers.lecun_normal()(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """The identity times `scale` (Le et al. 2015, arXiv:1504.00941); ones on the diagonal where the matrix is not square."""
+
+    scale: float = 1.0
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return self.scale * jnp.eye(*shape, dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """N(0, stddev^2)."""
+
+    stddev: float
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return self.stddev * jax.random.normal(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class TorchUniform:
+    """U(-1/sqrt(H), 1/sqrt(H)) with H = `hidden_size`, whatever the shape: what `torch.nn.RNNBase` draws for every parameter."""
+
+    hidden_size: int
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        bound = 1 / math.sqrt(self.hidden_size)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chrono:
+    """The chrono initialisation of a gate's bias: b = log U(1, max_lag - 1).
+
+    A forget gate sigmoid(b) then keeps its content for 1 to `max_lag` steps (Tallec & Ollivier 2018, arXiv:1804.11188, eq. 16).
+
+    Args:
+        max_lag: the longest dependency, in steps; above 2.
+    """
+
+    max_lag: float
+
+    def __post_init__(self) -> None:
+        if not self.max_lag > 2:
+            raise ValueError(f"Chrono(max_lag) must be above 2 (steps), got {self.max_lag!r}.")
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, self.max_lag - 1.0))
+
+
+NAMES: dict[str, Callable[[Array, tuple[int, ...], Any], Array]] = {
+    "orthogonal": Orthogonal(),
+    "glorot_uniform": GlorotUniform(),
+    "lecun_normal": LecunNormal(),
+    "identity": Identity(),
+}
+
+
+def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]:
+    """The initialiser of that name, or `init` itself if it is one.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest known one.
+    """
+    if not isinstance(init, str):
+        return init
+    if init not in NAMES:
+        near = difflib.get_close_matches(init, NAMES, n=1)
+        raise ValueError(f"unknown initializer {init!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(NAMES)}.")
+    return NAMES[init]
+
+
+def kernel(init: Initializer, key: Array, input_size: int, gates: int, output_size: int, dtype: DType) -> Array:
+    """A kernel [input_size, gates, output_size], drawn gate by gate."""
+    keys, draw, wide = jax.random.split(key, gates), resolve(init), jnp.promote_types(dtype, jnp.float32)
+    return jnp.stack([draw(k, (input_size, output_size), wide) for k in keys], axis=1).astype(dtype)
+
+
+def gate_bias(bias: float | Chrono, key: Array, size: int, dtype: DType) -> Array:
+    """The bias of one gate, [size]: a constant, or a chrono draw."""
+    if isinstance(bias, Chrono):
+        return bias(key, (size,), jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+    return jnp.full((size,), bias, dtype)
+
+
+def check_options(cell: Any, *biases: float | Chrono) -> None:
+    """Raises ValueError where the options that all built-in cells share are wrong."""
+    check_size("hidden_size", cell.hidden_size)
+    resolve(cell.input_init), resolve(cell.recurrent_init)
+    if cell.init_scheme not in ("jaxrnn", "torch"):
+        raise ValueError(f"init_scheme must be 'jaxrnn' or 'torch', got {cell.init_scheme!r}.")
+    if not cell.bias and any(isinstance(b, Chrono) for b in biases):
+        raise ValueError("a Chrono bias needs bias=True.")
+
+
+def parameters(
+    cell: Any, key: Array, input_size: int, gates: int, dtype: DType, recurrent_size: int | None = None
+) -> tuple[Array, Array, Array | None]:
+    """The parameters that all built-in cells share, drawn by the cell's options.
+
+    Args:
+        cell: has `hidden_size, input_init, recurrent_init, bias, init_scheme`.
+        key: a random key.
+        input_size: I.
+        gates: G.
+        dtype: of the parameters.
+        recurrent_size: R, the size of h where it is not H (projection).
+
+    Returns:
+        w_x [I, G, H], w_h [R, G, H], and b [G, H] (zeros; uniform for the torch scheme; None without bias).
+    """
+    check_size("input_size", input_size)
+    hidden, torch = cell.hidden_size, TorchUniform(cell.hidden_size) if cell.init_scheme == "torch" else None
+    key_x, key_h, key_b = jax.random.split(key, 3)
+    w_x = kernel(torch or cell.input_init, key_x, input_size, gates, hidden, dtype)
+    w_h = kernel(torch or cell.recurrent_init, key_h, recurrent_size or hidden, gates, hidden, dtype)
+    if not cell.bias:
+        return w_x, w_h, None
+    b = kernel(torch, key_b, 1, gates, hidden, dtype)[0] if torch else jnp.zeros((gates, hidden), dtype)
+    return w_x, w_h, b

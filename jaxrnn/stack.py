@@ -1,0 +1,174 @@
+"""Several layers, one or both directions, and dropout between layers: itself a cell."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, dot, zeros
+
+
+class StackNoise(NamedTuple):
+    cells: tuple[Noise, ...]  # the noise of each cell, indexed layer * directions + direction
+    keep: tuple[Array | None, ...]  # for each layer but the last: [T, ..., width], True where its output is kept
+
+
+class StackInput(NamedTuple):
+    u: Any  # the projected input of the first layer
+    noise: StackNoise | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack(Cell):
+    """Layers of cells; the input of each is the output of the one before, in both directions where bidirectional.
+
+    `stack(params, carry, x)` is one step (one direction only), `unroll(stack, params, xs)` a sequence, run layer by layer.
+    Parameters and carry are tuples with one entry per cell, indexed `layer * directions + direction`.
+
+    Args:
+        cells: one cell per layer. A bidirectional layer uses its cell twice, with parameters of their own.
+        bidirectional: whether a second direction reads the sequence from its end; outputs are concatenated, forward first.
+        dropout: the probability of dropping each entry of every layer's output but the last, drawn anew for each step. It acts
+            where `noise` is given, and kept entries are scaled by 1 / (1 - dropout).
+
+    Raises:
+        ValueError: no cells, cells of different input ranks, or dropout outside [0, 1].
+
+    Source: `torch.nn.LSTM(num_layers, dropout, bidirectional)`.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> stack = jaxrnn.Stack((jaxrnn.GRUCell(8), jaxrnn.GRUCell(4)), bidirectional=True)
+        >>> params = stack.init(jax.random.key(0), input_size=3)
+        >>> carry, ys = jaxrnn.unroll(stack, params, jax.numpy.ones((5, 2, 3)))
+        >>> ys.shape, [c.h.shape for c in carry]
+        ((5, 2, 8), [(2, 8), (2, 8), (2, 4), (2, 4)])
+    """
+
+    cells: tuple[Cell, ...]
+    bidirectional: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", tuple(self.cells))
+        if not self.cells or not all(isinstance(cell, Cell) for cell in self.cells):
+            raise ValueError(f"Stack(cells) needs one jaxrnn.Cell per layer, got {self.cells!r}.")
+        if len({cell.feature_axes for cell in self.cells}) > 1:
+            raise ValueError("the cells of a Stack must agree in feature_axes.")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout is a probability between 0 and 1, got {self.dropout!r}.")
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def feature_axes(self) -> int:
+        return self.cells[0].feature_axes
+
+    @property
+    def elementwise(self) -> bool:
+        return all(cell.elementwise for cell in self.cells)
+
+    def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> tuple[Params, ...]:
+        keys = jax.random.split(key, (len(self.cells), self.directions))
+        sizes = [input_size, *(shape[-1] for shape in self._outputs((1,) * (self.feature_axes - 1) + (input_size,)))]
+        return tuple(
+            cell.init(k, size, dtype) for cell, layer, size in zip(self.cells, keys, sizes[:-1], strict=True) for k in layer
+        )
+
+    def input_size(self, params: tuple[Params, ...]) -> int | None:
+        return self.cells[0].input_size(params[0])
+
+    def prepare(self, params: tuple[Params, ...]) -> tuple[Params, ...]:
+        return tuple(cell.prepare(p) for (_, _, cell), p in zip(self._indexed(), params, strict=True))
+
+    def init_carry(self, params: tuple[Params, ...], like: Array) -> tuple[Carry, ...]:
+        carries: list[Carry] = []
+        for layer, cell in enumerate(self.cells):
+            mine = params[layer * self.directions : (layer + 1) * self.directions]
+            carries += [cell.init_carry(p, like) for p in mine]
+            if layer + 1 < len(self.cells):  # only the shape of the output counts
+                ys = [cell.step(p, cell.init_carry(p, like), cell.project(p, like))[1] for p in mine]
+                like = jnp.zeros_like(jnp.concatenate(ys, axis=-1))
+        return tuple(carries)
+
+    def noise(self, key: Array, T: int, like: Array) -> StackNoise | None:
+        keys, shapes = jax.random.split(key, (len(self.cells), self.directions + 1)), self._outputs(like.shape)
+        cells, keep = [], []
+        for layer, (cell, shape) in enumerate(zip(self.cells, shapes, strict=True)):
+            cells += [cell.noise(k, T, like) for k in keys[layer, :-1]]
+            drop = self.dropout > 0 and layer + 1 < len(self.cells)
+            keep += [jax.random.bernoulli(keys[layer, -1], 1 - self.dropout, (T, *shape)) if drop else None]
+            like = zeros(like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes)
+        noise = StackNoise(cells=tuple(cells), keep=tuple(keep[:-1]))
+        return noise if jax.tree.leaves(noise) else None
+
+    def project(self, params: tuple[Params, ...], xs: Array, noise: StackNoise | None = None) -> StackInput:
+        own = None if noise is None else noise.cells[0]
+        return StackInput(u=self.cells[0].project(params[0], xs, own), noise=noise)
+
+    def step(
+        self, params: tuple[Params, ...], carry: tuple[Carry, ...], u: StackInput, dot: Dot = dot
+    ) -> tuple[tuple[Carry, ...], Array]:
+        if self.bidirectional:
+            raise ValueError("a bidirectional stack has no single step: its second direction starts at the end. Use unroll.")
+        carries, y, v = [], None, u.u
+        for layer, cell in enumerate(self.cells):
+            if layer > 0:
+                own = None if u.noise is None else u.noise.cells[layer]
+                v = cell.project(params[layer], self._drop(y, u.noise, layer), own)
+            after, y = cell.step(params[layer], carry[layer], v, dot)
+            carries.append(after)
+        return tuple(carries), y
+
+    def unroll_layers(
+        self,
+        run: Callable[..., tuple[Carry, Array]],
+        params: tuple[Params, ...],
+        xs: Array,
+        carry: tuple[Carry, ...] | None,
+        noise: StackNoise | None,
+        reverse: bool,
+    ) -> tuple[tuple[Carry, ...], Array]:
+        """What `unroll` calls: `run` unrolls one cell over one direction, with the masks, resets and method of the whole."""
+        count = len(self.cells) * self.directions
+        for name, entries in (("params", params), ("carry", carry)):
+            if entries is not None and (not isinstance(entries, tuple) or len(entries) != count):
+                raise ValueError(f"{name} of this stack must be a tuple of {count}: {len(self.cells)} layers x {self.directions}.")
+        carries, outputs = [], []
+        for index, (layer, direction, cell) in enumerate(self._indexed()):
+            if direction == 0 and layer > 0:
+                xs, outputs = self._drop(jnp.concatenate(outputs, axis=-1), noise, layer), []
+            given, own = (None if t is None else t[index] for t in (carry, noise and noise.cells))
+            after, ys = run(cell, params[index], xs, given, noise=own, reverse=reverse != (direction == 1))
+            carries.append(after)
+            outputs.append(ys)
+        return tuple(carries), jnp.concatenate(outputs, axis=-1)
+
+    def _indexed(self) -> list[tuple[int, int, Cell]]:
+        return [(layer, d, cell) for layer, cell in enumerate(self.cells) for d in range(self.directions)]
+
+    def _drop(self, ys: Array, noise: StackNoise | None, layer: int) -> Array:
+        """The input of `layer`: the output of the layer before, dropped where there is noise."""
+        if noise is None or noise.keep[layer - 1] is None:
+            return ys
+        keep = noise.keep[layer - 1] | jnp.zeros_like(ys, jnp.bool_)  # brought to the sharding of ys
+        return jnp.where(keep, ys / max(1 - self.dropout, 1e-9), jnp.zeros_like(ys))
+
+    def _outputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The shape of each layer's output for one step's input of the given shape, found without computing."""
+        shapes = []
+        for cell in self.cells:
+            shape = jax.eval_shape(lambda cell=cell, shape=shape: _one_output(cell, shape)).shape
+            shape = (*shape[:-1], shape[-1] * self.directions)
+            shapes.append(shape)
+        return shapes
+
+
+def _one_output(cell: Cell, shape: tuple[int, ...]) -> Array:
+    x = jnp.zeros(shape)
+    params = cell.init(jax.random.key(0), shape[-1])
+    return cell(params, cell.init_carry(cell.prepare(params), x), x)[1]

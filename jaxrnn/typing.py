@@ -1,0 +1,183 @@
+"""The words of the library: arrays and shapes, the product `dot`, `gates`, dtypes, and the base class of every cell.
+
+Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden units, G gates. `...` stands for any number of
+batch axes, none included.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+DType = Any  # anything that jnp.dtype accepts
+Params = Any  # a NamedTuple of arrays
+Carry = Any  # a NamedTuple of arrays, each [..., features]
+Noise = Any  # a pytree of arrays, each [T or 1, ..., features]
+Dot = Callable[..., Array]
+Tree = TypeVar("Tree")
+
+
+def dot(v: Array, w: Array, op: Callable[[Array, Array], Array] | None = None) -> Array:
+    """The product of a vector and a weight: the last axis of `v` against the first of `w`.
+
+    Every product with a weight inside `Cell.step` goes through the `dot` that `step` is given, of which this is the default.
+
+    Args:
+        v: [..., I], linear.
+        w: [I, ...], linear.
+        op: another bilinear operation of `v` and `w`, such as a convolution; None means the tensor product above.
+
+    Returns:
+        `v @ w`, [..., *w.shape[1:]].
+    """
+    return jnp.tensordot(v, w, 1) if op is None else op(v, w)
+
+
+def dot_in(compute: DType) -> Dot:
+    """The `dot` that multiplies in `compute` and accumulates in `carry_dtype(compute)`: the mixed precision of a 16-bit run."""
+    wide = carry_dtype(compute)
+    if wide == jnp.dtype(compute):
+        return dot
+
+    def mixed_dot(v: Array, w: Array, op: Callable[[Array, Array], Array] | None = None) -> Array:
+        v, w = v.astype(compute), w.astype(compute)
+        return jnp.tensordot(v, w, 1, preferred_element_type=wide) if op is None else op(v, w).astype(wide)
+
+    return mixed_dot
+
+
+def affine(x: Array, w: Array, b: Array | None) -> Array:
+    """`dot(x, w) + b`, where `b=None` is no bias: [..., I], [I, G, H], [G, H] -> [..., G, H]."""
+    return dot(x, w) if b is None else dot(x, w) + b
+
+
+def gates(a: Array) -> tuple[Array, ...]:
+    """Splits the gate axis: [..., G, H] -> G arrays [..., H], in the order of the cell (`i f g o`, `r z n`)."""
+    return tuple(jnp.unstack(a, axis=-2))
+
+
+def zeros(like: Array, *features: int, feature_axes: int = 1) -> Array:
+    """Zeros with the batch axes, dtype, sharding and varying axes of `like`, and other features: what `init_carry` returns.
+
+    Unlike `jnp.zeros(shape)` they may start a loop over sharded inputs, under `jax.shard_map` and on explicit meshes.
+
+    Args:
+        like: [..., *features], one step of the input. Its values do not count.
+        features: the sizes of the new feature axes.
+        feature_axes: how many trailing axes of `like` are not batch.
+    """
+    batch = jnp.zeros_like(jnp.sum(like, axis=tuple(range(-feature_axes, 0))))
+    return jnp.broadcast_to(batch.reshape(batch.shape + (1,) * len(features)), batch.shape + features)
+
+
+def carry_dtype(compute: DType) -> jnp.dtype:
+    """The dtype inside `step`: float32 when the compute dtype has 16 bits or fewer, else the compute dtype."""
+    compute = jnp.dtype(compute)
+    return jnp.dtype(jnp.float32) if compute.itemsize <= 2 else compute
+
+
+def cast(tree: Tree, dtype: DType) -> Tree:
+    """Casts the floating-point leaves of a tree; the others (masks, indices, None) stay."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+class Cell:
+    """The base of every recurrent cell: a frozen, hashable dataclass of hyper-parameters with pure methods, and no arrays.
+
+    A cell defines `init`, `project`, `step` and `init_carry`; all else follows from them:
+
+    - `init(key, input_size, dtype=float32) -> params` draws the parameters, a NamedTuple of arrays.
+    - `project(params, xs, noise=None) -> us` is everything that needs only the input, for any number of steps at once: an
+      array or a pytree with the leading axes of `xs`.
+    - `step(params, carry, u, dot=dot) -> (carry, y)` is one step of the recurrence. Every product with a weight goes through
+      `dot`. Leading axes are never mixed, and sizes are those of the arrays, never `hidden_size`.
+    - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's input, [..., I], of which
+      only shape, dtype, sharding and varying axes count. `jaxrnn.zeros(like, size)` makes zeros that fit.
+
+    Optional: `prepare`, `noise`, `input_size`, and the two class attributes. `jaxrnn.testing.check_cell` checks a cell.
+    """
+
+    feature_axes: ClassVar[int] = 1  # how many trailing axes of the input are not batch: 1, or spatial axes + 1
+    elementwise: ClassVar[bool] = True  # False where hidden units are mixed outside `dot` (layer norm)
+
+    def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
+        raise NotImplementedError(f"{type(self).__name__} does not define init(key, input_size, dtype).")
+
+    def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not define project(params, xs, noise).")
+
+    def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
+        raise NotImplementedError(f"{type(self).__name__} does not define step(params, carry, u, dot).")
+
+    def init_carry(self, params: Params, like: Array) -> Carry:
+        raise NotImplementedError(f"{type(self).__name__} does not define init_carry(params, like).")
+
+    def prepare(self, params: Params) -> Params:
+        """What is computed from the parameters once per sequence, before all else. The default changes nothing."""
+        return params
+
+    def noise(self, key: Array, T: int, like: Array) -> Noise:
+        """The random draws of a sequence, [T or 1, ...] each, or None (the default) for a cell without randomness."""
+        return None
+
+    def input_size(self, params: Params) -> int | None:
+        """The number of input features that `params` were made for; None where that cannot be told."""
+        w_x = getattr(params, "w_x", None)
+        return None if w_x is None else w_x.shape[0]
+
+    def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`."""
+        x = check_features(self, params, x, axes="...")
+        params, wide = self.prepare(params), carry_dtype(x.dtype)
+        u = cast(self.project(cast(params, x.dtype), x), wide)
+        carry, y = self.step(cast(params, wide), cast(carry, wide), u, dot_in(x.dtype))
+        return carry, cast(y, x.dtype)
+
+
+def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
+    """Returns `xs` as an array, or raises where its dtype, rank or features do not fit the cell.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: [*axes, I].
+        axes: how the error message writes the leading axes: "T, ..." or "...".
+
+    Raises:
+        TypeError: `xs` is not floating-point.
+        ValueError: `xs` has too few axes, or another number of features than `params` were made for.
+    """
+    xs = jnp.asarray(xs)
+    if not jnp.issubdtype(xs.dtype, jnp.floating):
+        raise TypeError(f"xs has dtype {xs.dtype}, expected floating point. Embed or one-hot encode indices, or cast them.")
+    least = cell.feature_axes + axes.startswith("T")
+    features = ", ".join(["size"] * (cell.feature_axes - 1) + ["features"])
+    if xs.ndim < least:
+        raise ValueError(f"xs has shape {xs.shape}, expected ({axes}, {features}): at least {least} axes.")
+    size = cell.input_size(params)
+    if size is not None and xs.shape[-1] != size:
+        first = "; is the time axis first?" if axes.startswith("T") else ""
+        raise ValueError(
+            f"xs has {xs.shape[-1]} features but these parameters were made for input_size={size}. "
+            f"xs has shape {xs.shape}, expected ({axes}, {features.replace('features', str(size))}){first}"
+        )
+    return xs
+
+
+def check_size(name: str, value: Any, least: int = 1) -> None:
+    """Raises unless `value` is an integer of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+
+
+def check_cell_type(cell: Any) -> None:
+    """Raises TypeError unless `cell` is a hashable `Cell` instance."""
+    if not isinstance(cell, Cell):
+        hint = "; make one, as in LSTMCell(hidden_size=20)" if isinstance(cell, type) else ""
+        raise TypeError(f"cell must be a jaxrnn.Cell, got {cell!r}{hint}.")
+    try:
+        hash(cell)
+    except TypeError as e:
+        raise TypeError(f"{type(cell).__name__} is not hashable ({e}); a cell is a frozen dataclass of plain values.") from e

@@ -1,0 +1,143 @@
+"""What every method of running shares: initial carries that fit the inputs, masks, and selection by row."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.typing import Array, Carry, Cell, DType, Params, Tree, carry_dtype, cast, check_cell_type
+
+
+def lengths_to_mask(lengths: Any, T: int) -> Array:
+    """The mask of right-padded sequences: True at the first `lengths` steps of each.
+
+    Args:
+        lengths: [*batch] integers from 0 to T. Values beyond T mean T while tracing, where they cannot be checked.
+        T: the number of steps.
+
+    Returns:
+        [T, *batch] booleans.
+
+    Raises:
+        TypeError: lengths are not integers.
+        ValueError: a length is negative or beyond T.
+
+    Example:
+        >>> import jaxrnn
+        >>> jaxrnn.lengths_to_mask([2, 0], T=3).astype(int).tolist()
+        [[1, 0], [1, 0], [0, 0]]
+    """
+    traced = isinstance(lengths, jax.core.Tracer)
+    lengths = lengths if traced else np.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}.")
+    if not traced and lengths.size and (lengths.min() < 0 or lengths.max() > T):
+        raise ValueError(f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}.")
+    steps = jnp.arange(T, dtype=lengths.dtype).reshape((T,) + (1,) * lengths.ndim)
+    return steps < lengths[None]
+
+
+def initial_carry(
+    cell: Cell,
+    params: Params,
+    batch_shape: tuple[int, ...] = (),
+    dtype: DType = None,
+    *,
+    spatial_shape: tuple[int, ...] = (),
+) -> Carry:
+    """The carry before the first step, where no input exists yet: `unroll(..., carry=None)` starts from the same.
+
+    Args:
+        cell: the cell or stack.
+        params: its parameters.
+        batch_shape: the batch axes.
+        dtype: the compute dtype, that of the inputs to come; None means that of the parameters.
+        spatial_shape: the spatial axes of the inputs of a convolutional cell.
+
+    Returns:
+        The cell's carry, each leaf [*batch_shape, ...], in `carry_dtype(dtype)`.
+
+    Raises:
+        ValueError: `spatial_shape` does not fit the cell.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> cell = jaxrnn.LSTMCell(4)
+        >>> params = cell.init(jax.random.key(0), input_size=3)
+        >>> jaxrnn.initial_carry(cell, params, (2,)).c.shape
+        (2, 4)
+    """
+    check_cell_type(cell)
+    if len(spatial_shape) != cell.feature_axes - 1:
+        raise ValueError(f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got spatial_shape={spatial_shape}.")
+    floats = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.floating)]
+    wide = carry_dtype(jnp.result_type(*floats) if dtype is None else dtype)
+    features = cell.input_size(params)
+    like = jnp.zeros((*batch_shape, *spatial_shape, 1 if features is None else features), wide)
+    return cell.init_carry(cast(cell.prepare(params), wide), like)
+
+
+def one_step(xs: Array, *others: Any) -> Array:
+    """Zeros like one step of `xs` [T, ...], made without indexing time, so that T = 0 works.
+
+    They vary over the manual mesh axes (`jax.shard_map`) of `xs` and of `others`, so that a carry made from them fits the loop.
+    """
+    like = jnp.zeros_like(jnp.sum(xs, axis=0))
+    for leaf in jax.tree.leaves(others):
+        if not jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.extended):  # a random key does not add
+            like = like + jnp.zeros_like(jnp.sum(leaf)).astype(like.dtype)  # nothing of this is left after compilation
+    return like
+
+
+def fit_carry(carry: Carry, first: Carry) -> Carry:
+    """A given carry, checked against the cell's own and brought to its dtype, sharding and varying axes.
+
+    Raises:
+        ValueError: another structure or other shapes than the cell's own carry.
+    """
+    if jax.tree.structure(carry) != jax.tree.structure(first):
+        raise ValueError(f"carry has structure {jax.tree.structure(carry)}, expected {jax.tree.structure(first)}.")
+    for (path, given), own in zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(first), strict=True):
+        if jnp.shape(given) != own.shape:
+            name = jax.tree_util.keystr(path) or " "
+            raise ValueError(f"carry{name} has shape {jnp.shape(given)}, expected {own.shape} for these inputs.")
+    return jax.tree.map(lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first)
+
+
+def select(rows: Array, yes: Tree, no: Tree) -> Tree:
+    """`where` by row: `rows` has the leading axes of every leaf. `no` may be a number."""
+
+    def where(a: Array, b: Any) -> Array:
+        return jnp.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b)
+
+    if isinstance(no, int | float):
+        return jax.tree.map(lambda a: where(a, jnp.asarray(no, a.dtype)), yes)
+    return jax.tree.map(where, yes, no)
+
+
+def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
+    """A mask or reset, checked and brought to the sharding of `xs`.
+
+    Raises:
+        ValueError: not of shape [T, *batch].
+        TypeError: not boolean.
+    """
+    shape, rows = xs.shape[: xs.ndim - feature_axes], jnp.asarray(rows)
+    if rows.shape != shape:
+        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: (T, *batch) of xs, whose shape is {xs.shape}.")
+    if rows.dtype != jnp.bool_:
+        raise TypeError(f"{name} must be boolean, got dtype {rows.dtype}; {name} != 0 makes one.")
+    return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)
+
+
+def fit_noise(noise: Any, T: int) -> Any:
+    """The noise with T steps: what is held over time (leading axis 1) is repeated.
+
+    Raises:
+        ValueError: a leading axis that is neither T nor 1.
+    """
+    for leaf in jax.tree.leaves(noise):
+        if leaf.shape[:1] not in ((T,), (1,)):
+            raise ValueError(f"noise has a leaf of shape {leaf.shape}, whose first axis must be T={T} or 1.")
+    return jax.tree.map(lambda n: jnp.broadcast_to(n, (T, *n.shape[1:])), noise)
