@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, DType, check_size
+from jaxrnn.typing import Array, DType, carry_dtype, check_size
 
 Initializer = str | Callable[[Array, tuple[int, ...], Any], Array]
 
@@ -120,14 +120,14 @@ def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]
 
 def kernel(init: Initializer, key: Array, input_size: int, gates: int, output_size: int, dtype: DType) -> Array:
     """A kernel [input_size, gates, output_size], drawn gate by gate."""
-    keys, draw, wide = jax.random.split(key, gates), resolve(init), jnp.promote_types(dtype, jnp.float32)
+    keys, draw, wide = jax.random.split(key, gates), resolve(init), carry_dtype(dtype)
     return jnp.stack([draw(k, (input_size, output_size), wide) for k in keys], axis=1).astype(dtype)
 
 
 def gate_bias(bias: float | Chrono, key: Array, size: int, dtype: DType) -> Array:
     """The bias of one gate, [size]: a constant, or a chrono draw."""
     if isinstance(bias, Chrono):
-        return bias(key, (size,), jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+        return bias(key, (size,), carry_dtype(dtype)).astype(dtype)
     return jnp.full((size,), bias, dtype)
 
 

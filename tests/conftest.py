@@ -1,11 +1,26 @@
 """Settings of the whole suite: strict dtype promotion, on the CPU unless told otherwise, without a display."""
 
+import importlib.util
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("JAXRNN_REQUIRE_TORCH") and not HAS_TORCH:
+        raise pytest.UsageError("JAXRNN_REQUIRE_TORCH is set, but torch is not installed: pip install 'jaxrnn[parity]'.")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not HAS_TORCH:
+        ran = [r for r in terminalreporter.stats.get("passed", []) if "parity" in r.keywords]
+        terminalreporter.write_line(f"torch is not installed: {len(ran)} live comparisons left out, golden arrays used instead.")

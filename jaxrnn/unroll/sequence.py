@@ -34,8 +34,8 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}.")
     if not traced and lengths.size and (lengths.min() < 0 or lengths.max() > T):
         raise ValueError(f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}.")
-    steps = jnp.arange(T, dtype=lengths.dtype).reshape((T,) + (1,) * lengths.ndim)
-    return steps < lengths[None]
+    lengths = jnp.asarray(lengths, jnp.int32)
+    return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
 
 
 def initial_carry(
@@ -75,7 +75,7 @@ def initial_carry(
     wide = carry_dtype(jnp.result_type(*floats) if dtype is None else dtype)
     features = cell.input_size(params)
     like = jnp.zeros((*batch_shape, *spatial_shape, 1 if features is None else features), wide)
-    return cell.init_carry(cast(cell.prepare(params), wide), like)
+    return cell.init_carry(cell.prepare(cast(params, wide)), like)
 
 
 def one_step(xs: Array, *others: Any) -> Array:

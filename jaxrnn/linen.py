@@ -1,0 +1,261 @@
+"""The recurrent layers as Flax linen modules: they hold parameters and fix the layout, and call the pure core for all else.
+
+`RNN`, `LSTM` and `GRU` have the constructor arguments, shapes and return values of their namesakes in `torch.nn`; `Recurrent`
+runs any cell or stack. The parameters are one entry, "cell": the tuple or NamedTuple that the core uses.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxrnn.initializers import Chrono, Initializer
+from jaxrnn.interop import from_torch, layers, to_torch
+from jaxrnn.interop.layers import LSTMState, Options
+from jaxrnn.stack import Stack
+from jaxrnn.typing import Array, Carry, Cell, DType, check_cell_type
+
+__all__ = ["GRU", "LSTM", "RNN", "LSTMState", "Recurrent"]
+
+
+class _Module(nn.Module):
+    """Parameters of a cell, and the key of a call."""
+
+    def _key(self, cell: Cell, key: Array | None, deterministic: bool | None) -> Array | None:
+        """The key of this call's noise; None where nothing is drawn."""
+        if not layers.is_noisy(cell, self.input_size):
+            return None
+        deterministic = self.deterministic if deterministic is None else deterministic
+        if deterministic is None:
+            deterministic = key is None and self.is_initializing()
+            if key is None and not deterministic:
+                raise ValueError("a module with dropout needs deterministic=True or False, in the call or when made.")
+        if deterministic:
+            return None
+        if key is None and not self.has_rng("dropout"):
+            raise ValueError("training with dropout needs randomness: pass key=, or rngs={'dropout': key} to apply.")
+        return self.make_rng("dropout") if key is None else key
+
+    def _options(self) -> Options:
+        return Options(self.batch_first, self.dtype, self.method, self.remat)
+
+
+class Recurrent(_Module):
+    """Any cell or stack as a module; its state is that cell's carry.
+
+    Args:
+        cell: the cell or stack.
+        input_size: the number of input features.
+        batch_first: whether `xs` is [*batch, T, features] (as in Flax) instead of [T, *batch, features] (as in torch). It has
+            no default, since the habits differ.
+        deterministic: True switches the cell's noise off, False on; None leaves it to the call.
+        param_dtype, dtype, method, remat: as in `jaxrnn.nnx.Recurrent`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> import jaxrnn.linen as rnn
+        >>> module = rnn.Recurrent(jaxrnn.LSTMCell(20), 10, batch_first=True)
+        >>> xs = jnp.ones((5, 15, 10))
+        >>> output, carry = module.apply(module.init(jax.random.key(0), xs), xs)
+        >>> output.shape, carry.c.shape
+        ((5, 15, 20), (5, 20))
+    """
+
+    cell: Cell
+    input_size: int
+    _: dataclasses.KW_ONLY
+    batch_first: bool
+    deterministic: bool | None = None
+    param_dtype: DType = jnp.float32
+    dtype: DType | None = None
+    method: str | None = None
+    remat: str = "none"
+
+    def setup(self) -> None:
+        check_cell_type(self.cell)
+        layers.check_input_size(self.input_size)
+        self.params = self.param("cell", lambda key: self.cell.init(key, self.input_size, self.param_dtype))
+
+    def __call__(
+        self,
+        xs: Array,
+        state: Carry | None = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        reset: Any = None,
+        key: Array | None = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Array, Carry]:
+        """Runs over a sequence; the arguments are those of `LSTM`, and `state` is the cell's carry."""
+        key = self._key(self.cell, key, deterministic)
+        sequence = dict(lengths=lengths, mask=mask, reset=reset, key=key)
+        return layers.call(self.cell, self.params, xs, state, self._options(), **sequence)
+
+    def step(self, x: Array, state: Carry | None = None) -> tuple[Array, Carry]:
+        """One step without dropout, for streaming: `module.apply(variables, x, state, method="step")` is `(y, state)`."""
+        return layers.step(self.cell, self.params, x, state, self._options())
+
+
+class _Torch(_Module):
+    """What the modules with torch's names share."""
+
+    def stack(self) -> Stack:
+        """The stack of cells that this module runs."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        layers.check_input_size(self.input_size)
+        super().__post_init__()
+
+    def setup(self) -> None:
+        self.params = self.param("cell", lambda key: self.stack().init(key, self.input_size, self.param_dtype))
+
+    def __call__(
+        self,
+        xs: Array,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        reset: Any = None,
+        key: Array | None = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Array, Any]:
+        """Runs over a sequence: arguments, returns and errors are those of `jaxrnn.nnx.LSTM`, with these differences.
+
+        Args:
+            deterministic: True switches dropout off, False on; None follows the module's field. Where that is None too, a
+                given `key` means training, `init` means none, and all else is an error.
+            key: the random key of this call's dropout; it wins over `rngs={"dropout": ...}`.
+        """
+        stack = self.stack()
+        sequence = dict(lengths=lengths, mask=mask, reset=reset, key=self._key(stack, key, deterministic))
+        return layers.torch_call(stack, self.params, xs, state, self._options(), **sequence)
+
+    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+        """One step without dropout, for streaming: `module.apply(variables, x, state, method="step")` is `(y, state)`."""
+        return layers.torch_step(self.stack(), self.params, x, state, self._options())
+
+    def from_torch(self, state_dict: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+        """The variables with the weights of the torch module of the same configuration, in this module's `param_dtype`.
+
+        Args:
+            state_dict: `torch_module.state_dict()`, or NumPy arrays under the same names.
+            prefix: what stands before each name, such as "encoder.lstm.".
+
+        Raises:
+            ValueError: missing, unexpected or misshapen entries, all of them listed.
+        """
+        return {"params": {"cell": from_torch(self.stack(), self.input_size, state_dict, self.param_dtype, prefix=prefix)}}
+
+    def to_torch(self, variables: Mapping[str, Any], *, prefix: str = "") -> dict[str, np.ndarray]:
+        """The weights under torch's names; `torch.as_tensor` makes each of them a tensor for `load_state_dict`."""
+        return to_torch(self.stack(), variables["params"]["cell"], prefix=prefix)
+
+
+class RNN(_Torch):
+    """A stack of Elman layers: `torch.nn.RNN` on JAX.
+
+    Args:
+        deterministic: True switches dropout off, False on; None leaves it to the call.
+        All others: as in `jaxrnn.nnx.RNN`.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    nonlinearity: str = "tanh"
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    bidirectional: bool = False
+    _: dataclasses.KW_ONLY
+    recurrent_init: Initializer = "orthogonal"
+    input_init: Initializer = "lecun_normal"
+    init_scheme: str = "jaxrnn"
+    deterministic: bool | None = None
+    param_dtype: DType = jnp.float32
+    dtype: DType | None = None
+    method: str | None = None
+    remat: str = "none"
+
+    def stack(self) -> Stack:
+        shape = (self.hidden_size, self.num_layers, self.nonlinearity, self.bias, self.dropout, self.bidirectional)
+        return layers.rnn(*shape, self.recurrent_init, self.input_init, self.init_scheme)
+
+
+class LSTM(_Torch):
+    """A stack of LSTM layers: `torch.nn.LSTM` on JAX.
+
+    Args:
+        deterministic: True switches dropout off, False on; None leaves it to the call.
+        All others: as in `jaxrnn.nnx.LSTM`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import jaxrnn.linen as rnn
+        >>> lstm = rnn.LSTM(10, 20, num_layers=2, batch_first=True)
+        >>> xs = jnp.ones((5, 15, 10))
+        >>> variables = lstm.init(jax.random.key(0), xs)
+        >>> output, (h_n, c_n) = lstm.apply(variables, xs)
+        >>> output.shape, h_n.shape
+        ((5, 15, 20), (2, 5, 20))
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    bidirectional: bool = False
+    proj_size: int = 0
+    _: dataclasses.KW_ONLY
+    forget_bias: float | Chrono = 1.0
+    recurrent_init: Initializer = "orthogonal"
+    input_init: Initializer = "lecun_normal"
+    init_scheme: str = "jaxrnn"
+    deterministic: bool | None = None
+    param_dtype: DType = jnp.float32
+    dtype: DType | None = None
+    method: str | None = None
+    remat: str = "none"
+
+    def stack(self) -> Stack:
+        shape = (self.hidden_size, self.num_layers, self.bias, self.dropout, self.bidirectional, self.proj_size)
+        return layers.lstm(*shape, self.forget_bias, self.recurrent_init, self.input_init, self.init_scheme)
+
+
+class GRU(_Torch):
+    """A stack of GRU layers: `torch.nn.GRU` on JAX.
+
+    Args:
+        deterministic: True switches dropout off, False on; None leaves it to the call.
+        All others: as in `jaxrnn.nnx.GRU`.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    bidirectional: bool = False
+    _: dataclasses.KW_ONLY
+    update_bias: float | Chrono = 0.0
+    recurrent_init: Initializer = "orthogonal"
+    input_init: Initializer = "lecun_normal"
+    init_scheme: str = "jaxrnn"
+    deterministic: bool | None = None
+    param_dtype: DType = jnp.float32
+    dtype: DType | None = None
+    method: str | None = None
+    remat: str = "none"
+
+    def stack(self) -> Stack:
+        shape = (self.hidden_size, self.num_layers, self.bias, self.dropout, self.bidirectional)
+        return layers.gru(*shape, self.update_bias, self.recurrent_init, self.input_init, self.init_scheme)

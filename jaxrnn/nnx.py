@@ -1,0 +1,309 @@
+"""The recurrent layers as Flax nnx modules: they hold parameters and fix the layout, and call the pure core for all else.
+
+`RNN`, `LSTM` and `GRU` have the constructor arguments, shapes and return values of their namesakes in `torch.nn`; `Recurrent`
+runs any cell or stack. Modules train by default, as in torch: `module.eval()` and `module.train()` switch dropout.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.initializers import Chrono, Initializer
+from jaxrnn.interop import from_torch, layers, to_torch
+from jaxrnn.interop.layers import LSTMState, Options
+from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_cell_type
+
+__all__ = ["GRU", "LSTM", "RNN", "LSTMState", "Recurrent"]
+
+
+class _Module(nnx.Module):
+    """Parameters of a cell, and a random stream only where the cell draws something."""
+
+    def __init__(self, cell: Cell, input_size: int, param_dtype: DType, options: Options, rngs: nnx.Rngs) -> None:
+        layers.check_input_size(input_size)
+        if not isinstance(rngs, nnx.Rngs):
+            raise TypeError(f"rngs must be an nnx.Rngs, such as nnx.Rngs(0), got {rngs!r}.")
+        self.cell, self.input_size, self.options = cell, input_size, options
+        self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, param_dtype)))
+        self.deterministic = False
+        noisy = layers.is_noisy(cell, input_size) and ("dropout" in rngs or "default" in rngs)
+        self.rngs = nnx.data(rngs.dropout.fork() if noisy else None)
+
+    def _params(self) -> Params:
+        return jax.tree.map(lambda p: p[...], self.params, is_leaf=_is_variable)
+
+    def _key(self, key: Array | None, deterministic: bool | None) -> Array | None:
+        """The key of this call's noise; None where nothing is drawn."""
+        deterministic = self.deterministic if deterministic is None else deterministic
+        if deterministic or not layers.is_noisy(self.cell, self.input_size):
+            return None
+        if key is None and self.rngs is None:
+            raise ValueError("training with dropout needs randomness: pass key=, or rngs with a 'dropout' or default stream "
+                             "when making the module; or call eval(), or pass deterministic=True.")  # fmt: skip
+        return self.rngs() if key is None else key
+
+
+class Recurrent(_Module):
+    """Any cell or stack as a module; its state is that cell's carry.
+
+    Args:
+        cell: the cell or stack.
+        input_size: the number of input features.
+        batch_first: whether `xs` is [*batch, T, features] (as in Flax) instead of [T, *batch, features] (as in torch). It has
+            no default, since the habits differ.
+        param_dtype: dtype of the parameters.
+        dtype: dtype of the computation; None follows the input.
+        method, remat: as in `jaxrnn.unroll`.
+        rngs: makes the parameters, and gives a stream "dropout" where the cell draws noise.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit; the message says what was expected.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn
+        >>> from flax import nnx
+        >>> import jaxrnn.nnx as rnn
+        >>> module = rnn.Recurrent(jaxrnn.LSTMCell(20), 10, batch_first=True, rngs=nnx.Rngs(0))
+        >>> output, carry = module(jnp.ones((5, 15, 10)))
+        >>> output.shape, carry.c.shape
+        ((5, 15, 20), (5, 20))
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        *,
+        batch_first: bool,
+        param_dtype: DType = jnp.float32,
+        dtype: DType | None = None,
+        method: str | None = None,
+        remat: str = "none",
+        rngs: nnx.Rngs,
+    ) -> None:
+        check_cell_type(cell)
+        super().__init__(cell, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+
+    def __call__(
+        self,
+        xs: Array,
+        state: Carry | None = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        reset: Any = None,
+        key: Array | None = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Array, Carry]:
+        """Runs over a sequence; the arguments are those of `LSTM`, and `state` is the cell's carry."""
+        key = self._key(key, deterministic)
+        sequence = dict(lengths=lengths, mask=mask, reset=reset, key=key)
+        return layers.call(self.cell, self._params(), xs, state, self.options, **sequence)
+
+    def step(self, x: Array, state: Carry | None = None) -> tuple[Array, Carry]:
+        """One step without dropout, for streaming: `x` [*batch, features] to `(y, state)`."""
+        return layers.step(self.cell, self._params(), x, state, self.options)
+
+
+class _Torch(_Module):
+    """What the modules with torch's names share."""
+
+    def __call__(
+        self,
+        xs: Array,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        reset: Any = None,
+        key: Array | None = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Array, Any]:
+        """Runs over a sequence.
+
+        Args:
+            xs: [T, batch, input_size], or [batch, T, input_size] with `batch_first`, or [T, input_size] without batch.
+            state: `h_0`, for an LSTM `(h_0, c_0)`, each [num_layers * num_directions, batch, size] whatever `batch_first`;
+                None means zeros.
+            lengths: [batch] integers: the valid steps of each right-padded sequence, zero included. Outputs beyond are zero.
+            mask: booleans of the leading axes of `xs`; False is padding, anywhere. `lengths` and `mask` together mean both.
+            reset: booleans of the leading axes of `xs`; True begins a new sequence, from the zero state, at that step.
+            key: the random key of this call's dropout; it wins over the module's own stream. Training under plain `jax.jit`
+                needs it, since a stream captured there would repeat one mask.
+            deterministic: True switches dropout off, False on; None follows `eval()` and `train()`, the initial mode.
+
+        Returns:
+            (output, state): the last layer's outputs at every step, laid out as `xs`, and the state after the last valid step:
+            `h_n`, for an LSTM the named pair `(h_n, c_n)`.
+
+        Raises:
+            TypeError, ValueError: arguments that do not fit, or dropout without randomness; the message says what to do.
+        """
+        key = self._key(key, deterministic)
+        sequence = dict(lengths=lengths, mask=mask, reset=reset, key=key)
+        return layers.torch_call(self.cell, self._params(), xs, state, self.options, **sequence)
+
+    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+        """One step without dropout, for streaming: `x` [batch, input_size] or [input_size] to `(y, state)`."""
+        return layers.torch_step(self.cell, self._params(), x, state, self.options)
+
+    def load_torch(self, state_dict: Mapping[str, Any], *, prefix: str = "") -> None:
+        """Takes the weights of the torch module of the same configuration, in place; dtype and sharding stay the module's own.
+
+        Args:
+            state_dict: `torch_module.state_dict()`, or NumPy arrays under the same names.
+            prefix: what stands before each name, such as "encoder.lstm.".
+
+        Raises:
+            ValueError: missing, unexpected or misshapen entries, all of them listed; the module is unchanged.
+        """
+        variables = jax.tree.leaves(self.params, is_leaf=_is_variable)
+        dtype = variables[0][...].dtype
+        loaded = jax.tree.leaves(from_torch(self.cell, self.input_size, state_dict, dtype, prefix=prefix))
+        for variable, array in zip(variables, loaded, strict=True):
+            variable[...] = jax.device_put(array, variable[...].sharding)
+
+    def to_torch(self, *, prefix: str = "") -> dict[str, np.ndarray]:
+        """The weights under torch's names; `torch.as_tensor` makes each of them a tensor for `load_state_dict`."""
+        return to_torch(self.cell, self._params(), prefix=prefix)
+
+
+class RNN(_Torch):
+    """A stack of Elman layers: `torch.nn.RNN` on JAX.
+
+    Args:
+        input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, dropout, bidirectional: as in `torch.nn.RNN`.
+        recurrent_init, input_init, init_scheme: as in `jaxrnn.RNNCell`; `init_scheme="torch"` draws as torch does.
+        param_dtype: dtype of the parameters.
+        dtype: dtype of the computation; None follows the input.
+        method, remat: as in `jaxrnn.unroll`.
+        rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit; the message says what was expected.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        recurrent_init: Initializer = "orthogonal",
+        input_init: Initializer = "lecun_normal",
+        init_scheme: str = "jaxrnn",
+        param_dtype: DType = jnp.float32,
+        dtype: DType | None = None,
+        method: str | None = None,
+        remat: str = "none",
+        rngs: nnx.Rngs,
+    ) -> None:
+        layers.check_input_size(input_size)
+        shape = (hidden_size, num_layers, nonlinearity, bias, dropout, bidirectional)
+        stack = layers.rnn(*shape, recurrent_init, input_init, init_scheme)
+        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+
+
+class LSTM(_Torch):
+    """A stack of LSTM layers: `torch.nn.LSTM` on JAX.
+
+    Args:
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size: as in `torch.nn.LSTM`.
+        forget_bias, recurrent_init, input_init, init_scheme: as in `jaxrnn.LSTMCell`; `init_scheme="torch"` draws as torch does.
+        param_dtype: dtype of the parameters.
+        dtype: dtype of the computation; None follows the input.
+        method, remat: as in `jaxrnn.unroll`.
+        rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit; the message says what was expected.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import jaxrnn.nnx as rnn
+        >>> lstm = rnn.LSTM(10, 20, num_layers=2, batch_first=True, rngs=nnx.Rngs(0))
+        >>> output, (h_n, c_n) = lstm(jnp.ones((5, 15, 10)), lengths=[15, 7, 0, 1, 3])
+        >>> output.shape, h_n.shape
+        ((5, 15, 20), (2, 5, 20))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        forget_bias: float | Chrono = 1.0,
+        recurrent_init: Initializer = "orthogonal",
+        input_init: Initializer = "lecun_normal",
+        init_scheme: str = "jaxrnn",
+        param_dtype: DType = jnp.float32,
+        dtype: DType | None = None,
+        method: str | None = None,
+        remat: str = "none",
+        rngs: nnx.Rngs,
+    ) -> None:
+        layers.check_input_size(input_size)
+        shape = (hidden_size, num_layers, bias, dropout, bidirectional, proj_size)
+        stack = layers.lstm(*shape, forget_bias, recurrent_init, input_init, init_scheme)
+        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+
+
+class GRU(_Torch):
+    """A stack of GRU layers: `torch.nn.GRU` on JAX.
+
+    Args:
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as in `torch.nn.GRU`.
+        update_bias, recurrent_init, input_init, init_scheme: as in `jaxrnn.GRUCell`; `init_scheme="torch"` draws as torch does.
+        param_dtype: dtype of the parameters.
+        dtype: dtype of the computation; None follows the input.
+        method, remat: as in `jaxrnn.unroll`.
+        rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit; the message says what was expected.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        update_bias: float | Chrono = 0.0,
+        recurrent_init: Initializer = "orthogonal",
+        input_init: Initializer = "lecun_normal",
+        init_scheme: str = "jaxrnn",
+        param_dtype: DType = jnp.float32,
+        dtype: DType | None = None,
+        method: str | None = None,
+        remat: str = "none",
+        rngs: nnx.Rngs,
+    ) -> None:
+        layers.check_input_size(input_size)
+        shape = (hidden_size, num_layers, bias, dropout, bidirectional)
+        stack = layers.gru(*shape, update_bias, recurrent_init, input_init, init_scheme)
+        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+
+
+def _is_variable(x: Any) -> bool:
+    return isinstance(x, nnx.Variable)
