@@ -1,0 +1,229 @@
+"""How far back gradients reach: what a loss, or the last carry, depends on, against the lag.
+
+Each function runs a loop of its own, which eager calls compile anew: wrap it in `jax.jit`, with
+the cell static, to call it often.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from jaxrnn.typing import Array, Carry, Cell, Dot, Noise, Params, dot
+from jaxrnn.unroll import initial_carry, unroll
+
+
+class GradientNorms(NamedTuple):
+    whole: Array  # [T + 1, *batch], of all fields of the carry together
+    fields: Carry  # as the carry, each leaf [T + 1, *batch]
+
+
+def carry_gradients(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    loss: Callable[[Carry, Array], Array],
+    carry: Carry = None,
+) -> Carry:
+    """d loss / d carry_t for every t, by one backward pass.
+
+    Zeros are added to the carry in the loop, and the loss is differentiated with respect to them. carry_t, for t from 0 to T,
+    is the carry after t steps, as the next step reads it: y_t is taken before the zeros are added, so a loss of the last state
+    should read it from the carry.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: [T, *batch, I], without padding.
+        loss: `loss(carry_T, ys) -> []`, a sum over the batch if the gradients of each sequence are to be its own.
+        carry: the carry before the first step; None means the cell's own.
+
+    Returns:
+        The gradients, as the carry, each leaf [T + 1, *batch, ...]; the lag of entry t is T - t.
+
+    Source: Pascanu et al. 2013, arXiv:1211.5063, eq. 4-5.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> from jaxrnn.diagnostics import carry_gradients
+        >>> cell = jaxrnn.LSTMCell(hidden_size=4)
+        >>> params = cell.init(jax.random.key(0), input_size=3)
+        >>> carry_gradients(cell, params, jax.numpy.ones((5, 2, 3)), lambda carry, ys: carry.h.sum()).c.shape
+        (6, 2, 4)
+    """
+    T, batch = xs.shape[0], xs.shape[1 : xs.ndim - cell.feature_axes]
+    spatial = xs.shape[xs.ndim - cell.feature_axes : -1]
+    first = initial_carry(cell, params, batch, xs.dtype, spatial_shape=spatial) if carry is None else carry
+    zeros = jax.tree.map(lambda a: jnp.zeros((T + 1, *a.shape), a.dtype), first)
+
+    def perturbed(zeros: Carry) -> Array:
+        inner, last = jax.tree.map(lambda a: a[:-1], zeros), jax.tree.map(lambda a: a[-1], zeros)
+        carry, ys = unroll(_Perturbed(cell), params, xs, first, noise=inner)
+        return loss(jax.tree.map(jnp.add, carry, last), ys)
+
+    return jax.grad(perturbed)(zeros)
+
+
+def carry_gradient_norms(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    loss: Callable[[Carry, Array], Array],
+    carry: Carry = None,
+) -> GradientNorms:
+    """The Euclidean norms of `carry_gradients`, of each field of the carry and of the whole.
+
+    The squares are taken after scaling, so a norm is exact down to the smallest normal number of its dtype (1e-38 in float32:
+    a gradient that halves at each step is lost after 126; run in float64 to see beyond).
+
+    Args:
+        cell, params, xs, loss, carry: as in `carry_gradients`.
+
+    Returns:
+        `whole` [T + 1, *batch], and `fields`, as the carry with leaves [T + 1, *batch]; the lag of entry t is T - t.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> from jaxrnn.diagnostics import carry_gradient_norms
+        >>> cell = jaxrnn.LSTMCell(hidden_size=4)
+        >>> params = cell.init(jax.random.key(0), input_size=3)
+        >>> norms = carry_gradient_norms(cell, params, jax.numpy.ones((5, 2, 3)), lambda carry, ys: carry.h.sum())
+        >>> norms.whole.shape, norms.fields.c.shape
+        ((6, 2), (6, 2))
+    """
+    gradients = carry_gradients(cell, params, xs, loss, carry)
+    fields = jax.tree.map(lambda g: _norm(g, cell.feature_axes), gradients)
+    return GradientNorms(whole=_norm(jnp.stack(jax.tree.leaves(fields), axis=-1), 1), fields=fields)
+
+
+def carry_jacobians(cell: Cell, params: Params, xs: Array, carry: Carry = None) -> Array:
+    """d carry_t / d carry_(t-1) for every step, by forward differentiation.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: [T, I], one sequence; use `jax.vmap` for more.
+        carry: the carry before the first step; None means the cell's own.
+
+    Returns:
+        [T, S, S], where S is the size of the whole carry: its fields one after the other, each flattened.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> from jaxrnn.diagnostics import carry_jacobians
+        >>> cell = jaxrnn.LSTMCell(hidden_size=4)
+        >>> carry_jacobians(cell, cell.init(jax.random.key(0), input_size=3), jax.numpy.ones((5, 3))).shape
+        (5, 8, 8)
+    """
+    first = initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1]) if carry is None else carry
+    flat, unravel = ravel_pytree(first)
+    params = cell.prepare(params)
+    us = cell.project(params, xs)
+
+    def advance(flat: Array, u: Any) -> tuple[Array, Array]:
+        after, _ = cell.step(params, unravel(flat), u)
+        flat = ravel_pytree(after)[0]
+        return flat, flat
+
+    def jacobian(flat: Array, u: Any) -> tuple[Array, Array]:
+        matrix, after = jax.jacfwd(lambda f: advance(f, u), has_aux=True)(flat)
+        return after, matrix
+
+    return lax.scan(jacobian, flat, us)[1]
+
+
+def carry_jacobian_norms(cell: Cell, params: Params, xs: Array, carry: Carry = None, *, field: str | None = None) -> Array:
+    """log10 of the spectral norm of d carry_T / d carry_t, against the lag T - t.
+
+    The product of the steps' Jacobians is kept at norm 1 and the logarithm of what was divided out is summed, so nothing
+    underflows, at any lag and in any dtype.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: [T, I], one sequence; use `jax.vmap` for more, and take medians over them.
+        carry: the carry before the first step; None means the cell's own.
+        field: None for the whole carry; "c" for the block d c_T / d c_t of it, along every path, those through h included.
+
+    Returns:
+        [T + 1], indexed by the lag; 0 at lag 0, and -inf where the norm is zero.
+
+    Raises:
+        ValueError: the carry has no such field.
+
+    Source: Pascanu et al. 2013, arXiv:1211.5063, eq. 5 and 6.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> from jaxrnn.diagnostics import carry_jacobian_norms
+        >>> cell = jaxrnn.RNNCell(hidden_size=4)  # orthogonal, at a zero state: every norm is 1
+        >>> params = cell.init(jax.random.key(0), input_size=3)
+        >>> bool(abs(carry_jacobian_norms(cell, params, jax.numpy.zeros((50, 3)))).max() < 1e-4)
+        True
+    """
+    first = initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1]) if carry is None else carry
+    matrices = carry_jacobians(cell, params, xs, first)
+    block = _block(first, field)
+
+    def multiply(state: tuple[Array, Array], matrix: Array) -> tuple[tuple[Array, Array], Array]:
+        product, log = state
+        product = product @ matrix
+        size = jnp.max(jnp.abs(product))
+        product, log = product / jnp.where(size > 0, size, 1), log + jnp.log10(jnp.where(size > 0, size, 1))
+        return (product, log), log + jnp.log10(jnp.linalg.norm(product[block, block], ord=2))
+
+    start = jnp.eye(matrices.shape[-1], dtype=matrices.dtype), jnp.zeros((), matrices.dtype)
+    norms = lax.scan(multiply, start, matrices, reverse=True)[1]
+    return jnp.concatenate([norms, jnp.zeros_like(norms, shape=1)])[::-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Perturbed(Cell):
+    """A cell to whose carry the noise is added before each step."""
+
+    cell: Cell
+
+    @property
+    def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]
+        return self.cell.feature_axes
+
+    def prepare(self, params: Params) -> Params:
+        return self.cell.prepare(params)
+
+    def input_size(self, params: Params) -> int | None:
+        return self.cell.input_size(params)
+
+    def init_carry(self, params: Params, like: Array) -> Carry:
+        return self.cell.init_carry(params, like)
+
+    def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
+        return self.cell.project(params, xs), noise
+
+    def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
+        u, zeros = u
+        return self.cell.step(params, jax.tree.map(jnp.add, carry, zeros), u, dot)
+
+
+def _norm(a: Array, axes: int) -> Array:
+    """The Euclidean norm over the last `axes`, whose squares cannot underflow."""
+    last = tuple(range(-axes, 0))
+    size = jnp.max(jnp.abs(a), axis=last, keepdims=True)
+    scaled = a / jnp.where(size > 0, size, 1)
+    return jnp.sqrt(jnp.sum(scaled**2, axis=last)) * jnp.squeeze(size, last)
+
+
+def _block(carry: Carry, field: str | None) -> slice:
+    """Where a field of the carry stands in the flattened whole."""
+    if field is None:
+        return slice(None)
+    names = getattr(carry, "_fields", ())
+    if field not in names:
+        raise ValueError(f"the carry has no field {field!r}; its fields are {', '.join(names)}.")
+    ends = list(itertools.accumulate((sum(a.size for a in jax.tree.leaves(part)) for part in carry), initial=0))
+    k = names.index(field)
+    return slice(ends[k], ends[k + 1])
