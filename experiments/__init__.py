@@ -1,0 +1,1 @@
+"""Everything that is measured: tasks, training, figures, and the command line `python -m experiments`."""

@@ -1,0 +1,108 @@
+"""Figures, drawn from the saved results of a run and nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.ticker
+import numpy as np
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.folder import read_metrics
+from experiments.tasks import TASKS
+
+# One colour per family (Okabe & Ito's, which the colour-blind can tell apart), one line style per initialisation.
+RNN, LSTM, GRU = "#D55E00", "#0072B2", "#009E73"
+STYLES: dict[str, tuple[str, Any]] = {
+    "rnn_orth": (RNN, "-"),
+    "rnn_glorot": (RNN, (0, (5, 2))),
+    "rnn_small": (RNN, (0, (1, 1.5))),
+    "irnn": ("#CC79A7", "-"),
+    "lstm": (LSTM, "-"),
+    "lstm_fb0": (LSTM, (0, (5, 2))),
+    "lstm_chrono": (LSTM, (0, (1, 1.5))),
+    "gru": (GRU, "-"),
+    "gru_chrono": (GRU, (0, (1, 1.5))),
+}
+Save = Callable[[Path], None]
+
+
+def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes [rows, columns], without the global state of pyplot."""
+    fig = Figure(figsize=size, layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="0.92", linewidth=0.8)
+    return fig, axes
+
+
+def save(fig: Figure) -> Save:
+    return lambda path: fig.savefig(path, dpi=120)
+
+
+def learning_curves(folder: Path) -> Save:
+    """The loss of every cell against the updates, a panel for each learning rate: median and range over the seeds."""
+    return save(learning_figure(folder))
+
+
+def learning_figure(folder: Path) -> Figure:
+    config, metrics = yaml.safe_load((folder / "config.yaml").read_text()), read_metrics(folder)
+    rates, task = config["learning_rates"], TASKS[config["task"]](config["lag"])
+    fig, axes = figure(1, len(rates), (4.6 + 3.2 * len(rates), 4.6), sharey=True, sharex=True)
+    levels = {"best constant": task.baseline, task.partial_label: task.partial, "solved": task.solved}
+    for ax, rate in zip(axes[0], rates, strict=True):
+        for name in config["cells"]:
+            rows = [row for row in metrics if row["cell"] == name and row["learning_rate"] == rate]
+            _curve(ax, name, rows, task.baseline)
+        for level in levels.values():
+            ax.axhline(level / task.baseline, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
+        ax.set(title=f"Adam, learning rate {rate:g}", xlabel="updates", yscale="log")
+        ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    for text, level in levels.items():
+        place = dict(xycoords=("axes fraction", "data"), va="center", fontsize=9, color="0.25")
+        axes[0, -1].annotate(f" {text}", (1, level / task.baseline), **place)
+    axes[0, 0].set_ylabel("training loss / baseline")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, handlelength=3)
+    fig.suptitle(f"{config['task']}, lag {config['lag']}: median and range of {config['seeds']} seeds, until all have solved it")
+    return fig
+
+
+def _curve(ax: Axes, name: str, rows: list[dict[str, Any]], baseline: float) -> None:
+    """Median, range over the seeds, and a dot where the run ended."""
+    steps = sorted({row["step"] for row in rows})
+    if not steps:
+        return
+    losses = [[row["loss"] for row in rows if row["step"] == step] for step in steps]
+    ratios = np.array(losses, dtype=float) / baseline  # [steps, seeds]; null became NaN
+    colour, style = STYLES[name]
+    middle = np.median(ratios, axis=1)
+    ax.fill_between(steps, np.min(ratios, axis=1), np.max(ratios, axis=1), color=colour, alpha=0.18, linewidth=0)
+    ax.plot(steps, middle, color=colour, linestyle=style, linewidth=1.8, label=name)
+    ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
+
+
+def gradient_figure(folder: Path) -> Figure:
+    """Two measures of the gradient against the lag, before and after training, from gradients.json."""
+    data = json.loads((folder / "gradients.json").read_text())
+    phases = [phase for phase in ("before", "after") if any(phase in curves for curves in data["curves"].values())]
+    fig, axes = figure(len(phases), 2, (11, 0.8 + 3.7 * len(phases)), sharex=True, sharey="row")
+    words = {"before": "at initialisation", "after": f"after {data['steps']} updates"}
+    titles = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
+    for row, phase in zip(axes, phases, strict=True):
+        for ax, (measure, title) in zip(row, titles.items(), strict=True):
+            for name, curves in data["curves"].items():
+                values = np.array(curves[phase][measure], dtype=float)
+                colour, style = STYLES[name]
+                ax.plot(np.arange(len(values)), values, color=colour, linestyle=style, linewidth=1.8, label=name)
+            ax.set_title(f"{title}\n{words[phase]}", fontsize=10)
+            ax.axhline(0, color="0.35", linewidth=0.8, zorder=1)
+            ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))
+        row[0].set_ylabel("median over seeds and sequences")
+    for ax in axes[-1]:
+        ax.set_xlabel("lag (steps)")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3)
+    return fig

@@ -1,0 +1,91 @@
+"""Gradients against the lag, on sequences of the adding task, before and after a short training of every cell."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from experiments import figures, folder, train
+from experiments.config import GradientConfig
+from experiments.model import ModelParams
+from experiments.progress import Show
+from experiments.train import Job
+from jaxrnn.diagnostics import carry_gradient_norms, carry_jacobian_norms
+
+MEASURES = ("loss", "jacobian")
+
+
+def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
+    """Measures every cell, and writes gradients.json, the figure and summary.json into the folder `path`.
+
+    Returns:
+        The summary: log10 of both measures at three lags.
+    """
+    curves = {}
+    for name in config.cells:
+        curves[name] = measure_cell(config, name, show)
+        folder.write_json(path / "gradients.json", {"steps": config.steps, "lag": config.lag, "curves": curves})
+    folder.write(path / "gradients.png", figures.save(figures.gradient_figure(path)))
+    lags = [config.lag // 10, config.lag // 2, config.lag - 1]
+    table = {
+        name: {f"{m} {phase}": [values[m][lag] for lag in lags] for phase, values in phases.items() for m in MEASURES}
+        for name, phases in curves.items()
+    }
+    summary = {"status": "done", "lags": lags, "log10": table, "env": folder.environment()}
+    folder.write_json(path / "summary.json", summary)
+    return summary
+
+
+def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, dict[str, list[float | None]]]:
+    """The curves of one cell: {"before", "after"} -> {"loss", "jacobian"} -> log10 by lag."""
+    training = config.training()
+    job, keys = train.make_job(training, name), train.seed_keys(training)
+    show(name, 0, config.steps, "measuring", False)
+    curves = {"before": measure(job, train.init(job, keys).params, config.sequences)}
+    if config.steps:
+        for progress in train.train(training, name, config.learning_rate):
+            show(name, progress.step, config.steps, f"loss {np.median(progress.losses):.4f}", progress.step == config.steps)
+        curves["after"] = measure(job, progress.state.params, config.sequences)
+    return curves
+
+
+def measure(job: Job, params: ModelParams, sequences: int) -> dict[str, list[float | None]]:
+    """Medians over seeds and sequences of log10 of both measures, by lag from 0 to T."""
+    return {
+        name: [folder.finite(float(v), 4) for v in np.median(np.asarray(values), axis=(0, 1))]
+        for name, values in zip(MEASURES, curves(job.compiled(), params, sequences), strict=True)
+    }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def curves(job: Job, params: ModelParams, sequences: int) -> tuple[Array, Array]:
+    """log10 of the two measures, [seeds, sequences, T + 1] each; every seed sees the same sequences.
+
+    The gradient of the loss is divided by that at lag 0, so that the error of the sequence drops out.
+    """
+    batch = job.task.sample(jax.random.key(2**31 - 2), sequences)
+
+    def one_seed(params: ModelParams) -> tuple[Array, Array]:
+        def loss(carry: Any, ys: Array) -> Array:
+            return job.task.loss(job.model.readout(params, carry), batch.targets)
+
+        norms = carry_gradient_norms(job.model.cell, params.cell, batch.inputs, loss).whole[::-1]
+        jacobian = functools.partial(carry_jacobian_norms, job.model.cell, params.cell)
+        return (jnp.log10(norms) - jnp.log10(norms[0])).T, jax.vmap(jacobian, in_axes=1)(batch.inputs)
+
+    return jax.vmap(one_seed)(params)
+
+
+def report(summary: dict[str, Any]) -> str:
+    """The summary as a table."""
+    first = next(iter(summary["log10"].values()))
+    head = f"log10 of the median norm at lags {', '.join(map(str, summary['lags']))}"
+    lines = [head, "", f"{'cell':<12}" + "".join(f"{column:>24}" for column in first)]
+    for name, columns in summary["log10"].items():
+        entries = (" / ".join("-inf" if v is None else f"{v:.1f}" for v in values) for values in columns.values())
+        lines.append(f"{name:<12}" + "".join(f"{entry:>24}" for entry in entries))
+    return "\n".join(lines)

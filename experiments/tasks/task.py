@@ -1,0 +1,41 @@
+"""What a task is."""
+
+from typing import ClassVar, NamedTuple, Protocol
+
+from jax import Array
+
+
+class Batch(NamedTuple):
+    inputs: Array  # [T, B, input_size]
+    targets: Array  # [B, output_size], or [B] classes
+    mask: Array | None = None  # [T, B], True at the steps of the sequence; the last step always is one
+
+
+class Task(Protocol):
+    """A frozen dataclass of plain values. `lag` is the difficulty: about how far back the answer lies, in steps."""
+
+    description: ClassVar[str]  # one line
+    input_size: ClassVar[int]
+    output_size: ClassVar[int]
+    baseline: ClassVar[float]  # the loss of the best constant prediction
+    partial: ClassVar[float]  # the loss of one who knows half of the answer
+    partial_label: ClassVar[str]
+    solved: ClassVar[float]  # a task is solved when the mean training loss falls below this
+    metric_label: ClassVar[str]
+
+    def __init__(self, lag: int) -> None: ...
+
+    @property
+    def lag(self) -> int: ...
+
+    def sample(self, key: Array, batch_size: int) -> Batch:
+        """Draws `batch_size` sequences; the same key gives the same sequences."""
+        ...
+
+    def loss(self, outputs: Array, targets: Array) -> Array:
+        """The mean loss of the outputs at the last step, [B, output_size]."""
+        ...
+
+    def metric(self, outputs: Array, targets: Array) -> Array:
+        """The share of correct sequences."""
+        ...
