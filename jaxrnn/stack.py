@@ -70,7 +70,7 @@ class Stack(Cell):
 
     @property
     def elementwise(self) -> bool:
-        return all(cell.elementwise for cell in self.cells)
+        return len(self.cells) == 1 and self.cells[0].elementwise  # the projection of a second layer is no `dot` of `step`
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> tuple[Params, ...]:
         keys = jax.random.split(key, (len(self.cells), self.directions))
@@ -169,6 +169,6 @@ class Stack(Cell):
 
 
 def _one_output(cell: Cell, shape: tuple[int, ...]) -> Array:
-    x = jnp.zeros(shape)
-    params = cell.init(jax.random.key(0), shape[-1])
+    x = jnp.zeros(shape, jnp.float32)
+    params = cell.init(jax.random.key(0), shape[-1], jnp.float32)
     return cell(params, cell.init_carry(cell.prepare(params), x), x)[1]

@@ -115,7 +115,10 @@ class Cell:
         raise NotImplementedError(f"{type(self).__name__} does not define init_carry(params, like).")
 
     def prepare(self, params: Params) -> Params:
-        """What is computed from the parameters once per sequence, before all else. The default changes nothing."""
+        """What is computed from the parameters once per sequence, before all else, in the carry dtype (expm has no 16-bit form).
+
+        The default changes nothing.
+        """
         return params
 
     def noise(self, key: Array, T: int, like: Array) -> Noise:
@@ -130,9 +133,10 @@ class Cell:
     def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`."""
         x = check_features(self, params, x, axes="...")
-        params, wide = self.prepare(params), carry_dtype(x.dtype)
+        wide = carry_dtype(x.dtype)
+        params = self.prepare(cast(params, wide))
         u = cast(self.project(cast(params, x.dtype), x), wide)
-        carry, y = self.step(cast(params, wide), cast(carry, wide), u, dot_in(x.dtype))
+        carry, y = self.step(params, cast(carry, wide), u, dot_in(x.dtype))
         return carry, cast(y, x.dtype)
 
 

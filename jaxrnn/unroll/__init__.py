@@ -108,9 +108,10 @@ def _run(
     if layers is not None:
         run = functools.partial(_run, mask=mask, reset=reset, method=method, remat=remat)
         return layers(run, params, xs, carry, noise=noise, reverse=reverse)
-    params, wide = cell.prepare(params), carry_dtype(xs.dtype)
+    wide = carry_dtype(xs.dtype)
+    params = cell.prepare(cast(params, wide))
     like = one_step(xs, params, carry, mask, reset, noise).astype(wide)
-    first = cell.init_carry(cast(params, wide), like)
+    first = cell.init_carry(params, like)
     carry = first if carry is None else fit_carry(carry, first)
     xs = xs if mask is None else select(mask, xs, 0)
     if reset is not None and reverse:  # the boundary between t - 1 and t comes before step t - 1

@@ -26,7 +26,7 @@ def scan(
 
     Args:
         cell: the cell.
-        params: its prepared parameters.
+        params: its prepared parameters, in the carry dtype.
         xs: [T, *batch, *features], zero where masked.
         carry: the carry before the first step.
         first: the carry after a reset.
@@ -41,7 +41,6 @@ def scan(
     """
     compute, wide = xs.dtype, carry_dtype(xs.dtype)
     narrow, dot = cast(params, compute), dot_in(compute)
-    params = cast(params, wide)
     us = cast(cell.project(narrow, xs, cast(noise, compute)), wide)
 
     def advance(carry: Carry, inputs: tuple[Any, Array | None, Array | None]) -> tuple[Carry, Array]:
