@@ -165,7 +165,8 @@ class _Torch(_Module):
         dtype = variables[0][...].dtype
         loaded = jax.tree.leaves(from_torch(self.cell, self.input_size, state_dict, dtype, prefix=prefix))
         for variable, array in zip(variables, loaded, strict=True):
-            variable[...] = jax.device_put(array, variable[...].sharding)
+            old = variable[...]
+            variable[...] = jax.device_put(array, old.sharding) if old.committed else array
 
     def to_torch(self, *, prefix: str = "") -> dict[str, np.ndarray]:
         """The weights under torch's names; `torch.as_tensor` makes each of them a tensor for `load_state_dict`."""

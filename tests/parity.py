@@ -1,4 +1,7 @@
-"""The cases of the parity with torch: inputs drawn by name, torch's answers, ours, and the committed answers for a run without torch."""
+"""The cases of the parity with torch: inputs drawn by name, torch's answers and ours.
+
+The committed answers, for a run without torch, are written by `python tests/parity.py`.
+"""
 
 import functools
 import itertools
@@ -131,7 +134,7 @@ def _golden() -> dict[str, np.ndarray]:
 
 
 def golden_answers(case: Case) -> dict[str, np.ndarray]:
-    """The committed answers, which `python tests/parity.py` writes from torch."""
+    """The committed answers of torch."""
     return {key.split("/")[1]: value for key, value in _golden().items() if key.startswith(f"{case}/")}
 
 

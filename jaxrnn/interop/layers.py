@@ -14,7 +14,6 @@ from jaxrnn.stack import Stack
 from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_features, check_size
 from jaxrnn.unroll import lengths_to_mask, unroll
 
-
 _CARRIES = {RNNCell: RNNCarry, LSTMCell: LSTMCarry, LSTMPCell: LSTMCarry, GRUCell: GRUCarry}
 
 
@@ -121,9 +120,7 @@ def call(
         valid = lengths_to_mask(_check_lengths(lengths, xs.shape[1 : xs.ndim - cell.feature_axes]), xs.shape[0])
         mask = valid if mask is None else valid & mask
     noise = None if key is None else cell.noise(key, xs.shape[0], jnp.zeros_like(jnp.sum(xs, axis=0)))
-    carry, ys = unroll(
-        cell, params, xs, carry, mask=mask, reset=reset, noise=noise, method=options.method, remat=options.remat
-    )
+    carry, ys = unroll(cell, params, xs, carry, mask=mask, reset=reset, noise=noise, method=options.method, remat=options.remat)
     return jnp.moveaxis(ys, 0, axis), carry
 
 
@@ -151,9 +148,7 @@ def step(cell: Cell, params: Params, x: Any, carry: Carry | None, options: Optio
     return ys[0], carry
 
 
-def torch_step(
-    stack: Stack, params: Params, x: Any, state: Any, options: Options
-) -> tuple[Array, Array | LSTMState]:
+def torch_step(stack: Stack, params: Params, x: Any, state: Any, options: Options) -> tuple[Array, Array | LSTMState]:
     """One step of a torch-like module: `x` [batch, I] or [I] to `(y, state)`."""
     x = x if hasattr(x, "ndim") else jnp.asarray(x)
     if x.ndim not in (1, 2):
@@ -198,8 +193,10 @@ def _to_carry(stack: Stack, state: Any, batch: tuple[int, ...]) -> tuple[Carry, 
     parts = state if lstm else (state,)
     for name, part, size in zip(("h_0", "c_0"), parts, sizes, strict=False):
         if np.shape(part) != (count, *batch, size):
-            axes = "(num_layers * num_directions, batch, size)" if batch else "(num_layers * num_directions, size)"
-            raise ValueError(f"{name} has shape {np.shape(part)}, expected {(count, *batch, size)}: {axes}, whatever batch_first.")
+            axes = ", ".join(["num_layers * num_directions", *["batch"] * len(batch), "size"])
+            raise ValueError(
+                f"{name} has shape {np.shape(part)}, expected {(count, *batch, size)}: ({axes}), whatever batch_first."
+            )
     carry = _CARRIES[type(cell)]
     return tuple(carry(*(part[i] for part in parts)) for i in range(count))
 

@@ -75,7 +75,7 @@ def to_torch(stack: Stack, params: tuple[Params, ...], *, prefix: str = "") -> d
         TypeError: a cell that torch does not have.
     """
     arrays = _export(stack, jax.tree.map(np.asarray, params))
-    return {prefix + name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    return {prefix + name: np.array(a, order="C") for name, a in arrays.items()}  # contiguous, writable copies
 
 
 _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -89,9 +89,7 @@ def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
     for cell in stack.cells:
         if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not type(stack.cells[0]):
             raise TypeError(f"torch has no module of these cells: {stack.cells}. Use equal RNN, LSTM, LSTMP or GRU cells.")
-    return {
-        kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in _export_cell(p).items()
-    }
+    return {kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in _export_cell(p).items()}
 
 
 def _export_cell(params: Params) -> dict[str, np.ndarray]:
