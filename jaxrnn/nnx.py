@@ -27,11 +27,12 @@ class _Module(nnx.Module):
         layers.check_input_size(input_size)
         if not isinstance(rngs, nnx.Rngs):
             raise TypeError(f"rngs must be an nnx.Rngs, such as nnx.Rngs(0), got {rngs!r}.")
-        self.cell, self.input_size, self.options = cell, input_size, options
+        self.input_size, self.options = input_size, options
+        self.cell: Any = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, param_dtype)))
         self.deterministic = False
         noisy = layers.is_noisy(cell, input_size) and ("dropout" in rngs or "default" in rngs)
-        self.rngs = nnx.data(rngs.dropout.fork() if noisy else None)
+        self.rngs: Any = nnx.data(rngs.dropout.fork() if noisy else None)
 
     def _params(self) -> Params:
         return jax.tree.map(lambda p: p[...], self.params, is_leaf=_is_variable)

@@ -65,11 +65,11 @@ class Stack(Cell):
         return 2 if self.bidirectional else 1
 
     @property
-    def feature_axes(self) -> int:
+    def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]
         return self.cells[0].feature_axes
 
     @property
-    def elementwise(self) -> bool:
+    def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
         return len(self.cells) == 1 and self.cells[0].elementwise  # the projection of a second layer is no `dot` of `step`
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> tuple[Params, ...]:
@@ -115,7 +115,8 @@ class Stack(Cell):
     ) -> tuple[tuple[Carry, ...], Array]:
         if self.bidirectional:
             raise ValueError("a bidirectional stack has no single step: its second direction starts at the end. Use unroll.")
-        carries, y, v = [], None, u.u
+        y: Any = None
+        carries, v = [], u.u
         for layer, cell in enumerate(self.cells):
             if layer > 0:
                 own = None if u.noise is None else u.noise.cells[layer]
@@ -153,17 +154,18 @@ class Stack(Cell):
 
     def _drop(self, ys: Array, noise: StackNoise | None, layer: int) -> Array:
         """The input of `layer`: the output of the layer before, dropped where there is noise."""
-        if noise is None or noise.keep[layer - 1] is None:
+        keep = None if noise is None else noise.keep[layer - 1]
+        if keep is None:
             return ys
-        keep = noise.keep[layer - 1] | jnp.zeros_like(ys, jnp.bool_)  # brought to the sharding of ys
+        keep = keep | jnp.zeros_like(ys, jnp.bool_)  # brought to the sharding of ys
         return jnp.where(keep, ys / max(1 - self.dropout, 1e-9), jnp.zeros_like(ys))
 
     def _outputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The shape of each layer's output for one step's input of the given shape, found without computing."""
-        shapes = []
+        shapes: list[tuple[int, ...]] = []
         for cell in self.cells:
-            shape = jax.eval_shape(lambda cell=cell, shape=shape: _one_output(cell, shape)).shape
-            shape = (*shape[:-1], shape[-1] * self.directions)
+            y = jax.eval_shape(lambda cell=cell, shape=shape: _one_output(cell, shape))
+            shape = (*y.shape[:-1], y.shape[-1] * self.directions)
             shapes.append(shape)
         return shapes
 

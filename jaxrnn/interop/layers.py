@@ -14,7 +14,7 @@ from jaxrnn.stack import Stack
 from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_features, check_size
 from jaxrnn.unroll import lengths_to_mask, unroll
 
-_CARRIES = {RNNCell: RNNCarry, LSTMCell: LSTMCarry, LSTMPCell: LSTMCarry, GRUCell: GRUCarry}
+_CARRIES: dict[type, Any] = {RNNCell: RNNCarry, LSTMCell: LSTMCarry, LSTMPCell: LSTMCarry, GRUCell: GRUCarry}
 
 
 class LSTMState(NamedTuple):
@@ -184,7 +184,8 @@ def _to_carry(stack: Stack, state: Any, batch: tuple[int, ...]) -> tuple[Carry, 
     """torch's state, [layers * directions, *batch, size] each, as the carry of a stack."""
     if state is None:
         return None
-    cell, count = stack.cells[0], len(stack.cells) * stack.directions
+    cell: Any = stack.cells[0]
+    count = len(stack.cells) * stack.directions
     lstm = isinstance(cell, LSTMCell | LSTMPCell)
     if lstm != isinstance(state, tuple) or (lstm and len(state) != 2):
         expected = "the pair (h_0, c_0)" if lstm else "the array h_0"
@@ -193,9 +194,9 @@ def _to_carry(stack: Stack, state: Any, batch: tuple[int, ...]) -> tuple[Carry, 
     parts = state if lstm else (state,)
     for name, part, size in zip(("h_0", "c_0"), parts, sizes, strict=False):
         if np.shape(part) != (count, *batch, size):
-            axes = ", ".join(["num_layers * num_directions", *["batch"] * len(batch), "size"])
             raise ValueError(
-                f"{name} has shape {np.shape(part)}, expected {(count, *batch, size)}: ({axes}), whatever batch_first."
+                f"{name} has shape {np.shape(part)}, expected {(count, *batch, size)}: num_layers * num_directions, the batch "
+                "if there is one, and size, whatever batch_first."
             )
     carry = _CARRIES[type(cell)]
     return tuple(carry(*(part[i] for part in parts)) for i in range(count))

@@ -108,7 +108,7 @@ def _export_cell(params: Params) -> dict[str, np.ndarray]:
 
 
 def _import(like: Params, arrays: dict[str, np.ndarray]) -> Params:
-    values = {
+    values: dict[str, np.ndarray | None] = {
         "w_x": arrays["weight_ih"].T.reshape(like.w_x.shape),
         "w_h": arrays["weight_hh"].T.reshape(like.w_h.shape),
         "b": None,

@@ -105,7 +105,7 @@ def fit_carry(carry: Carry, first: Carry) -> Carry:
     return jax.tree.map(lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first)
 
 
-def select(rows: Array, yes: Tree, no: Tree) -> Tree:
+def select(rows: Array, yes: Tree, no: Tree | int) -> Tree:
     """`where` by row: `rows` has the leading axes of every leaf. `no` may be a number."""
 
     def where(a: Array, b: Any) -> Array:
