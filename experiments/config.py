@@ -81,13 +81,13 @@ class GradientConfig:
     cells: tuple[str, ...] = ("rnn_orth", "rnn_glorot", "rnn_small", "lstm_fb0", "lstm", "lstm_chrono", "gru", "gru_chrono")
     lag: int = 100
     hidden_size: int = 32
-    sequences: int = 4
+    sequences: int = 2
     batch_size: int = 32
     learning_rate: float = 5e-3
     clip: float = 1.0
     steps: int = 200
     seed: int = 0
-    seeds: int = 5
+    seeds: int = 8
     out: str | None = None
 
     def __post_init__(self) -> None:

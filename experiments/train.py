@@ -110,7 +110,8 @@ def _updates(job: Job, state: State, keys: Array, learning_rate: Array, first: A
 
         def update(state: State, step: Array) -> tuple[State, Array]:
             value, grads = jax.value_and_grad(loss)(state.params, jax.random.fold_in(data, step))
-            changes, moments = optimizer(job, learning_rate).update(grads, state.optimizer)
+            with jax.numpy_dtype_promotion("standard"):  # optax raises a float to its int32 count, which "strict" refuses
+                changes, moments = optimizer(job, learning_rate).update(grads, state.optimizer)
             params: Any = optax.apply_updates(state.params, changes)
             return State(params, moments), value
 

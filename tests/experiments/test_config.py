@@ -1,0 +1,114 @@
+"""Configurations and the command line: a wrong word is an error that names the right one."""
+
+import dataclasses
+
+import pytest
+
+from experiments import cli, folder
+from experiments.cells import CELLS
+from experiments.config import PRESETS, Config, GradientConfig
+from jaxrnn import Chrono
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("rnu adding", "unknown command 'rnu'; did you mean 'run'?"),
+        ("run addding", "unknown preset 'addding'; did you mean 'adding'?"),
+        ("run", "run needs the name of a preset: adding"),
+        ("list all", "list takes no arguments"),
+        ("run adding --lagg 3", "unknown key 'lagg'; did you mean 'lag'?"),
+        ("run adding extra", "unknown key 'extra'"),
+        ("run adding --hidden 8", "unknown key 'hidden'; did you mean 'hidden_size'?"),
+        ("run adding --lag abc", "lag must be of type int, got 'abc'"),
+        ("run adding --lag 20.5", "lag must be of type int, got '20.5'"),
+        ("run adding --learning_rates 1e-3,x", "learning_rates must be of type float, got 'x'"),
+        ("run adding --learning_rates -1", "learning_rates and clip must be positive"),
+        ("run adding --lag", "argument --lag: expected one argument"),
+        ("run adding --lag 3", "lag must be at least 10, got 3"),
+        ("run adding --steps 110", "steps must be a multiple of 50, got 110; did you mean 100?"),
+        ("run adding --steps 0", "steps must be a multiple of 50"),
+        ("run adding --seeds 0", "seeds must be at least 1"),
+        ("run adding --seed -1", "seed must not be negative"),
+        ("run adding --cells lstm,gruu", "unknown cell 'gruu'; did you mean 'gru'?"),
+        ("run adding --cells []", "cells must name at least one"),
+        ("run adding --task addin", "unknown task 'addin'; did you mean 'adding'?"),
+        ("run adding --config nowhere.yaml", "nowhere.yaml"),
+        ("gradients --cells lstn", "unknown cell 'lstn'; did you mean 'lstm'?"),
+        ("gradients --learning_rates 1", "unknown key 'learning_rates'; did you mean 'learning_rate'?"),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(arguments, message, capsys):
+    assert cli.main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lagg: 3", "unknown key 'lagg'; did you mean 'lag'?"),
+        ("lag: abc", "lag must be of type int, got 'abc'"),
+        ("cells: [lstn]", "unknown cell 'lstn'; did you mean 'lstm'?"),
+        ("task: copying", "unknown task 'copying'"),
+        ("lag: [3", "Problems parsing config"),
+    ],
+)
+def test_a_wrong_word_in_a_file_is_the_same_error(text, message, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text(text)
+    assert cli.main(["run", "adding", "--config", str(tmp_path / "config.yaml")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert message in err
+
+
+def test_a_file_overrides_the_preset_and_an_option_overrides_the_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("lag: 30\nseeds: 5\nlearning_rates: [1e-4]")
+    arguments = [
+        "--config",
+        str(PRESETS["adding"]),
+        "--config",
+        str(tmp_path / "mine.yaml"),
+        "--seeds",
+        "2",
+        "--cells",
+        "gru,irnn",
+    ]
+    config = cli.parse(Config, arguments)
+    assert (config.lag, config.seeds, config.cells, config.learning_rates) == (30, 2, ("gru", "irnn"), (1e-4,))
+    assert config.hidden_size == 32
+
+
+@pytest.mark.parametrize("kind", [Config, GradientConfig])
+def test_a_saved_configuration_is_read_back_equal(kind, tmp_path):
+    config = kind(lag=30, cells=("lstm_chrono",), seed=7, clip=0.25, out="somewhere")
+    (tmp_path / "config.yaml").write_text(folder.to_yaml(config))
+    assert cli.parse(kind, ["--config", str(tmp_path / "config.yaml")]) == dataclasses.replace(config, out=None)
+
+
+def test_print_config_prints_what_would_be_run(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["run", "adding", "--lag", "20", "--print_config"])
+    assert exit_.value.code == 0
+    assert "lag: 20\n" in capsys.readouterr().out
+
+
+def test_list_has_a_line_for_every_task_cell_and_preset(capsys):
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tasks" and len(lines) == 3 + 2 + len(CELLS) + len(PRESETS)
+    assert any(line.split() == ["gru", *"GRU, orthogonal per gate, update bias 0".split()] for line in lines)
+
+
+def test_without_a_command_the_usage_is_printed(capsys):
+    assert cli.main([]) == 2
+    assert "python -m experiments run NAME" in capsys.readouterr().out
+
+
+def test_the_name_of_a_cell_says_its_initialisation():
+    made = {name: cell.make(8, 50) for name, cell in CELLS.items()}
+    assert len(set(made.values())) == len(made) == 9
+    assert [made[name].forget_bias for name in ("lstm_fb0", "lstm", "lstm_chrono")] == [0.0, 1.0, Chrono(50)]
+    assert [made[name].update_bias for name in ("gru", "gru_chrono")] == [0.0, Chrono(50)]
+    assert made["rnn_orth"].recurrent_init == "orthogonal" and made["irnn"].nonlinearity == "relu"

@@ -1,0 +1,186 @@
+"""Training, and what a run writes."""
+
+import dataclasses
+import errno
+import json
+import math
+
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import cli, figures, folder, report, run, train
+from experiments.config import Config
+from experiments.progress import plain
+
+TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2)
+
+
+def losses(config, name="gru", rate=1e-2):
+    return np.stack([progress.losses for progress in train.train(config, name, rate)])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder and summary of a small run that solves its task."""
+    config = Config(lag=10, cells=("rnn_small", "gru"), hidden_size=16, learning_rates=(1e-2,), steps=600, seeds=2)
+    config = dataclasses.replace(config, out=str(tmp_path_factory.mktemp("runs") / "run"))
+    path = folder.create("adding", config)
+    return path, run.run(config, path, plain)
+
+
+def test_the_same_configuration_gives_the_same_numbers_and_another_seed_others():
+    first, second = losses(TINY), losses(TINY)
+    assert np.array_equal(first, second)
+    assert first.shape == (2, 2) and first[0, 0] != first[0, 1]
+
+
+def test_a_seed_gives_the_same_numbers_alone_and_beside_others():
+    alone = losses(dataclasses.replace(TINY, seed=1, seeds=1))
+    np.testing.assert_allclose(losses(TINY)[:, 1:], alone, rtol=1e-4)  # vmapped products round differently
+
+
+def test_every_update_sees_new_data_and_the_last_chunk_goes_on_from_the_first():
+    job, keys = train.make_job(TINY, "gru"), train.seed_keys(TINY)
+    state = train.init(job, keys)
+    rate, step = np.float32(0), np.int32
+    still = [np.asarray(train._updates(job.compiled(), state, keys, rate, step(first))[1]) for first in (0, 50)]
+    assert np.all(still[0] != still[1])  # nothing is learned at rate 0: only the data differ
+
+
+def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
+    _, summary = finished
+    rnn, gru = summary["results"]
+    assert gru["cell"] == "gru" and gru["finished"] and None not in gru["steps_to_solve"]
+    assert gru["steps"] == max(gru["steps_to_solve"]) <= 600
+    assert max(gru["final_loss"]) < 0.02 < summary["baseline"] / 5
+    assert gru["parameters"] == 3 * 16 * (2 + 16 + 1) + 16 + 16 + 1
+    assert rnn["parameters"] == 16 * (2 + 16 + 1) + 16 + 1
+
+
+def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished):
+    path, summary = finished
+    names = {"config.yaml", "env.json", "metrics.jsonl", "learning.png", "summary.json"}
+    assert {file.name for file in path.iterdir()} == names
+    assert json.loads((path / "summary.json").read_text()) == summary
+    assert summary["status"] == "done"
+    rows = folder.read_metrics(path)
+    assert len(rows) == sum(row["steps"] // 50 * 2 for row in summary["results"])
+    assert next(iter(rows[0])) == "step" and all(not isinstance(v, dict | list) for row in rows for v in row.values())
+
+
+def test_the_figure_is_drawn_from_the_folder_alone(finished):
+    path, summary = finished
+    figure = figures.learning_figure(path)
+    (ax,) = figure.axes
+    curves = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    assert list(curves) == ["rnn_small", "gru"] and ax.get_yscale() == "log"
+    rows = [row for row in folder.read_metrics(path) if row["cell"] == "gru" and row["step"] == 50]
+    first = np.median([row["loss"] for row in rows]) * 6
+    np.testing.assert_allclose(curves["gru"].get_ydata()[0], first)
+    assert len(curves["gru"].get_xdata()) == summary["results"][1]["steps"] // 50
+    levels = sorted(line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata()) == 2)
+    np.testing.assert_allclose(levels, [0.06, 0.5, 1])
+    image = matplotlib.image.imread(path / "learning.png")
+    assert image.shape[0] > 400 and image.std() > 0.05
+
+
+def test_the_report_has_a_row_per_cell_and_says_not_solved_and_never_cannot(finished):
+    _, summary = finished
+    summary = json.loads(json.dumps(summary))
+    summary["results"][0]["steps_to_solve"] = [None, 400]
+    text = report.report(summary)
+    row = next(line for line in text.splitlines() if line.startswith("rnn_small  "))
+    assert row.split()[:4] == ["rnn_small", "0.01", "321", "1/2"]
+    steps = summary["results"][0]["steps"]
+    assert f"1 of 2 seeds not solved in {steps:,} updates at this learning rate and initialisation." in text
+    assert "cannot" not in text
+
+
+def test_the_report_compares_an_lstm_with_a_gru():
+    row = {"cell": "gru", "parameters": 75, "ms_per_update": 2.0, "steps_to_solve": [100, 300]}
+    lstm = {"cell": "lstm_chrono", "parameters": 100, "ms_per_update": 4.0, "steps_to_solve": [500, 500]}
+    (line,) = report.comparison([lstm, row])
+    assert "gru has 0.75 times the parameters of lstm_chrono and takes 0.50 times as long per update" in line
+    assert "in 200 updates, against 500" in line
+    assert report.comparison([row]) == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_said_plainly(tmp_path):
+    config = dataclasses.replace(TINY, learning_rates=(1e30,), steps=500, out=str(tmp_path / "run"))
+    path = folder.create("adding", config)
+    summary = run.run(config, path, plain)
+    (row,) = summary["results"]
+    assert row["steps"] == 50 and row["not_finite_at"] == [50, 50] and row["final_loss"] == [None, None]
+    assert "the loss of 2 of 2 seeds was NaN or infinite after 50 updates" in report.report(summary)
+    assert folder.read_metrics(path)[0]["loss"] is None
+
+
+def test_ctrl_c_leaves_a_readable_summary(tmp_path):
+    config = dataclasses.replace(TINY, steps=500, out=str(tmp_path / "run"))
+    path = folder.create("adding", config)
+
+    def interrupt(label, step, steps, text, done):
+        if step == 100:
+            raise KeyboardInterrupt
+
+    summary = run.run(config, path, interrupt)
+    assert summary["status"] == "interrupted" and json.loads((path / "summary.json").read_text()) == summary
+    assert summary["results"][0]["steps"] == 100 and not summary["results"][0]["finished"]
+    assert len(folder.read_metrics(path)) == 4
+    assert "Interrupted" in report.report(summary)
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.jsonl"))
+
+    monkeypatch.setattr(folder, "append", full)
+    arguments = "run adding --cells gru --steps 50 --lag 10 --hidden_size 8 --batch_size 16 --seeds 2 --out"
+    assert cli.main([*arguments.split(), str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/metrics.jsonl: No space left on device\n"
+
+
+def test_a_file_in_the_way_is_one_clear_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["run", "adding", "--out", str(tmp_path / "file" / "run")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/file/run: Not a directory\n"
+
+
+def test_a_named_folder_that_holds_a_run_is_refused_and_nothing_in_it_changes(finished, capsys):
+    path, _ = finished
+    before = (path / "metrics.jsonl").read_bytes()
+    assert cli.main(["run", "adding", "--out", str(path)]) == 2
+    assert capsys.readouterr().err == f"error: {path} already holds a run; name another folder, or none for a new one.\n"
+    assert (path / "metrics.jsonl").read_bytes() == before
+
+
+def test_runs_without_a_name_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [str(folder.create("adding", TINY)) for _ in range(3)] == ["runs/adding", "runs/adding-2", "runs/adding-3"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    folder.write(tmp_path / "a.json", "old")
+
+    def fail(path):
+        path.write_text("half")
+        raise OSError
+
+    with pytest.raises(OSError):
+        folder.write(tmp_path / "a.json", fail)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+def test_the_median_counts_a_missing_loss_as_the_largest():
+    assert report.median([None, 1.0, 2.0]) == 2.0
+    assert report.median([None, None, 2.0]) is None
+    assert folder.finite(math.nan) is None and folder.finite(0.1234567) == 0.123457
+
+
+def test_what_is_compiled_does_not_depend_on_the_initialisation():
+    jobs = [train.make_job(Config(lag=50), name) for name in ("rnn_orth", "rnn_glorot", "rnn_small", "irnn")]
+    assert jobs[0].compiled() == jobs[1].compiled() == jobs[2].compiled() != jobs[3].compiled()
+    params = [train.init(job, train.seed_keys(TINY)).params.cell.w_h for job in jobs]
+    assert float(np.std(params[0])) > 1.5 * float(np.std(params[2])) and jax.tree.structure(params[0])
