@@ -34,10 +34,10 @@ BARS = {
 
 @pytest.mark.parametrize("family", ["rnn", "lstm", "gru"])  # the cells of a family share a compilation
 def test_gradients_at_initialisation_are_those_of_the_table(family):
-    config = GradientConfig(seeds=9).training()
+    config = GradientConfig(seeds=15).training()
     for name in (name for name in TABLE if name.startswith(family)):
         job = train.make_job(config, name)
-        curve = gradients.measure(job, train.init(job, train.seed_keys(config)).params, 1)["jacobian"]
+        curve = gradients.measure(job, train.init(job, train.seed_keys(config)).params, 2)["jacobian"]
         low, high = BARS[name]
         assert low < curve[99] < high, name
         # The medians of 5 seeds scatter by a fifth (at lag 99 the seeds of lstm_fb0 lie between -8 and -16).
