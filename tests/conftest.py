@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -24,3 +25,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not HAS_TORCH:
         ran = [r for r in terminalreporter.stats.get("passed", []) if "parity" in r.keywords]
         terminalreporter.write_line(f"torch is not installed: {len(ran)} live comparisons left out, golden arrays used instead.")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """64-bit arrays."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """Compiles two to four times faster into slower code: for tests of many small functions that run once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

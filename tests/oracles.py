@@ -1,0 +1,316 @@
+"""The truth: step-by-step loops in float64 NumPy, written from the papers' equations, and one list of all cells.
+
+An oracle is (first, step): `first(p, shape)` is the carry of a new sequence for one step's input of `shape`, and
+`step(p, carry, x, noise)` gives the next carry and the output. Everything is analytic (no `conj`, no `abs` of the whole), so
+that a complex step gives directional derivatives to the last digit: f'(a) . d = imag f(a + 1e-30i d) / 1e-30.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.linalg
+import torture
+
+import jaxrnn
+
+
+class Oracle(NamedTuple):
+    first: Callable[..., Any]
+    step: Callable[..., Any]
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def zero(carry, *names):
+    """first() of a carry whose fields are zeros of as many units as that parameter's last axis."""
+    return lambda p, shape: carry(*(np.zeros((*shape[:-1], getattr(p, name).shape[-1])) for name in names))
+
+
+def plus(a, b):
+    return a if b is None else a + b
+
+
+def gate(p, x, h, k):
+    """W_k x + U_k h + b_k."""
+    return plus(x @ p.w_x[:, k] + h @ p.w_h[:, k], None if p.b is None else p.b[k])
+
+
+def rnn(f):
+    def step(p, carry, x, noise):
+        h = f(gate(p, x, carry.h, 0))
+        return jaxrnn.RNNCarry(h=h), h
+
+    return Oracle(zero(jaxrnn.RNNCarry, "w_h"), step)
+
+
+def lstm_step(p, carry, x, noise):
+    """Hochreiter & Schmidhuber 1997, Gers et al. 2000; torch's gate order i f g o."""
+    i, f, o = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1, 3))
+    c = f * carry.c + i * np.tanh(gate(p, x, carry.h, 2))
+    h = o * np.tanh(c)
+    return jaxrnn.LSTMCarry(h=h, c=c), h
+
+
+def lstmp_step(p, carry, x, noise):
+    """Sak et al. 2014, arXiv:1402.1128: the output is a projection, and so is what recurs."""
+    after, m = lstm_step(p, carry, x, noise)
+    h = m @ p.w_p
+    return jaxrnn.LSTMCarry(h=h, c=after.c), h
+
+
+def gru_step(p, carry, x, noise):
+    """torch.nn.GRU: the reset gate acts on (U_n h + b_hn)."""
+    r, z = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1))
+    recurrent = plus(carry.h @ p.w_h[:, 2], p.b_hn)
+    n = np.tanh(plus(x @ p.w_x[:, 2], None if p.b is None else p.b[2]) + r * recurrent)
+    h = n - z * n + z * carry.h
+    return jaxrnn.GRUCarry(h=h), h
+
+
+def gru_before_step(p, carry, x, noise):
+    """Cho et al. 2014, arXiv:1406.1078, eq. 5-8: the reset gate acts on h."""
+    r, z = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1))
+    n = np.tanh(gate(p, x, r * carry.h, 2))
+    h = z * carry.h + n - z * n
+    return jaxrnn.GRUCarry(h=h), h
+
+
+def standard(a, count):
+    """Layer norm without scale over the last `count` axes."""
+    axes = tuple(range(-count, 0))
+    mean = a.mean(axes, keepdims=True)
+    return (a - mean) / np.sqrt(((a - mean) ** 2).mean(axes, keepdims=True) + 1e-5)
+
+
+def layer_norm_step(p, carry, x, noise):
+    """Ba et al. 2016, arXiv:1607.06450, eq. 20-22."""
+    a = p.scale_x * standard(np.einsum("...i,igh->...gh", x, p.w_x), 2)
+    a = a + p.scale_h * standard(np.einsum("...i,igh->...gh", carry.h, p.w_h), 2) + p.b
+    c = sigmoid(a[..., 1, :]) * carry.c + sigmoid(a[..., 0, :]) * np.tanh(a[..., 2, :])
+    h = sigmoid(a[..., 3, :]) * np.tanh(p.scale_c * standard(c, 1) + p.b_c)
+    return jaxrnn.LSTMCarry(h=h, c=c), h
+
+
+def peephole_step(p, carry, x, noise):
+    """Graves 2013, arXiv:1308.0850, eq. 7-11."""
+    i = sigmoid(gate(p, x, carry.h, 0) + p.w_c[0] * carry.c)
+    f = sigmoid(gate(p, x, carry.h, 1) + p.w_c[1] * carry.c)
+    c = f * carry.c + i * np.tanh(gate(p, x, carry.h, 2))
+    h = sigmoid(gate(p, x, carry.h, 3) + p.w_c[2] * c) * np.tanh(c)
+    return jaxrnn.LSTMCarry(h=h, c=c), h
+
+
+def lem_step(p, carry, x, noise):
+    """Rusch et al. 2022, arXiv:2110.04744, eq. 4, with a time step of 0.5."""
+    v = [x @ p.w_x[:, k] + p.b[k] for k in range(4)]
+    dt = 0.5 * sigmoid(carry.y @ p.w_y[:, 0] + v[0])
+    dt_bar = 0.5 * sigmoid(carry.y @ p.w_y[:, 1] + v[1])
+    z = (1 - dt) * carry.z + dt * np.tanh(carry.y @ p.w_y[:, 2] + v[2])
+    y = (1 - dt_bar) * carry.y + dt_bar * np.tanh(z @ p.w_z + v[3])
+    return torture.LEMCarry(y=y, z=z), y
+
+
+def heads_step(p, carry, x, noise):
+    """An LSTM with the block-diagonal recurrent matrices written out."""
+    full = [scipy.linalg.block_diag(*p.w_h[:, :, k]) for k in range(4)]
+    return lstm_step(p._replace(w_h=np.stack(full, axis=1)), carry, x, noise)
+
+
+def correlate(v, w):
+    """Each pixel sees its K x K neighbours, zero outside: v [..., X, Y, C], w [K, K, C, G, D]."""
+    reach = w.shape[0] // 2
+    padded = np.pad(v, [(0, 0)] * (v.ndim - 3) + [(reach, reach), (reach, reach), (0, 0)])
+    x, y = v.shape[-3:-1]
+    return sum(
+        np.einsum("...c,cgd->...gd", padded[..., i : i + x, j : j + y, :], w[i, j])
+        for i in range(w.shape[0])
+        for j in range(w.shape[1])
+    )
+
+
+def conv_step(p, carry, x, noise):
+    """Shi et al. 2015, arXiv:1506.04214, eq. 3."""
+    a = correlate(x, p.w_x) + correlate(carry.h, p.w_h) + p.b
+    i, f, g, o = (a[..., k, :] for k in range(4))
+    c = sigmoid(f) * carry.c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(c)
+    return jaxrnn.LSTMCarry(h=h, c=c), h
+
+
+def orthogonal_step(p, carry, x, noise):
+    """Lezcano-Casado & Martinez-Rubio 2019, arXiv:1901.08428; modReLU(z) = z / |z| * relu(|z| + b)."""
+    z = x @ p.w_x + carry.h @ scipy.linalg.expm(p.a - p.a.T)
+    sign = np.sign(z.real)
+    h = sign * np.where((sign * z + p.b).real > 0, sign * z + p.b, 0)
+    return jaxrnn.RNNCarry(h=h), h
+
+
+def diagonal_step(p, carry, x, noise):
+    h = p.w_h * carry.h + x @ p.w_x
+    return jaxrnn.RNNCarry(h=h), h
+
+
+def zoneout(inner, rates):
+    """Krueger et al. 2017, arXiv:1606.01305, eq. 5-6: h_t is made from the new c, before that is zoned out."""
+
+    def step(p, carry, x, noise):
+        after, _ = inner.step(p, carry, x, None if noise is None else noise.inner)
+        for name, rate in rates.items():
+            d = rate if noise is None else noise.keep[name].astype(float)
+            after = after._replace(**{name: d * getattr(carry, name) + (1 - d) * getattr(after, name)})
+        return after, after.h
+
+    return Oracle(inner.first, step)
+
+
+def recurrent_dropout(inner_first, inner_step, rate):
+    """Gal & Ghahramani 2016, arXiv:1512.05287: `inner_step(p, carry, x, dropped h)` says where h meets its weights."""
+
+    def step(p, carry, x, noise):
+        h = carry.h if noise is None else carry.h * noise.keep / (1 - rate)
+        return inner_step(p, carry, x, h)
+
+    return Oracle(inner_first, step)
+
+
+def lstm_with(p, carry, x, h):
+    return lstm_step(p, carry._replace(h=h), x, None)
+
+
+def lstmp_with(p, carry, x, h):
+    return lstmp_step(p, carry._replace(h=h), x, None)
+
+
+def gru_with(p, carry, x, h):
+    """The gates see the dropped h, the interpolation the whole."""
+    after, _ = gru_step(p, carry._replace(h=h), x, None)
+    z = sigmoid(gate(p, x, h, 1))
+    new = after.h + z * (carry.h - h)
+    return jaxrnn.GRUCarry(h=new), new
+
+
+def learned(inner):
+    def first(p, shape):
+        return jax.tree.map(lambda zero, own: zero + own, inner.first(p.inner, shape), p.first)
+
+    return Oracle(first, lambda p, carry, x, noise: inner.step(p.inner, carry, x, noise))
+
+
+def stacked(*layers, rate=0.0):
+    """Layers of (oracle, width); the output of each is the input of the next, dropped in training."""
+
+    def first(p, shape):
+        shapes = [shape, *((*shape[:-1], width) for _, width in layers)]
+        return tuple(oracle.first(own, s) for (oracle, _), own, s in zip(layers, p, shapes, strict=False))
+
+    def step(p, carry, x, noise):
+        carries = []
+        for k, (oracle, _) in enumerate(layers):
+            if k > 0 and noise is not None and noise.keep[k - 1] is not None:
+                x = x * noise.keep[k - 1] / (1 - rate)
+            after, x = oracle.step(p[k], carry[k], x, None if noise is None else noise.cells[k])
+            carries.append(after)
+        return tuple(carries), x
+
+    return Oracle(first, step)
+
+
+def drive(oracle, p, xs, carry=None, *, mask=None, reset=None, noise=None, reverse=False, feature_axes=1):
+    """Runs an oracle over time, with the masks and resets of `jaxrnn.unroll`."""
+    T, batch = len(xs), xs.shape[1 : xs.ndim - feature_axes]
+    first = oracle.first(p, xs.shape[1:])
+    carry, ys = first if carry is None else carry, {}
+    for t in reversed(range(T)) if reverse else range(T):
+        begins = reset is not None and (reset[t] if not reverse else reset[t + 1] if t + 1 < T else np.zeros(batch, bool))
+        carry = pick(begins, first, carry)
+        valid = True if mask is None else mask[t]
+        x = pick(valid, xs[t], np.zeros_like(xs[t]))
+        drawn = None if noise is None else jax.tree.map(lambda n, t=t: n[t % len(n)], noise)
+        after, y = oracle.step(p, carry, x, drawn)
+        carry, ys[t] = pick(valid, after, carry), pick(valid, y, np.zeros_like(y))
+    return carry, np.stack([ys[t] for t in range(T)]) if T else None
+
+
+def pick(rows, yes, no):
+    rows = np.asarray(rows)
+    return jax.tree.map(lambda a, b: np.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b), yes, no)
+
+
+LSTM = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), lstm_step)
+LSTMP = Oracle(zero(jaxrnn.LSTMCarry, "w_p", "w_h"), lstmp_step)
+GRU = Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_step)
+HEADS = Oracle(lambda p, shape: jaxrnn.LSTMCarry(*np.zeros((2, *shape[:-1], p.w_x.shape[-1]))), heads_step)
+ORTHOGONAL = Oracle(zero(jaxrnn.RNNCarry, "a"), orthogonal_step)
+CONV = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), conv_step)
+PEEPHOLE = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), peephole_step)
+
+BUILT_IN = [  # (name, cell, oracle)
+    ("rnn", jaxrnn.RNNCell(4), rnn(np.tanh)),
+    ("rnn_relu", jaxrnn.RNNCell(4, "relu"), rnn(lambda a: np.where(a.real > 0, a, 0))),
+    ("lstm", jaxrnn.LSTMCell(4), LSTM),
+    ("lstmp", jaxrnn.LSTMPCell(4, 2), LSTMP),
+    ("gru", jaxrnn.GRUCell(4), GRU),
+    ("gru_reset_before", jaxrnn.GRUResetBeforeCell(4), Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_before_step)),
+    ("lstm_no_bias", jaxrnn.LSTMCell(4, bias=False), LSTM),
+    ("gru_no_bias", jaxrnn.GRUCell(4, bias=False), GRU),
+]
+TORTURE = [
+    ("layer_norm", torture.LayerNormLSTM(4), Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), layer_norm_step)),
+    ("peephole", torture.PeepholeLSTM(4), PEEPHOLE),
+    ("lem", torture.LEM(4, dt=0.5), Oracle(zero(torture.LEMCarry, "w_z", "w_z"), lem_step)),
+    ("heads", torture.MultiHeadLSTM(4, heads=2), HEADS),
+    ("conv", torture.ConvLSTM(2), CONV),
+    ("orthogonal", torture.OrthogonalRNN(4), ORTHOGONAL),
+    ("diagonal", torture.LinearDiagonal(4), Oracle(zero(jaxrnn.RNNCarry, "w_h"), diagonal_step)),
+    ("zoneout", torture.Zoneout(jaxrnn.LSTMCell(4)), zoneout(LSTM, {"h": 0.3, "c": 0.1})),
+    ("recurrent_dropout", torture.RecurrentDropout(jaxrnn.GRUCell(4)), recurrent_dropout(GRU.first, gru_with, 0.4)),
+    ("learned_start", torture.LearnedStart(torture.OrthogonalRNN(4)), learned(ORTHOGONAL)),
+    (
+        "learned_zoneout_dropout_lstmp",
+        torture.LearnedStart(torture.Zoneout(torture.RecurrentDropout(jaxrnn.LSTMPCell(4, 2)))),
+        learned(zoneout(recurrent_dropout(LSTMP.first, lstmp_with, 0.4), {"h": 0.3, "c": 0.1})),
+    ),
+    (
+        "stack",
+        jaxrnn.Stack((torture.Zoneout(jaxrnn.GRUCell(4)), torture.LearnedStart(torture.PeepholeLSTM(3))), dropout=0.5),
+        stacked((zoneout(GRU, {"h": 0.3}), 4), (learned(PEEPHOLE), 3), rate=0.5),
+    ),
+    (
+        "learned_stack",
+        torture.LearnedStart(jaxrnn.Stack((torture.ConvLSTM(2), torture.ConvLSTM(3)))),
+        learned(stacked((CONV, 2), (CONV, 3))),
+    ),
+]
+CELLS = BUILT_IN + TORTURE
+
+
+def parameters(cell, size=3, seed=0):
+    """Random non-zero parameters, float64 NumPy: nothing of `init` but structure and shapes."""
+    random = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda key: cell.init(key, size), jax.random.key(0))
+    return jax.tree.map(lambda a: 0.5 * random.normal(size=a.shape), shapes)
+
+
+def inputs(cell, T, batch=(), size=3, seed=1):
+    """Random inputs [T, *batch, 4, ..., size], float64 NumPy."""
+    return np.random.default_rng(seed).normal(size=(T, *batch, *(4,) * (cell.feature_axes - 1), size))
+
+
+def randomised(tree, seed=2):
+    """A tree of random numbers of the same shapes: a given carry."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: random.normal(size=a.shape), tree)
+
+
+def assert_close(got, want, tolerance=1e-12):
+    """Compares two trees, relative to the larger of 1 and the largest entry of each leaf wanted."""
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape, (jax.tree_util.keystr(path), a.shape, b.shape)
+        error = np.max(np.abs(a - b), initial=0.0) / max(1.0, np.max(np.abs(b), initial=0.0))
+        assert error <= tolerance, f"{jax.tree_util.keystr(path)} is off by {error:.1e}"

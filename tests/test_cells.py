@@ -1,0 +1,73 @@
+"""Cells: one step against the papers' equations, unbatched and batched, and the options that are refused."""
+
+import dataclasses
+import pickle
+
+import jax
+import numpy as np
+import pytest
+from oracles import BUILT_IN, CELLS, assert_close, inputs, parameters, randomised
+
+import jaxrnn
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+
+
+@pytest.mark.parametrize("name, cell, oracle", BUILT_IN, ids=[name for name, _, _ in BUILT_IN])
+def test_one_step_equals_the_papers_equations(name, cell, oracle):
+    p, x = parameters(cell), inputs(cell, 1, (2,))[0]
+    carry = randomised(oracle.first(p, x.shape))
+    assert_close(cell(p, carry, x), oracle.step(p, carry, x, None))
+
+
+def test_an_update_gate_of_one_keeps_the_old_state():
+    cell = jaxrnn.GRUCell(4)
+    p = parameters(cell)
+    p.b[1] = 50.0  # sigmoid(50) is 1 to 1e-21
+    h = np.ones(4)
+    assert_close(cell(p, jaxrnn.GRUCarry(h), np.ones(3))[0].h, h)
+
+
+def test_the_two_grus_differ_where_the_reset_gate_is_not_one():
+    p = parameters(jaxrnn.GRUResetBeforeCell(4))
+    after = jaxrnn.GRUParams(*p, b_hn=np.zeros(4))
+    carry, x = jaxrnn.GRUCarry(np.ones(4)), np.ones(3)
+    difference = jaxrnn.GRUCell(4)(after, carry, x)[1] - jaxrnn.GRUResetBeforeCell(4)(p, carry, x)[1]
+    assert np.abs(difference).max() > 1e-3
+
+
+@pytest.mark.parametrize("name, cell, oracle", CELLS, ids=[name for name, _, _ in CELLS])
+def test_a_cell_survives_pickle_and_hashes_alike(name, cell, oracle):
+    again = pickle.loads(pickle.dumps(cell))
+    assert again == cell and hash(again) == hash(cell)
+
+
+@pytest.mark.parametrize("make", [jaxrnn.RNNCell, jaxrnn.LSTMCell, jaxrnn.GRUCell, jaxrnn.GRUResetBeforeCell])
+@pytest.mark.parametrize("size", [0, -1, 2.0, True, None])
+def test_a_hidden_size_that_is_no_positive_integer_is_refused(make, size):
+    with pytest.raises(ValueError, match="hidden_size must be an integer of at least 1"):
+        make(size)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: jaxrnn.RNNCell(3, "elu"), "nonlinearity must be 'tanh' or 'relu', got 'elu'"),
+        (lambda: jaxrnn.LSTMCell(3, init_scheme="keras"), "init_scheme must be 'jaxrnn' or 'torch', got 'keras'"),
+        (lambda: jaxrnn.LSTMCell(3, bias=False, forget_bias=jaxrnn.Chrono(9)), "a Chrono bias needs bias=True"),
+        (lambda: jaxrnn.LSTMPCell(3, 3), "proj_size=3 must be below hidden_size=3"),
+        (lambda: jaxrnn.GRUCell(3).init(jax.random.key(0), 0), "input_size must be an integer of at least 1, got 0"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_cell_without_its_methods_says_which_one_is_missing():
+    @dataclasses.dataclass(frozen=True)
+    class Empty(jaxrnn.Cell):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Empty does not define init\(key, input_size, dtype\)"):
+        Empty().init(jax.random.key(0), 3)

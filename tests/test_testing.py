@@ -1,0 +1,134 @@
+"""check_cell passes every cell of ours, and tells what is broken in a broken one."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from oracles import CELLS
+
+import jaxrnn
+from jaxrnn.testing import check_cell
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.mark.parametrize("name, cell", [(name, cell) for name, cell, _ in CELLS], ids=[name for name, _, _ in CELLS])
+def test_every_cell_keeps_the_contract(name, cell):
+    check_cell(cell)
+
+
+def broken(**methods):
+    """A GRU with a fault."""
+    return dataclasses.dataclass(frozen=True)(type("Broken", (jaxrnn.GRUCell,), methods))(4)
+
+
+def after(change):
+    """A step whose result is changed: change(cell, params, carry, u, h) -> h."""
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        _, h = jaxrnn.GRUCell.step(self, params, carry, u, dot)
+        h = change(self, params, carry, u, h)
+        return jaxrnn.GRUCarry(h=h), h
+
+    return {"step": step}
+
+
+@jax.custom_vjp
+def wrong_slope(h):
+    return h
+
+
+wrong_slope.defvjp(lambda h: (h, None), lambda _, d_h: (2 * d_h,))
+
+
+def stepped(step):
+    return {"step": step}
+
+
+def private_product(self, params, carry, u, dot=jaxrnn.dot):
+    return jaxrnn.GRUCell.step(self, params, carry, u, jaxrnn.dot)
+
+
+def quadratic_product(self, params, carry, u, dot=jaxrnn.dot):
+    return jaxrnn.GRUCell.step(self, params, carry, u, lambda v, w, op=None: dot(v, w, op=lambda v, w: jnp.tensordot(v**2, w, 1)))
+
+
+def renamed_carry(self, params, carry, u, dot=jaxrnn.dot):
+    after, h = jaxrnn.GRUCell.step(self, params, carry, u, dot)
+    return jaxrnn.RNNCarry(h=after.h), h
+
+
+def narrow_init(self, key, input_size, dtype=jnp.float32):
+    return jaxrnn.GRUCell.init(self, key, input_size, jnp.float32)
+
+
+def wide_carry(self, params, like):
+    return jaxrnn.GRUCarry(h=jnp.zeros((*like.shape[:-1], 4), jnp.float32))
+
+
+def mixing_project(self, params, xs, noise=None):
+    return jaxrnn.GRUCell.project(self, params, jnp.cumsum(xs, axis=0))
+
+
+FAULTS = {
+    "batch": (broken(**after(lambda self, p, carry, u, h: h - jnp.mean(h, axis=0, keepdims=True))), "never mix entries"),
+    "steps": (broken(project=mixing_project), "project never mixes steps"),
+    "hidden_size": (broken(**after(lambda self, p, carry, u, h: h / jnp.ones(self.hidden_size, h.dtype))), "never hidden_size"),
+    "silent_hidden_size": (broken(**after(lambda self, p, carry, u, h: h / self.hidden_size * h.shape[-1])), "never hidden_size"),
+    "mixed_units": (broken(**after(lambda self, p, carry, u, h: h - jnp.mean(h, -1, keepdims=True))), "set elementwise = False"),
+    "private_product": (broken(**stepped(private_product)), "put every product through dot"),
+    "quadratic": (broken(**stepped(quadratic_product)), "not linear in its vector"),
+    "dtype_drift": (
+        broken(**after(lambda self, p, carry, u, h: h.astype(jnp.float32))),
+        "step keeps the structure, shapes and dtypes",
+    ),
+    "carry_structure": (broken(**stepped(renamed_carry)), "step keeps the structure"),
+    "fixed_dtype": (
+        broken(init_carry=wide_carry),
+        "step keeps the structure, shapes and dtypes|no available implicit dtype promotion",
+    ),
+    "init_dtype": (broken(init=narrow_init), "asked for bfloat16, got .*w_x.*float32"),
+    "input_size": (broken(input_size=lambda self, params: 7), r"input_size\(params\) is 7; override it"),
+    "gradient": (broken(**after(lambda self, p, carry, u, h: wrong_slope(h))), "Gradients are those of finite differences"),
+    "zero_input": (
+        broken(**after(lambda self, p, carry, u, h: h + jnp.sqrt((u[..., 0, :] - p.b[0]) ** 2))),
+        "differentiable at an input of 0",
+    ),
+    "sixteen_bits": (
+        broken(**after(lambda self, p, carry, u, h: h * jnp.ones((), jnp.float64))),
+        "In bfloat16 .*no equation mixes dtypes",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_cell_is_told_what_is_broken(fault):
+    cell, message = FAULTS[fault]
+    with pytest.raises(AssertionError, match=f"(?s)Broken breaks the contract of a cell.*({message})"):
+        check_cell(cell)
+
+
+@dataclasses.dataclass
+class Thawed(jaxrnn.GRUCell.__base__):
+    hidden_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(jaxrnn.Cell):
+    sizes: list
+
+
+@pytest.mark.parametrize(
+    "cell, message",
+    [
+        (Thawed(3), "its fields can be set: write @dataclasses.dataclass"),
+        (Listed([3]), "Listed breaks .*hashable.*unhashable type: 'list'"),
+        (jaxrnn.Cell(), "put @dataclasses.dataclass"),
+        (4, "derive it from jaxrnn.Cell"),
+        (Listed((3,)), r"Listed does not define init\(key, input_size, dtype\)"),
+    ],
+)
+def test_something_that_is_no_cell_is_told_so(cell, message):
+    with pytest.raises(AssertionError, match=f"(?s){message}"):
+        check_cell(cell)
