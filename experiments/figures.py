@@ -41,7 +41,7 @@ def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 
 
 def save(fig: Figure) -> Save:
-    return lambda path: fig.savefig(path, dpi=120)
+    return lambda path: fig.savefig(path, dpi=100)
 
 
 def learning_curves(folder: Path) -> Save:
@@ -89,7 +89,7 @@ def gradient_figure(folder: Path) -> Figure:
     """Two measures of the gradient against the lag, before and after training, from gradients.json."""
     data = json.loads((folder / "gradients.json").read_text())
     phases = [phase for phase in ("before", "after") if any(phase in curves for curves in data["curves"].values())]
-    fig, axes = figure(len(phases), 2, (11, 0.8 + 3.7 * len(phases)), sharex=True, sharey="row")
+    fig, axes = figure(len(phases), 2, (9.5, 0.6 + 3.2 * len(phases)), sharex=True, sharey=True)
     words = {"before": "at initialisation", "after": f"after {data['steps']} updates"}
     titles = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
     for row, phase in zip(axes, phases, strict=True):
