@@ -14,18 +14,18 @@ from matplotlib.figure import Figure
 from experiments.folder import read_metrics
 from experiments.tasks import TASKS
 
-# One colour per family (Okabe & Ito's, which the colour-blind can tell apart), one line style per initialisation.
-RNN, LSTM, GRU = "#D55E00", "#0072B2", "#009E73"
+# One hue per family (Okabe & Ito's, which the colour-blind can tell apart), one shade and line style per initialisation.
+DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
 STYLES: dict[str, tuple[str, Any]] = {
-    "rnn_orth": (RNN, "-"),
-    "rnn_glorot": (RNN, (0, (5, 2))),
-    "rnn_small": (RNN, (0, (1, 1.5))),
+    "rnn_orth": ("#D55E00", "-"),
+    "rnn_glorot": ("#8C2D04", DASHED),
+    "rnn_small": ("#F79646", DOTTED),
     "irnn": ("#CC79A7", "-"),
-    "lstm": (LSTM, "-"),
-    "lstm_fb0": (LSTM, (0, (5, 2))),
-    "lstm_chrono": (LSTM, (0, (1, 1.5))),
-    "gru": (GRU, "-"),
-    "gru_chrono": (GRU, (0, (1, 1.5))),
+    "lstm": ("#0072B2", "-"),
+    "lstm_fb0": ("#56B4E9", DASHED),
+    "lstm_chrono": ("#003F66", DOTTED),
+    "gru": ("#009E73", "-"),
+    "gru_chrono": ("#00523C", DOTTED),
 }
 Save = Callable[[Path], None]
 

@@ -1,6 +1,7 @@
 """Gradients against the lag, on sequences of the adding task, before and after a short training of every cell."""
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
         name: {f"{m} {phase}": [values[m][lag] for lag in lags] for phase, values in phases.items() for m in MEASURES}
         for name, phases in curves.items()
     }
-    summary = {"status": "done", "lags": lags, "log10": table, "env": folder.environment()}
+    summary = {"status": "done", "lags": lags, "log10": table, "env": json.loads((path / "env.json").read_text())}
     folder.write_json(path / "summary.json", summary)
     return summary
 

@@ -10,12 +10,21 @@ COLUMNS = ("cell", "lr", "params", "solved", "updates to solve", "final loss", "
 def report(summary: dict[str, Any]) -> str:
     """Header, table and remarks."""
     env, rows = summary["env"], summary["results"]
-    head = (
-        f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; baseline {summary['baseline']:.4f}, solved below "
-        f"{summary['solved_below']:g}; jax {env['jax']} on {env['device']} ({env['cpus']} CPUs); {summary['seconds']:.0f} s"
-    )
+    device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
+    head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
+    level = f"baseline {summary['baseline']:.4f}: the best constant ({summary['evaluation_baseline']:.4f} on the evaluation sequences)"
     notes = [f"{name}: {text}." for name, text in {row["cell"]: row["description"] for row in rows}.items()]
-    lines = [head, "", *table(rows, summary["baseline"]), "", *notes, "", *remarks(rows), *comparison(rows)]
+    lines = [
+        head,
+        f"{level}; solved below {summary['solved_below']:g}",
+        "",
+        *table(rows, summary["baseline"]),
+        "",
+        *notes,
+        "",
+        *remarks(rows),
+        *comparison(rows),
+    ]
     if summary["status"] == "interrupted":
         lines.append("Interrupted: these are the results so far.")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import statistics
 import time
@@ -16,7 +17,7 @@ from experiments.cells import CELLS
 from experiments.config import Config
 from experiments.progress import Show
 from experiments.tasks import TASKS
-from experiments.train import evaluate, make_job, train
+from experiments.train import evaluate, evaluate_constant, make_job, train
 
 
 @dataclasses.dataclass
@@ -48,7 +49,7 @@ def run(config: Config, path: Path, show: Show) -> dict[str, Any]:
         folder.write(path / "learning.png", figures.learning_curves(path))
     except KeyboardInterrupt:
         status = "interrupted"
-    summary = summarise(config, histories, status, time.perf_counter() - start)
+    summary = summarise(config, path, histories, status, time.perf_counter() - start)
     folder.write_json(path / "summary.json", summary)
     return summary
 
@@ -94,20 +95,21 @@ def ended(history: History, solved: float) -> bool:
     return bool(np.all((best < solved) | ~np.isfinite(history.losses[-1])))
 
 
-def summarise(config: Config, histories: list[History], status: str, seconds: float) -> dict[str, Any]:
+def summarise(config: Config, path: Path, histories: list[History], status: str, seconds: float) -> dict[str, Any]:
     """What is saved as summary.json, from which the table is printed."""
-    task = TASKS[config.task]
+    task = TASKS[config.task](config.lag)
     return {
         "status": status,
         "task": config.task,
         "lag": config.lag,
         "seeds": config.seeds,
         "baseline": task.baseline,
+        "evaluation_baseline": folder.finite(evaluate_constant(task)),
         "partial": task.partial,
         "solved_below": task.solved,
         "metric": task.metric_label,
         "seconds": round(seconds, 1),
-        "env": folder.environment(),
+        "env": json.loads((path / "env.json").read_text()),
         "results": [outcome(history, task.solved) for history in histories if history.steps],
     }
 

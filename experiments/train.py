@@ -15,7 +15,7 @@ from jax import Array
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config
 from experiments.model import Model, ModelParams
-from experiments.tasks import TASKS, Task
+from experiments.tasks import TASKS, Batch, Task
 
 EVALUATION = 1024  # sequences of the fixed evaluation batch
 
@@ -125,10 +125,19 @@ def _updates(job: Job, state: State, keys: Array, learning_rate: Array, first: A
     return jax.vmap(one_seed)(state, keys)
 
 
+def evaluation_batch(task: Task) -> Batch:
+    return task.sample(jax.random.key(2**31 - 1), EVALUATION)  # a key that no seed uses
+
+
+def evaluate_constant(task: Task) -> float:
+    """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
+    return float(task.loss(jnp.tile(jnp.array(task.constant), (EVALUATION, 1)), evaluation_batch(task).targets))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
     """Loss and metric of every seed, [seeds] each, on the same 1,024 sequences whatever the run."""
-    batch = job.task.sample(jax.random.key(2**31 - 1), EVALUATION)  # a key that no seed uses
+    batch = evaluation_batch(job.task)
 
     def one_seed(params: ModelParams) -> tuple[Array, Array]:
         outputs = job.model(params, batch)

@@ -30,6 +30,7 @@ class Adding:
     description: ClassVar[str] = "the sum of two marked numbers in a sequence of length lag"
     input_size: ClassVar[int] = 2
     output_size: ClassVar[int] = 1
+    constant: ClassVar[tuple[float, ...]] = (1.0,)
     baseline: ClassVar[float] = 1 / 6
     partial: ClassVar[float] = 1 / 12
     partial_label: ClassVar[str] = "one of the two numbers known"

@@ -17,7 +17,8 @@ class Task(Protocol):
     description: ClassVar[str]  # one line
     input_size: ClassVar[int]
     output_size: ClassVar[int]
-    baseline: ClassVar[float]  # the loss of the best constant prediction
+    constant: ClassVar[tuple[float, ...]]  # the best outputs that do not depend on the inputs
+    baseline: ClassVar[float]  # the loss that they score
     partial: ClassVar[float]  # the loss of one who knows half of the answer
     partial_label: ClassVar[str]
     solved: ClassVar[float]  # a task is solved when the mean training loss falls below this

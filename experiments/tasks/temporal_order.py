@@ -35,6 +35,7 @@ class TemporalOrder:
     description: ClassVar[str] = "which of X and Y came first and second, in a sequence of length lag (4 classes)"
     input_size: ClassVar[int] = len(ALPHABET)
     output_size: ClassVar[int] = 4
+    constant: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0, 0.0)
     baseline: ClassVar[float] = math.log(4)
     partial: ClassVar[float] = math.log(2)
     partial_label: ClassVar[str] = "one of the two symbols known"

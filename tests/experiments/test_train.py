@@ -55,6 +55,7 @@ def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     assert gru["cell"] == "gru" and gru["finished"] and None not in gru["steps_to_solve"]
     assert gru["steps"] == max(gru["steps_to_solve"]) <= 600
     assert max(gru["final_loss"]) < 0.02 < summary["baseline"] / 5
+    assert abs(summary["evaluation_baseline"] - 1 / 6) < 4 * 0.197 / 32  # 0.197: the deviation of the constant's squared error
     assert gru["parameters"] == 3 * 16 * (2 + 16 + 1) + 16 + 16 + 1
     assert rnn["parameters"] == 16 * (2 + 16 + 1) + 16 + 1
 
@@ -64,7 +65,7 @@ def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished
     names = {"config.yaml", "env.json", "metrics.jsonl", "learning.png", "summary.json"}
     assert {file.name for file in path.iterdir()} == names
     assert json.loads((path / "summary.json").read_text()) == summary
-    assert summary["status"] == "done"
+    assert summary["status"] == "done" and summary["env"] == json.loads((path / "env.json").read_text())
     rows = folder.read_metrics(path)
     assert len(rows) == sum(row["steps"] // 50 * 2 for row in summary["results"])
     assert next(iter(rows[0])) == "step" and all(not isinstance(v, dict | list) for row in rows for v in row.values())
