@@ -98,8 +98,8 @@ def _case(cell: Cell, size: int, seed: int) -> Case:
     random = np.random.default_rng(seed)  # NumPy, since XLA takes a second to compile each shape of a float64 normal
     x = np.zeros((*BATCH, *(SPACE,) * (cell.feature_axes - 1), size))
     with jax.enable_x64(False):
-        params = jax.jit(lambda key: cell.init(key, size))(jax.random.key(seed))
-        noise = jax.jit(lambda key: fit_noise(cell.noise(key, T, jnp.asarray(x, jnp.float32)), T))(jax.random.key(seed + 1))
+        params = cell.init(jax.random.key(seed), size)
+        noise = fit_noise(cell.noise(jax.random.key(seed + 1), T, jnp.asarray(x, jnp.float32)), T)
     for leaf in jax.tree.leaves(noise):
         assert leaf.shape[1:3] == BATCH, f"a leaf of noise has shape {leaf.shape}, expected {(T, *BATCH)} and features."
     params = _perturbed(params, random)  # zero biases would hide mistakes

@@ -268,7 +268,7 @@ TORTURE = [
     ("diagonal", torture.LinearDiagonal(4), Oracle(zero(jaxrnn.RNNCarry, "w_h"), diagonal_step)),
     ("zoneout", torture.Zoneout(jaxrnn.LSTMCell(4)), zoneout(LSTM, {"h": 0.3, "c": 0.1})),
     ("recurrent_dropout", torture.RecurrentDropout(jaxrnn.GRUCell(4)), recurrent_dropout(GRU.first, gru_with, 0.4)),
-    ("learned_start", torture.LearnedStart(torture.OrthogonalRNN(4)), learned(ORTHOGONAL)),
+    ("learned_start", torture.LearnedStart(jaxrnn.GRUCell(4)), learned(GRU)),
     (
         "learned_zoneout_dropout_lstmp",
         torture.LearnedStart(torture.Zoneout(torture.RecurrentDropout(jaxrnn.LSTMPCell(4, 2)))),

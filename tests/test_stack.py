@@ -35,7 +35,7 @@ def by_layer(names, p, xs, carry, bidirectional, feature_axes=1, keep=None, rate
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(
     "names, bidirectional",
-    [(("lstmp", "gru", "rnn"), False), (("lstmp", "learned_start"), True), (("conv", "conv"), True)],
+    [(("lstmp", "orthogonal", "rnn"), False), (("lstmp", "learned_start"), True), (("conv", "conv"), True)],
     ids=["heterogeneous", "bidirectional", "convolutional"],
 )
 def test_a_stack_equals_its_layers_one_after_another(names, bidirectional, given):

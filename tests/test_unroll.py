@@ -81,7 +81,7 @@ def test_gradients_equal_the_derivatives_of_the_equations(name):
         assert_close(np.vdot(slope, way), theirs(moved).imag / 1e-30, 1e-11)  # a sum of as many as 100 terms of size 1
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "conv", "layer_norm", "stack"])
+@pytest.mark.parametrize("name", ["lstm", "conv", "layer_norm"])
 def test_gradients_at_padding_are_exactly_zero_whatever_stands_there(name):
     cell, _, p, xs, carry, _ = setting(name)
 
@@ -240,7 +240,7 @@ def test_vmap_over_parameters_equals_separate_calls():
 
 
 @pytest.mark.parametrize("how", ["auto", "explicit", "shard_map"])
-@pytest.mark.parametrize("name, given", [("lstm", True), ("learned_start", False), ("stack", False)])
+@pytest.mark.parametrize("name, given", [("lstm", True), ("stack", False)])
 def test_two_devices_give_the_values_and_gradients_of_one(name, how, given):
     cell, _, p, xs, carry, noise = setting(name, batch=(4,))
     carry, rows = carry if given else None, (xs[..., 0] > -0.5, xs[..., 1] > 0.8)
