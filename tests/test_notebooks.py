@@ -1,0 +1,42 @@
+"""Every notebook runs top to bottom, its committed form holds the same source, and its outputs are there."""
+
+import os
+import pathlib
+
+import jupytext
+import nbclient
+import nbformat
+import pytest
+
+FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.py"))
+FIGURES = {"01_quickstart": 0, "02_vanishing_gradients": 4}
+
+
+def sources(notebook):
+    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+def test_every_notebook_is_known():
+    assert {path.stem for path in NOTEBOOKS} == set(FIGURES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_committed_notebook_has_the_source_of_its_script_and_outputs(path):
+    committed = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    assert sources(committed) == sources(jupytext.read(path))
+    outputs = [output for cell in committed.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == FIGURES[path.stem]
+    assert len(outputs) > len(images)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
+    root = str(FOLDER.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
+    notebook = jupytext.read(path)
+    client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": FOLDER}})
+    client.execute()
+    assert any(cell.get("outputs") for cell in notebook.cells)
