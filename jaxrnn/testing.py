@@ -22,13 +22,13 @@ SMALL, SLOPE_TOLERANCE = 1e-5, 1e-6  # central differences are off by SMALL^2 an
 class Case(NamedTuple):
     """A cell with random parameters and inputs, in float64."""
 
-    cell: Cell
+    cell: Any  # the Cell; None while traced
     params: Params
     prepared: Params
     carry: Carry  # leaves [2, 3, ...]
     xs: Array  # [T, 2, 3, *space, I]
     noise: Noise
-    random: np.random.Generator
+    random: Any  # the np.random.Generator; None while traced
 
 
 def check_cell(cell: Cell, input_size: int = 3, *, seed: int = 0) -> None:
