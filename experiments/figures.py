@@ -23,9 +23,9 @@ STYLES: dict[str, tuple[str, Any]] = {
     "irnn": ("#CC79A7", "-"),
     "lstm": ("#0072B2", "-"),
     "lstm_fb0": ("#56B4E9", DASHED),
-    "lstm_chrono": ("#003F66", DOTTED),
+    "lstm_chrono": ("#0072B2", DOTTED),
     "gru": ("#009E73", "-"),
-    "gru_chrono": ("#00523C", DOTTED),
+    "gru_chrono": ("#009E73", DOTTED),
 }
 Save = Callable[[Path], None]
 
@@ -41,7 +41,7 @@ def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 
 
 def save(fig: Figure) -> Save:
-    return lambda path: fig.savefig(path, dpi=100)
+    return lambda path: fig.savefig(path, dpi=96)
 
 
 def learning_curves(folder: Path) -> Save:

@@ -12,7 +12,9 @@ def report(summary: dict[str, Any]) -> str:
     env, rows = summary["env"], summary["results"]
     device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
     head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
-    level = f"baseline {summary['baseline']:.4f}: the best constant ({summary['evaluation_baseline']:.4f} on the evaluation sequences)"
+    level = (
+        f"baseline {summary['baseline']:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
+    )
     notes = [f"{name}: {text}." for name, text in {row["cell"]: row["description"] for row in rows}.items()]
     lines = [
         head,
