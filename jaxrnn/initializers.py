@@ -1,6 +1,6 @@
 """Initialisers of kernels, applied per gate: each gate's [I, H] matrix of a kernel [I, G, H] is drawn for itself.
 
-(An orthogonal draw of the fused [H, 4*H] kernel would leave each gate's block with singular values between 0 and 0.9 instead of 1.)
+(An orthogonal draw of the fused [H, 4*H] kernel would leave each gate's block with singular values from 0 to 0.9 instead of 1.)
 Initialisers are given by name or as one of the frozen dataclasses below, so that equal configurations are equal and hash alike.
 Kernels are drawn in at least float32 and then cast, since QR has no 16-bit form.
 """
@@ -114,7 +114,9 @@ def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]
         return init
     if init not in NAMES:
         near = difflib.get_close_matches(init, NAMES, n=1)
-        raise ValueError(f"unknown initializer {init!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(NAMES)}.")
+        raise ValueError(
+            f"unknown initializer {init!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(NAMES)}."
+        )
     return NAMES[init]
 
 

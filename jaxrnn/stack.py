@@ -138,7 +138,9 @@ class Stack(Cell):
         count = len(self.cells) * self.directions
         for name, entries in (("params", params), ("carry", carry)):
             if entries is not None and (not isinstance(entries, tuple) or len(entries) != count):
-                raise ValueError(f"{name} of this stack must be a tuple of {count}: {len(self.cells)} layers x {self.directions}.")
+                raise ValueError(
+                    f"{name} of this stack must be a tuple of {count}: {len(self.cells)} layers x {self.directions}."
+                )
         carries, outputs = [], []
         for index, (layer, direction, cell) in enumerate(self._indexed()):
             if direction == 0 and layer > 0:

@@ -199,7 +199,8 @@ def _gradients(case: Case) -> None:
 def _loss(case: Case, at: tuple[Params, Array, Carry], mask: Array, reset: Array) -> Array:
     params, xs, carry = at
     result = unroll(case.cell, params, xs, carry, mask=mask, reset=reset, noise=case.noise)
-    return sum(jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)) for a in jax.tree.leaves(result))
+    waves = [jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)) for a in jax.tree.leaves(result)]
+    return jnp.sum(jnp.stack(waves))
 
 
 def _one(case: Case, carry: Carry, x: Array, noise: Noise) -> tuple[Carry, Any, tuple[Carry, Array]]:

@@ -1,7 +1,6 @@
 """How a cell runs over time: one file per method, one dispatcher. It knows the contract of a cell, never a cell."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,9 +82,7 @@ def _jitted(
     remat: str,
 ) -> tuple[Carry, Array]:
     # An eager lax.scan compiles anew on every call (50-200 ms): this is the library's only jit.
-    return _run(
-        cell, params, xs, carry, mask=mask, reset=reset, noise=noise, reverse=reverse, method=method, remat=remat
-    )
+    return _run(cell, params, xs, carry, mask=mask, reset=reset, noise=noise, reverse=reverse, method=method, remat=remat)
 
 
 def _run(
