@@ -88,17 +88,13 @@ def optimizer(job: Job, learning_rate: float | Array) -> optax.GradientTransform
 
 @functools.partial(jax.jit, static_argnums=0)
 def init(job: Job, keys: Array) -> State:
-    """The state before the first update, every leaf [seeds, ...].
-
-    The seeds are drawn one after another: on a CPU, two batched QR factorisations in one program (orthogonal kernels under
-    `vmap`) can wait for each other for ever, since each runs on XLA's thread pool and waits for that same pool (jaxlib 0.10.2).
-    """
+    """The state before the first update, every leaf [seeds, ...]."""
 
     def one_seed(key: Array) -> State:
         params = job.model.init(jax.random.split(key)[0], job.task.input_size)
         return State(params, optimizer(job, 0.0).init(params))
 
-    return jax.lax.map(one_seed, keys)
+    return jax.vmap(one_seed)(keys)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -111,3 +111,12 @@ def test_equal_initializers_make_equal_cells():
     a, b = (jaxrnn.LSTMCell(3, recurrent_init=initializers.Orthogonal(0.5), forget_bias=jaxrnn.Chrono(9)) for _ in range(2))
     assert a == b and hash(a) == hash(b)
     assert a != jaxrnn.LSTMCell(3, recurrent_init=initializers.Orthogonal(0.6), forget_bias=jaxrnn.Chrono(9))
+
+
+@pytest.mark.timeout(120)
+def test_a_vmapped_initialisation_comes_to_an_end():
+    init = jax.jit(jax.vmap(lambda key: jaxrnn.LSTMCell(32).init(key, 32)))  # hung after 65 calls on jaxlib 0.10.2
+    for seed in range(150):
+        params = jax.block_until_ready(init(jax.random.split(jax.random.key(seed), 8)))
+    alone = jaxrnn.LSTMCell(32).init(jax.random.split(jax.random.key(149), 8)[3], 32)
+    np.testing.assert_allclose(params.w_h[3], alone.w_h, atol=1e-6)
