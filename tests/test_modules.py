@@ -12,6 +12,7 @@ from modules import APIS, Linen, Nnx, compilations, random_weights
 
 import jaxrnn
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 both = pytest.mark.parametrize("api", APIS, ids=lambda a: a.name)
 T, B, I, H = 6, 4, 3, 5
 RNG = np.random.RandomState(7)
@@ -34,10 +35,10 @@ def test_the_lines_of_the_readme_run_as_they_stand(api):
     output, state = lstm(x, (h_0, c_0))
     h_n, c_n = state
     assert (output.shape, h_n.shape, c_n.shape) == ((5, 15, 20), (2, 5, 20), (2, 5, 20))
-    close(lstm(x), (output, state), 0)
+    close(lstm(x), (output, state))
     gru = api("GRU", 10, 20, num_layers=2, batch_first=True)
     output, h_n = gru(x, h_0)
-    close(h_n[1], output[:, -1], 0)
+    close(h_n[1], output[:, -1])
     assert h_n.shape == (2, 5, 20)
 
 
@@ -213,9 +214,9 @@ def test_dropout_acts_between_layers_only_and_not_at_evaluation(api):
     module = random_weights(api("GRU", I, H, 2, dropout=0.5))
     plain = api("GRU", I, H, 2)
     plain.load_torch(module.to_torch())
-    close(module(XS, deterministic=True), plain(XS), 0)
+    close(module(XS, deterministic=True), plain(XS))
     dropped, h_n = module(XS, key=jax.random.key(0), deterministic=False)
-    close(h_n[0], plain(XS)[1][0], 0)  # the first layer sees no dropout
+    close(h_n[0], plain(XS)[1][0])  # the first layer sees no dropout
     assert (dropped != plain(XS)[0]).all() and (dropped != 0).all()  # nor does the output
 
 
@@ -224,7 +225,7 @@ def test_dropout_of_everything_leaves_the_second_layer_its_biases(api):
     module = random_weights(api("GRU", I, H, 2, dropout=1.0))
     one, _ = module(XS, key=jax.random.key(0), deterministic=False)
     two, _ = module(2 * XS, key=jax.random.key(1), deterministic=False)
-    close(one, two, 0)
+    close(one, two)
 
 
 @both

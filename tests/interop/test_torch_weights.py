@@ -13,6 +13,7 @@ import jaxrnn
 import jaxrnn.nnx as rnn
 from jaxrnn.interop import from_torch, to_torch
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 both = pytest.mark.parametrize("api", APIS, ids=lambda a: a.name)
 live = pytest.mark.skipif(not torch_installed(), reason="needs torch: pip install 'jaxrnn[parity]'")
 
