@@ -26,7 +26,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         outcomes = ("passed", "skipped")
         reports = {o: [r for r in terminalreporter.stats.get(o, []) if "parity" in r.keywords] for o in outcomes}
         golden, left_out = len(reports["passed"]), sum(map(len, reports.values()))
-        terminalreporter.write_line(f"torch is not installed: {left_out} live comparisons left out, {golden} made with golden arrays")
+        terminalreporter.write_line(
+            f"torch is not installed: {left_out} live comparisons left out, {golden} made with golden arrays"
+        )
 
 
 @pytest.fixture
