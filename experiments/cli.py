@@ -3,8 +3,9 @@
     python -m experiments list                                  tasks, cells and presets
     python -m experiments run NAME [--config FILE] [--KEY VALUE ...]   train, as the preset NAME says
     python -m experiments gradients [--config FILE] [--KEY VALUE ...]  gradients against the lag
+    python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]  speed and memory against other libraries
 
-After `run NAME` or `gradients`: --help lists the keys, --print_config prints what would be run. Lists are written a,b,c.
+After `run NAME`, `gradients` or `bench`: --help lists the keys, --print_config prints what would be run. Lists are written a,b,c.
 """
 
 import dataclasses
@@ -15,11 +16,12 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
+from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
 from experiments.config import PRESETS, Config, GradientConfig, UsageError, choose, nearest
 from experiments.tasks import TASKS
 
-C = TypeVar("C", Config, GradientConfig)
+C = TypeVar("C", Config, GradientConfig, BenchConfig)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,7 +102,22 @@ def gradients(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"list": list_all, "run": run, "gradients": gradients}
+def bench(arguments: list[str]) -> int:
+    """`bench`: times jaxrnn and its peers."""
+    config = parse(BenchConfig, ["--quick=true" if a == "--quick" else a for a in arguments], "bench")
+    from experiments import folder
+    from experiments.bench import figure, report, run
+
+    run.use_device(config.device)
+    path = folder.create("bench", config)
+    print(f"writing {path}", flush=True)
+    results = run.run(config, path, lambda line: print(line, flush=True))
+    figure.draw(path)
+    print(f"\n{report.report(results)}\n\nwritten: {path}")
+    return 130 if results["status"] == "interrupted" else 0
+
+
+COMMANDS = {"list": list_all, "run": run, "gradients": gradients, "bench": bench}
 
 
 def parse(kind: type[C], arguments: list[str], name: str = "") -> C:

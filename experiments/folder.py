@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import yaml
 
+from experiments.bench.config import BenchConfig
 from experiments.config import Config, GradientConfig, UsageError
 
 
-def create(name: str, config: Config | GradientConfig) -> Path:
+def create(name: str, config: Config | GradientConfig | BenchConfig) -> Path:
     """Makes the folder of a new run, and writes into it what is to be run and where.
 
     Raises:
@@ -49,7 +50,7 @@ def _new(parent: str, name: str) -> Path:
     raise AssertionError
 
 
-def to_yaml(config: Config | GradientConfig) -> str:
+def to_yaml(config: Config | GradientConfig | BenchConfig) -> str:
     """The configuration without `out`, so that it can be run again as it is."""
     values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items() if name != "out"}
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)

@@ -33,12 +33,17 @@ def report(summary: dict[str, Any]) -> str:
 
 
 def table(rows: list[Row], baseline: float) -> list[str]:
-    """The lines of a table, right-aligned but for the first column."""
-    cells = [COLUMNS, *(line(row, baseline) for row in rows)]
+    """The lines of a table of the results."""
+    return aligned([COLUMNS, *(line(row, baseline) for row in rows)])
+
+
+def aligned(cells: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table, of which the first is the head: right-aligned but for the first column."""
     widths = [max(len(entry) for entry in column) for column in zip(*cells, strict=True)]
-    cells.insert(1, tuple("-" * width for width in widths))
+    head, *body = cells
     return [
-        "  ".join(e.ljust(w) if k == 0 else e.rjust(w) for k, (e, w) in enumerate(zip(c, widths, strict=True))) for c in cells
+        "  ".join(e.ljust(w) if k == 0 else e.rjust(w) for k, (e, w) in enumerate(zip(c, widths, strict=True)))
+        for c in (head, tuple("-" * width for width in widths), *body)
     ]
 
 

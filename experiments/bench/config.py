@@ -1,0 +1,76 @@
+"""What a benchmark measures: a frozen dataclass of plain values, checked when it is made, and saved with the results."""
+
+import dataclasses
+
+from experiments.bench.peers import OURS, PEERS
+from experiments.bench.shapes import GATES, MATRIX, QUICK, Job, Shape, parse
+from experiments.config import UsageError, choose
+
+VARIANTS = {"cpu": ("float32",), "gpu": ("float32", "strict", "bfloat16", "float16")}
+KNOWN_VARIANTS = VARIANTS["gpu"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchConfig:
+    """Times of jaxrnn and its peers, forward and with the backward pass.
+
+    Args:
+        cells: lstm, gru, rnn.
+        shapes: BxTxIxH, with -2layers, -bidirectional, -ragged; none means the matrix of the device.
+        peers: none means all; jaxrnn is always among them.
+        variants: float32, strict, bfloat16, float16; none means float32 on a CPU and all on a GPU.
+        rounds: the most rounds for each cell, shape and mode.
+        minutes: how long the whole may take; the number of rounds follows, and is at least 5.
+        device: cpu or gpu.
+        quick: a few small shapes and rounds, in under two minutes.
+        seed: of weights, inputs and the order of the candidates.
+        out: the folder to write; none means a new one under runs/.
+    """
+
+    cells: tuple[str, ...] = ("lstm", "gru", "rnn")
+    shapes: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    rounds: int = 30
+    minutes: float = 28.0
+    device: str = "cpu"
+    quick: bool = False
+    seed: int = 0
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        choose("device", self.device, MATRIX)
+        for kind, names, known in (
+            ("cell", self.cells, GATES),
+            ("peer", self.peers, PEERS),
+            ("variant", self.variants, KNOWN_VARIANTS),
+        ):
+            for name in names:
+                choose(kind, name, known)
+        self.jobs()
+        if not self.cells:
+            raise UsageError("cells must name at least one.")
+        if self.rounds < 1 or not self.minutes > 0:
+            raise UsageError(f"rounds and minutes must be positive, got {self.rounds} and {self.minutes}.")
+
+    def jobs(self) -> list[Job]:
+        """What is measured, the shapes in their order."""
+        matrix: tuple[Shape, ...] = tuple(map(parse, self.shapes)) or (QUICK if self.quick else MATRIX)[self.device]
+        return [Job(cell, shape) for shape in matrix for cell in self.cells]
+
+    @property
+    def names(self) -> list[str]:
+        """The peers, jaxrnn first."""
+        return [name for name in PEERS if name == OURS or not self.peers or name in self.peers]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return self.variants or VARIANTS[self.device]
+
+    @property
+    def most_rounds(self) -> int:
+        return min(self.rounds, 7) if self.quick else self.rounds
+
+    @property
+    def seconds(self) -> float:
+        return 60 * (min(self.minutes, 1.6) if self.quick else self.minutes)
