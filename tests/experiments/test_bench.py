@@ -1,0 +1,202 @@
+"""The benchmark: its peers compute what we compute, its numbers follow from its times, and nothing is left out silently."""
+
+import functools
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import cli
+from experiments.bench import candidate, figure, measure, problem, report, run, shapes, stats
+from experiments.bench.config import BenchConfig
+from experiments.bench.peers import PEERS, Peer
+from experiments.bench.shapes import Job
+from experiments.config import UsageError
+
+PLAIN = "2x3x2x3"
+pytestmark = pytest.mark.usefixtures("quick_compilation", "as_peers_expect")
+
+
+@pytest.fixture
+def as_peers_expect():
+    """The peers rely on JAX's default promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@functools.cache
+def problem_and_answers(cell, text):
+    given = problem.draw(Job(cell, shapes.parse(text)), seed=1)
+    return given, problem.reference(given)
+
+
+def error(name, cell, text, variant="float32"):
+    """How far a peer is from float64, in values and all gradients."""
+    given, wanted = problem_and_answers(cell, text)
+    made = measure.make(name, given, candidate.Inputs(given), variant, "cpu")
+    return problem.error(given, made.answers(problem.masked(given)), wanted)
+
+
+ON_CPU = [pytest.param(n, marks=pytest.mark.parity if n == "torch" else ()) for n, p in PEERS.items() if "cpu" in p.devices]
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(name):
+    if not PEERS[name].installed:
+        pytest.skip(f"{PEERS[name].module} is not installed: pip install 'jaxrnn[bench,parity]'")
+    for cell in PEERS[name].cells:
+        assert error(name, cell, PLAIN) < 1e-6, cell
+    both_ways = "3x4x2x3-bidirectional" + "-ragged" * (name != "haiku")  # dynamic_unroll knows no lengths
+    assert error(name, PEERS[name].cells[0], both_ways) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["jaxrnn", "hand_scan", pytest.param("torch", marks=pytest.mark.parity)])
+def test_layers_follow_one_another(name):
+    if not PEERS[name].installed:
+        pytest.skip("torch is not installed: pip install 'jaxrnn[parity]'")
+    assert error(name, "rnn", "3x4x2x3-2layers-bidirectional-ragged") < 1e-6
+
+
+def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch):
+    from jax.experimental import rnn
+
+    def on_the_cpu(x, h_0, c_0, weights, lengths, I, H, layers, dropout, bidirectional):
+        parts = rnn.unpack_lstm_weights(weights, I, H, layers, bidirectional)
+        return rnn.lstm_ref(x, h_0, c_0, *parts, lengths, I, H, layers, dropout, bidirectional)
+
+    monkeypatch.setattr(rnn, "lstm", on_the_cpu)
+    assert error("cudnn", "lstm", "2x3x2x3-2layers-bidirectional") < 1e-6
+
+
+def test_bfloat16_is_computed_in_bfloat16_and_close():
+    for name in ("jaxrnn", "flax_nnx"):
+        assert 1e-4 < error(name, "rnn", PLAIN, "bfloat16") < candidate.tolerance("bfloat16", "cpu"), name
+
+
+@pytest.mark.parametrize("part", ["ys", "state", "weights", "xs"])
+def test_an_error_in_any_answer_counts_but_not_in_the_padding(part):
+    given = problem.draw(Job("lstm", shapes.parse("3x4x2x3-2layers-ragged")), seed=0)
+    wanted = problem.reference(given)
+    answers = jax.tree.map(np.copy, wanted)
+    padded = np.arange(given.job.shape.T)[:, None] >= given.lengths
+    answers.outputs.ys[padded] = np.nan
+    assert problem.error(given, answers, wanted) == 0
+    arrays = {"ys": answers.outputs.ys, "state": answers.state[1], "weights": answers.weights[-1].b, "xs": answers.xs}
+    arrays[part][(0,) * arrays[part].ndim] += 0.5
+    assert problem.error(given, answers, wanted) > 0.1
+
+
+def test_a_wrong_peer_is_listed_with_its_error_and_not_timed(monkeypatch):
+    def swapped(job):
+        program = PEERS["hand_scan"].load()(job)
+        return program._replace(layout=lambda weights: program.layout(tuple(w._replace(b=w.b[::-1]) for w in weights)))
+
+    monkeypatch.setitem(PEERS, "planted", Peer("jax", ""))
+    monkeypatch.setattr(Peer, "load", lambda self, load=Peer.load: load(self) if self.make else swapped)
+    prepared = measure.prepare(Job("lstm", shapes.parse(PLAIN)), ["jaxrnn", "planted"], ("float32",), "cpu", 0)
+    assert [made.peer for made in prepared.candidates] == ["jaxrnn"]
+    (wrong,) = prepared.problems
+    assert wrong["status"] == "wrong" and wrong["peer"] == "planted"
+    assert float(re.search(r"by (\S+)$", wrong["message"])[1]) > 1e-2
+
+
+def test_what_a_peer_raises_is_listed_and_the_others_are_measured(monkeypatch):
+    monkeypatch.setitem(PEERS, "broken", Peer("jax", "ours:nowhere"))
+    names = ["jaxrnn", "broken", "haiku"]
+    prepared = measure.prepare(Job("gru", shapes.parse(PLAIN)), names, ("float32",), "cpu", 0)
+    assert [made.peer for made in prepared.candidates] == ["jaxrnn"]
+    found = {p["peer"]: (p["status"], p["message"]) for p in prepared.problems}
+    assert found["haiku"] == ("cannot", "has no gru of this form")
+    assert found["broken"][0] == "failed" and "no attribute 'nowhere'" in found["broken"][1]
+
+
+def test_the_ratio_is_the_median_within_rounds_and_its_interval_covers_it():
+    rng = np.random.default_rng(0)
+    load = rng.uniform(1, 10, 200)  # what slows a whole round down does not enter a ratio
+    found = stats.ratio(3 * load * rng.normal(1, 0.05, 200), 2 * load)
+    assert found.low <= found.median <= found.high and found.high - found.low < 0.05
+    assert found.median == pytest.approx(1.5, rel=0.02)
+    assert stats.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == stats.Ratio(3.0, 2.0, 4.0)
+
+
+def test_the_geometric_mean_of_inverse_ratios_is_one():
+    assert stats.geometric_mean([4.0, 0.25, 8.0, 0.125]) == pytest.approx(1)
+
+
+def test_rounds_run_each_candidate_untimed_and_then_timed_in_orders_of_their_own(monkeypatch):
+    monkeypatch.setattr(measure, "SAMPLE", 0.0)
+    calls = []
+    times = measure.rounds([lambda k=k: calls.append(k) for k in range(4)], seconds=0, most=30, seed=0)
+    assert times.shape == (measure.LEAST_ROUNDS, 4) and np.all(times > 0)
+    timed = np.array(calls[8:]).reshape(-1, 4, 2)  # [rounds, candidates, untimed and timed]
+    assert np.all(timed[..., 0] == timed[..., 1])
+    assert np.all(np.sort(timed[..., 0]) == np.arange(4)) and len({tuple(order) for order in timed[..., 0]}) > 1
+
+
+def test_flops_are_those_of_the_matrix_products():
+    B, T, I, H = 2, 3, 5, 7
+    job = Job("lstm", shapes.Shape(B, T, I, H))
+    assert shapes.flops(job, backward=True) == 24 * B * T * H * (I + H)
+    assert shapes.flops(job, backward=False) == 8 * B * T * H * (I + H)
+    assert shapes.flops(Job("gru", job.shape), True) == 18 * B * T * H * (I + H)
+    both = Job("lstm", shapes.Shape(B, T, I, H, layers=2, bidirectional=True))
+    assert shapes.flops(both, False) == 2 * 8 * B * T * H * (I + H) + 2 * 8 * B * T * H * (2 * H + H)
+
+
+def test_a_shape_is_read_as_it_is_written():
+    for shape in (*shapes.CPU, *shapes.GPU):
+        assert shapes.parse(str(shape)) == shape
+    with pytest.raises(UsageError, match="a shape is BxTxIxH"):
+        shapes.parse("3x4x5")
+
+
+def test_a_tiny_run_writes_results_table_and_figure_and_lists_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PEERS, "absent", Peer("no_such_library", ""))
+    monkeypatch.setattr(run, "use_device", lambda device: None)  # the suite has one already
+    monkeypatch.setattr(measure, "matmul_rate", lambda device, variant: 1e9)
+    path = tmp_path / "run"
+    options = "--peers jaxrnn,hand_scan,absent --cells gru --shapes 2x3x2x3 --rounds 3"
+    assert cli.main([*f"bench {options}".split(), "--out", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "missing: absent (no_such_library is not installed)." in printed
+    assert {p.name for p in path.iterdir()} == {"config.yaml", "env.json", "bench.json", "bench.png"}
+    results = json.loads((path / "bench.json").read_text())
+    assert results["status"] == "done" and results["missing"] == {"absent": "no_such_library"}
+    rows = {(row["mode"], row["peer"]): row for row in results["rows"]}
+    assert len(rows) == len(results["rows"]) == 4
+    ours, theirs = rows["forward+backward", "jaxrnn"], rows["forward+backward", "hand_scan"]
+    assert ours["ratio"] == 1 and theirs["rounds"] == 3 and theirs["interval"][0] <= theirs["ratio"] <= theirs["interval"][1]
+    assert ours["of_limit"] == pytest.approx(18 * 2 * 3 * 3 * 5 / 1e9 / (ours["ms"] / 1e3), rel=0.01)
+    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-6
+    assert re.search(rf"^2x3x2x3 +gru .* {theirs['ratio']:.2f}$", printed, re.MULTILINE)
+    drawn = figure.ratio_figure(results["rows"], "").axes[1].containers[0]
+    assert drawn.get_label() == "hand_scan" and drawn.lines[0].get_xdata().tolist() == [theirs["ratio"]]
+
+
+def test_jobs_for_which_no_time_is_left_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "matmul_rate", lambda device, variant: 1e9)
+    (tmp_path / "env.json").write_text('{"device": "cpu", "cpus": 2, "jax": "0"}')
+    config = BenchConfig(peers=("hand_scan",), shapes=("2x3x2x3",), cells=("rnn", "gru"), minutes=1e-9, rounds=1)
+    results = run.run(config, tmp_path, print)
+    assert results["left_out"] == ["rnn 2x3x2x3", "gru 2x3x2x3"] and results["rows"] == []
+    assert "left out, no time was left: gru 2x3x2x3." in report.report(results)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--peers pytorch", "unknown peer 'pytorch'; did you mean 'torch'?"),
+        ("--cells lstmm", "unknown cell 'lstmm'; did you mean 'lstm'?"),
+        ("--device tpu", "unknown device 'tpu'"),
+        ("--rounds 0", "rounds and minutes must be positive"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_measured(option, message, capsys):
+    assert cli.main(["bench", *option.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_jaxrnn_is_always_measured_since_all_ratios_are_to_it():
+    assert BenchConfig(peers=("torch",)).names == ["jaxrnn", "torch"]
