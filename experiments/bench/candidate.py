@@ -14,7 +14,9 @@ from experiments.bench.peers.program import Program
 from experiments.bench.problem import Answers, Outputs, Problem
 
 FORWARD, BOTH = MODES = ("forward", "forward+backward")
-TOLERANCE = {"float32": 1e-4, "strict": 1e-4, "bfloat16": 0.1, "float16": 0.05}  # over up to 2048 steps
+# Right ones were seen to differ by 2e-6 in float32, and by 0.07 in bfloat16 where a library keeps the state in it (512 steps;
+# it grows with the steps); two gates swapped differ by about 1.
+TOLERANCE = {"float32": 1e-5, "strict": 1e-5, "bfloat16": 0.2, "float16": 0.05}
 TF32 = 2e-2  # instead of the first, where products have 10 bits of mantissa
 
 

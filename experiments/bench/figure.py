@@ -47,8 +47,9 @@ def ratio_figure(rows: list[Row], title: str) -> Figure:
         for cell, ax in zip(cells, line, strict=True):
             panel(ax, [row for row in rows if row["mode"] == mode and row["cell"] == cell], shapes, columns(rows))
             ax.set_title(f"{cell}, {mode}", fontsize=10)
+    ratios = [row["ratio"] for row in rows]
     for ax in axes[-1]:
-        ax.set_xlabel("time of peer / time of jaxrnn")
+        ax.set(xlabel="time of peer / time of jaxrnn", xlim=(min(ratios) / 1.4, max(ratios) * 1.4))  # intervals may be cut
     handles = {name: handle for ax in axes.flat for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
     fig.suptitle(f"{title}: right of the line, jaxrnn is faster; median and 95 % interval")
@@ -66,7 +67,7 @@ def panel(ax: Axes, rows: list[Row], shapes: list[str], peers: list[str]) -> Non
             errors = np.abs(intervals.T - ratios)
             style = dict(color=colour, marker=marker, markersize=5, linestyle="none", elinewidth=1)
             ax.errorbar(ratios, places, xerr=errors, label=name, **style)
-    ax.axvline(1, color="0.25", linewidth=1, zorder=1)
+    ax.axvline(1, color="0.2", linewidth=1.1, zorder=1.6)  # above the grid
     ax.set(xscale="log", yticks=range(len(shapes)), yticklabels=shapes, ylim=(len(shapes) - 0.5, -0.5))
     ax.tick_params(axis="y", labelsize=8)
     ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))

@@ -18,6 +18,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         f"{env['device']} ({env['cpus']} CPUs), jax {env['jax']}; {libraries}",
         "matmul in this run: " + ", ".join(f"{variant} {rate:,.0f} GFLOP/s" for variant, rate in rates.items()),
+        f"load average at the start: {results['load']:g}; what else runs disturbs the times, torch's threads above all.",
         "Numbers under a peer: its time / the time of jaxrnn, the median over the rounds; above 1, jaxrnn is faster.",
         "limit: what the matrix products would take at the rate above, over the time of jaxrnn.",
     ]
@@ -95,6 +96,6 @@ def remarks(results: dict[str, Any]) -> list[str]:
         where = f"{p['cell']} {p['shape']}" + (f" {p['variant']}" if p["variant"] != "float32" else "")
         grouped.setdefault((p["status"], p["peer"], p["message"]), []).append(where)
     for (status, peer, message), where in grouped.items():
-        lines.append(f"{status}: {peer}: {message} ({', '.join(where[:3])}{f', and {len(where) - 3} more' * (len(where) > 3)}).")
+        lines.append(f"{status}: {peer}: {message} ({where[0]}{f', and {len(where) - 1} more' * (len(where) > 1)}).")
     lines += [f"left out, no time was left: {job}." for job in results["left_out"]]
     return lines + ["Interrupted: these are the results so far."] * (results["status"] == "interrupted")

@@ -45,12 +45,14 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
         "status": "running",
         "env": {**json.loads((path / "env.json").read_text()), "versions": versions(names)},
         "device": config.device,
+        "load": folder.finite(os.getloadavg()[0], 3),
         "matmul_gflops": {variant: folder.finite(rate / 1e9, 4) for variant, rate in rates.items()},
         "missing": {name: PEERS[name].module for name in config.names if name not in names},
         "rows": [],
         "problems": [],
         "left_out": [],
     }
+    folder.write_json(path / "bench.json", results)
     try:
         measure_all(config, names, rates, results, path, say)
         results["status"] = "done"
