@@ -1,5 +1,6 @@
 """Recurrent networks in JAX: a cell is written once, as pure functions, and everything else follows from that definition."""
 
+from jaxrnn import diagnostics, initializers, interop, testing
 from jaxrnn.cells import (
     GRUCarry,
     GRUCell,
@@ -40,10 +41,14 @@ __all__ = [
     "StackNoise",
     "affine",
     "carry_dtype",
+    "diagnostics",
     "dot",
     "gates",
     "initial_carry",
+    "initializers",
+    "interop",
     "lengths_to_mask",
+    "testing",
     "unroll",
     "zeros",
 ]

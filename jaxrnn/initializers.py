@@ -8,6 +8,7 @@ Kernels are drawn in at least float32 and then cast, since QR has no 16-bit form
 import dataclasses
 import difflib
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -117,9 +118,8 @@ def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]
         return init
     if init not in NAMES:
         near = difflib.get_close_matches(init, NAMES, n=1)
-        raise ValueError(
-            f"unknown initializer {init!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(NAMES)}."
-        )
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown initializer {init!r}.{hint} Known: {', '.join(NAMES)}.")
     return NAMES[init]
 
 
@@ -142,6 +142,9 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
     resolve(cell.input_init), resolve(cell.recurrent_init)
     if cell.init_scheme not in ("jaxrnn", "torch"):
         raise ValueError(f"init_scheme must be 'jaxrnn' or 'torch', got {cell.init_scheme!r}.")
+    for b in biases:
+        if not isinstance(b, numbers.Real | Chrono):
+            raise TypeError(f"the bias of a gate must be a number or Chrono(max_lag), got {b!r}.")
     if not cell.bias and any(isinstance(b, Chrono) for b in biases):
         raise ValueError("a Chrono bias needs bias=True.")
 

@@ -16,7 +16,8 @@ from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Carry, Cell, DType, check_cell_type
+from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_cell_type
+from jaxrnn.unroll import check_method
 
 __all__ = ["GRU", "LSTM", "RNN", "LSTMState", "Recurrent"]
 
@@ -33,11 +34,17 @@ class _Module(nn.Module):
             deterministic = key is None and self.is_initializing()
             if key is None and not deterministic:
                 raise ValueError("a module with dropout needs deterministic=True or False, in the call or when made.")
-        if deterministic:
+        if deterministic or (self.is_initializing() and key is None and not self.has_rng("dropout")):
             return None
         if key is None and not self.has_rng("dropout"):
             raise ValueError("training with dropout needs randomness: pass key=, or rngs={'dropout': key} to apply.")
         return self.make_rng("dropout") if key is None else key
+
+    def _params(self, cell: Cell) -> Params:
+        """Those given, else new ones. (`self.param` would trace the initialiser again on every call, 10 ms and more.)"""
+        if self.has_variable("params", "cell"):
+            return self.get_variable("params", "cell")
+        return self.param("cell", lambda key: cell.init(key, self.input_size, self.param_dtype))
 
     def _options(self) -> Options:
         return Options(self.batch_first, self.dtype, self.method, self.remat)
@@ -74,10 +81,14 @@ class Recurrent(_Module):
     method: str | None = None
     remat: str = "none"
 
-    def setup(self) -> None:
+    def __post_init__(self) -> None:
         check_cell_type(self.cell)
         layers.check_input_size(self.input_size)
-        self.params = self.param("cell", lambda key: self.cell.init(key, self.input_size, self.param_dtype))
+        check_method(self.method, self.remat)
+        super().__post_init__()
+
+    def setup(self) -> None:
+        self.params = self._params(self.cell)
 
     def __call__(
         self,
@@ -109,10 +120,14 @@ class _Torch(_Module):
 
     def __post_init__(self) -> None:
         layers.check_input_size(self.input_size)
+        check_method(self.method, self.remat)
+        self.stack()  # checks the other fields
         super().__post_init__()
+        if self.scope is None:  # made by hand, not a copy that Flax makes for each call
+            layers.warn_of_idle_dropout(self.dropout, self.num_layers)
 
     def setup(self) -> None:
-        self.params = self.param("cell", lambda key: self.stack().init(key, self.input_size, self.param_dtype))
+        self.params = self._params(self.stack())
 
     def __call__(
         self,

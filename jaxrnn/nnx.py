@@ -16,6 +16,7 @@ from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
 from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_cell_type
+from jaxrnn.unroll import check_method
 
 __all__ = ["GRU", "LSTM", "RNN", "LSTMState", "Recurrent"]
 
@@ -25,8 +26,9 @@ class _Module(nnx.Module):
 
     def __init__(self, cell: Cell, input_size: int, param_dtype: DType, options: Options, rngs: nnx.Rngs) -> None:
         layers.check_input_size(input_size)
-        if not isinstance(rngs, nnx.Rngs):
-            raise TypeError(f"rngs must be an nnx.Rngs, such as nnx.Rngs(0), got {rngs!r}.")
+        check_method(options.method, options.remat)
+        if not isinstance(rngs, nnx.Rngs) or not ("params" in rngs or "default" in rngs):
+            raise TypeError(f"rngs must be an nnx.Rngs with a stream for the parameters, such as nnx.Rngs(0), got {rngs!r}.")
         self.input_size, self.options = input_size, options
         self.cell: Any = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, param_dtype)))
@@ -210,6 +212,7 @@ class RNN(_Torch):
         rngs: nnx.Rngs,
     ) -> None:
         layers.check_input_size(input_size)
+        layers.warn_of_idle_dropout(dropout, num_layers)
         shape = (hidden_size, num_layers, nonlinearity, bias, dropout, bidirectional)
         stack = layers.rnn(*shape, recurrent_init, input_init, init_scheme)
         super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
@@ -261,6 +264,7 @@ class LSTM(_Torch):
         rngs: nnx.Rngs,
     ) -> None:
         layers.check_input_size(input_size)
+        layers.warn_of_idle_dropout(dropout, num_layers)
         shape = (hidden_size, num_layers, bias, dropout, bidirectional, proj_size)
         stack = layers.lstm(*shape, forget_bias, recurrent_init, input_init, init_scheme)
         super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
@@ -302,6 +306,7 @@ class GRU(_Torch):
         rngs: nnx.Rngs,
     ) -> None:
         layers.check_input_size(input_size)
+        layers.warn_of_idle_dropout(dropout, num_layers)
         shape = (hidden_size, num_layers, bias, dropout, bidirectional)
         stack = layers.gru(*shape, update_bias, recurrent_init, input_init, init_scheme)
         super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)

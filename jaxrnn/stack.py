@@ -1,7 +1,8 @@
 """Several layers, one or both directions, and dropout between layers: itself a cell."""
 
 import dataclasses
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,12 +53,13 @@ class Stack(Cell):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", tuple(self.cells))
-        if not self.cells or not all(isinstance(cell, Cell) for cell in self.cells):
-            raise ValueError(f"Stack(cells) needs one jaxrnn.Cell per layer, got {self.cells!r}.")
+        cells = tuple(self.cells) if isinstance(self.cells, Iterable) else ()
+        if not cells or not all(isinstance(cell, Cell) for cell in cells):
+            raise ValueError(f"Stack(cells) needs a tuple with one jaxrnn.Cell per layer, got {self.cells!r}.")
+        object.__setattr__(self, "cells", cells)
         if len({cell.feature_axes for cell in self.cells}) > 1:
             raise ValueError("the cells of a Stack must agree in feature_axes.")
-        if not 0 <= self.dropout <= 1:
+        if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout is a probability between 0 and 1, got {self.dropout!r}.")
 
     @property

@@ -4,6 +4,8 @@ Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden
 batch axes, none included.
 """
 
+import functools
+import numbers
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -131,12 +133,14 @@ class Cell:
         return None if w_x is None else w_x.shape[0]
 
     def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`."""
+        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`; None is the first carry."""
         x = check_features(self, params, x, axes="...")
         wide = carry_dtype(x.dtype)
-        params = self.prepare(cast(params, wide))
+        params = self.prepare(cast(check_params(self, params), wide))
+        first = self.init_carry(params, jnp.zeros_like(x, wide))
+        carry = first if carry is None else fit_carry(carry, first)
         u = cast(self.project(cast(params, x.dtype), x), wide)
-        carry, y = self.step(params, cast(carry, wide), u, dot_in(x.dtype))
+        carry, y = self.step(params, carry, u, dot_in(x.dtype))
         return carry, cast(y, x.dtype)
 
 
@@ -147,7 +151,7 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
         cell: the cell.
         params: its parameters.
         xs: [*axes, I].
-        axes: how the error message writes the leading axes: "T, ..." or "...".
+        axes: how the error message writes the leading axes: "T, ...", "..., T" or "...".
 
     Raises:
         TypeError: `xs` is not floating-point.
@@ -156,7 +160,7 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
     xs = jnp.asarray(xs)
     if not jnp.issubdtype(xs.dtype, jnp.floating):
         raise TypeError(f"xs has dtype {xs.dtype}, expected floating point. Embed or one-hot encode indices, or cast them.")
-    least = cell.feature_axes + axes.startswith("T")
+    least = cell.feature_axes + ("T" in axes)
     features = ", ".join(["size"] * (cell.feature_axes - 1) + ["features"])
     if xs.ndim < least:
         raise ValueError(f"xs has shape {xs.shape}, expected ({axes}, {features}): at least {least} axes.")
@@ -170,9 +174,53 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
     return xs
 
 
+def check_params(cell: Cell, params: Params) -> Params:
+    """Returns `params`, or raises where they are not what `cell.init` makes.
+
+    Raises:
+        ValueError: another structure or other shapes; the message lists what does not fit.
+    """
+    size = cell.input_size(params)
+    expected = None if size is None else _expected_params(cell, int(size))
+    if expected is None:
+        return params
+    if jax.tree.structure(params) != jax.tree.structure(expected):
+        raise ValueError(f"params have structure {jax.tree.structure(params)}, but {cell} makes {jax.tree.structure(expected)}.")
+    pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(expected), strict=True)
+    wrong = [(jax.tree_util.keystr(path), a.shape, e.shape) for (path, a), e in pairs if a.shape != e.shape]
+    if wrong:
+        text = ", ".join(f"params{name} {got}, expected {want}" for name, got, want in wrong)
+        raise ValueError(f"params do not fit {cell}: {text}.")
+    return params
+
+
+@functools.lru_cache(maxsize=1024)
+def _expected_params(cell: Cell, input_size: int) -> Params | None:
+    """The shapes that `cell.init` makes; None for a cell that does not define it."""
+    try:
+        return jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    except NotImplementedError:
+        return None
+
+
+def fit_carry(carry: Carry, first: Carry) -> Carry:
+    """A given carry, checked against the cell's own and brought to its dtype, sharding and varying axes.
+
+    Raises:
+        ValueError: another structure or other shapes than the cell's own carry.
+    """
+    if jax.tree.structure(carry) != jax.tree.structure(first):
+        raise ValueError(f"carry has structure {jax.tree.structure(carry)}, expected {jax.tree.structure(first)}.")
+    for (path, given), own in zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(first), strict=True):
+        if jnp.shape(given) != own.shape:
+            name = jax.tree_util.keystr(path) or " "
+            raise ValueError(f"carry{name} has shape {jnp.shape(given)}, expected {own.shape} for these inputs.")
+    return jax.tree.map(lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first)
+
+
 def check_size(name: str, value: Any, least: int = 1) -> None:
-    """Raises unless `value` is an integer of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    """Raises ValueError unless `value` is an integer of at least `least`."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or int(value) < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 

@@ -71,3 +71,23 @@ def test_a_cell_without_its_methods_says_which_one_is_missing():
 
     with pytest.raises(NotImplementedError, match=r"Empty does not define init\(key, input_size, dtype\)"):
         Empty().init(jax.random.key(0), 3)
+
+
+def test_one_step_checks_its_carry_and_starts_without_one():
+    cell = jaxrnn.GRUCell(4)
+    params = cell.init(jax.random.key(0), 3)
+    x = np.ones((7, 3), np.float32)
+    with pytest.raises(ValueError, match=r"carry\.h has shape \(2, 7, 4\), expected \(7, 4\)"):
+        cell(params, jaxrnn.GRUCarry(np.zeros((2, 7, 4), np.float32)), x)
+    with pytest.raises(ValueError, match="carry has structure"):
+        cell(params, (np.zeros((7, 4), np.float32),), x)
+    first = cell(params, jaxrnn.initial_carry(cell, params, (7,)), x)
+    np.testing.assert_array_equal(cell(params, None, x)[1], first[1])
+
+
+def test_parameters_of_another_cell_are_refused():
+    params = jaxrnn.GRUCell(4).init(jax.random.key(0), 3)
+    with pytest.raises(ValueError, match=r"params have structure .*GRUParams.* but GRUResetBeforeCell"):
+        jaxrnn.unroll(jaxrnn.GRUResetBeforeCell(4), params, np.ones((5, 2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"params\.w_h \(4, 3, 4\), expected \(5, 3, 5\)"):
+        jaxrnn.GRUCell(5)(params, None, np.ones((2, 3), np.float32))

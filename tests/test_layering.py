@@ -19,7 +19,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "testing": {"typing", "initializers", "cells", "unroll", "stack"},
     "nnx": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
     "linen": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
-    "__init__": {"typing", "initializers", "cells", "unroll", "stack"},
+    "__init__": {"typing", "initializers", "cells", "unroll", "stack", "interop", "diagnostics", "testing"},
 }
 EVERYWHERE = {"jax", "numpy"}
 OUTSIDE = {"nnx": {"flax"}, "linen": {"flax"}}  # what else each part may import

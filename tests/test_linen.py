@@ -30,6 +30,24 @@ def test_training_without_randomness_is_an_error_that_says_so():
         module.apply(variables, XS)
 
 
+def test_training_mode_can_be_initialised_with_one_key():
+    variables = rnn.GRU(3, 5, 2, dropout=0.5).init(jax.random.key(0), XS, deterministic=False)
+    assert variables["params"]["cell"][0].w_x.shape == (3, 3, 5)
+
+
+def test_idle_dropout_warns_once_and_not_at_every_call():
+    with pytest.warns(UserWarning, match="does nothing") as caught:
+        module = rnn.GRU(3, 5, dropout=0.5)
+        module.apply(module.init(jax.random.key(0), XS, deterministic=True), XS, deterministic=True)
+    assert len(caught) == 1
+
+
+def test_parameters_of_another_shape_are_listed():
+    variables = rnn.GRU(3, 5).init(jax.random.key(0), XS)
+    with pytest.raises(ValueError, match=r"params\.w_h \(5, 3, 5\), expected \(6, 3, 6\)"):
+        rnn.GRU(3, 6).apply(variables, XS)
+
+
 def test_the_dropout_stream_and_a_given_key_both_make_masks():
     module = rnn.GRU(3, 5, 2, dropout=0.5, deterministic=False)
     variables = module.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, XS)

@@ -248,9 +248,8 @@ def test_bfloat16_computation_keeps_the_state_in_float32(api):
 @both
 def test_param_dtype_bfloat16_initialises_and_runs(api):
     module = api("GRU", I, H, param_dtype=jnp.bfloat16)
-    weights = module.to_torch()
-    assert {a.dtype for a in weights.values()} == {jnp.dtype(jnp.bfloat16)}
-    kernel = weights["weight_hh_l0"].astype(np.float32).reshape(3, H, H)
+    kernel = module.to_torch()["weight_hh_l0"].reshape(3, H, H)
+    assert (kernel == kernel.astype(jnp.bfloat16).astype(np.float32)).all()
     close(np.einsum("ghi,gji->ghj", kernel, kernel), np.stack([np.eye(H)] * 3), 2e-2)  # orthogonal, gate by gate
     assert np.isfinite(module(XS)[0]).all()
 
@@ -285,7 +284,7 @@ ERRORS = [
     (lambda m, k: m("LSTM", I, 0), ValueError, "hidden_size must be an integer of at least 1, got 0"),
     (lambda m, k: m("GRU", I, H, 0), ValueError, "num_layers must be an integer of at least 1, got 0"),
     (lambda m, k: m("RNN", I, H, nonlinearity="tan"), ValueError, "nonlinearity must be 'tanh' or 'relu', got 'tan'"),
-    (lambda m, k: m("GRU", I, H, recurrent_init="ortogonal"), ValueError, "did you mean 'orthogonal'"),
+    (lambda m, k: m("GRU", I, H, recurrent_init="ortogonal"), ValueError, "Did you mean 'orthogonal'"),
     (lambda m, k: m("GRU", I, H, 2, dropout=1.5), ValueError, "dropout is a probability between 0 and 1, got 1.5"),
     (lambda m, k: k(XS[0, 0]), ValueError, r"xs has shape \(3,\), expected \(T, batch, features\)"),
     (lambda m, k: k(XS[..., :2]), ValueError, "xs has 2 features but these parameters were made for input_size=3"),
@@ -296,6 +295,7 @@ ERRORS = [
     (lambda m, k: k(XS, lengths=[1, 2, 3, 7]), ValueError, "lengths must lie between 0 and T=6, got 1 to 7"),
     (lambda m, k: k(XS, lengths=[1.0, 2, 3, 4]), TypeError, "lengths must be integers"),
     (lambda m, k: k(XS, mask=np.ones((B, T), bool)), ValueError, r"mask has shape \(4, 6\), expected \(6, 4\)"),
+    (lambda m, k: m("Recurrent", jaxrnn.Stack(jaxrnn.GRUCell(3)), I, batch_first=True), ValueError, "needs a tuple with one"),
     (lambda m, k: k(XS, reset=np.ones((T, B))), TypeError, "reset must be boolean"),
     (lambda m, k: m("LSTM", I, H, bidirectional=True).step(XS[0]), ValueError, "no single step"),
     (lambda m, k: m("LSTM", I, H, method="fast")(XS), ValueError, r"method must be one of \(None, 'scan'\), got 'fast'"),
@@ -308,6 +308,44 @@ def test_a_wrong_argument_is_told_what_was_expected(api, number):
     wrong, kind, message = ERRORS[number]
     with pytest.raises(kind, match=message):
         wrong(api, api("LSTM", I, H))
+
+
+@both
+def test_errors_speak_of_the_layout_that_was_passed(api):
+    module, xs = api("LSTM", I, H, batch_first=True), batch_major(XS)
+    with pytest.raises(ValueError, match=r"mask has shape \(6, 4\), expected \(4, 6\)"):
+        module(xs, mask=np.ones((T, B), bool))
+    with pytest.raises(ValueError, match=r"xs has shape \(4, 6, 2\), expected \(\.\.\., T, 3\)(?!; is the time axis)"):
+        module(xs[..., :2])
+
+
+@both
+def test_wrong_options_are_refused_when_the_module_is_made(api):
+    with pytest.raises(ValueError, match="method must be one of"):
+        api("LSTM", I, H, method="cudnn")
+    with pytest.raises(TypeError, match=r"the bias of a gate must be a number or Chrono\(max_lag\), got 'chrono'"):
+        api("LSTM", I, H, forget_bias="chrono")
+    assert api("LSTM", I, np.int64(H)).to_torch()["weight_hh_l0"].shape == (4 * H, H)
+
+
+@both
+def test_the_second_eager_call_traces_nothing_of_the_cell(api):
+    traced = []
+
+    class Traced(jaxrnn.GRUCell):
+        def init(self, key, input_size, dtype=jnp.float32):
+            traced.append("init")
+            return super().init(key, input_size, dtype)
+
+        def step(self, *args, **kwargs):
+            traced.append("step")
+            return super().step(*args, **kwargs)
+
+    module = api("Recurrent", Traced(H), I, batch_first=False)
+    module(XS)
+    traced.clear()
+    module(XS)
+    assert traced == []
 
 
 def test_a_state_given_as_a_pair_to_a_gru_is_refused():

@@ -125,8 +125,8 @@ def test_a_carry_with_too_few_entries_is_refused():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: jaxrnn.Stack([]), "needs one jaxrnn.Cell per layer"),
-        (lambda: jaxrnn.Stack([4]), "needs one jaxrnn.Cell per layer"),
+        (lambda: jaxrnn.Stack([]), "needs a tuple with one jaxrnn.Cell per layer"),
+        (lambda: jaxrnn.Stack([4]), "needs a tuple with one jaxrnn.Cell per layer"),
         (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4), BY_NAME["conv"][0]]), "must agree in feature_axes"),
         (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], dropout=1.5), "probability between 0 and 1, got 1.5"),
     ],

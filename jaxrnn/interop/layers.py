@@ -91,6 +91,13 @@ def check_input_size(input_size: Any) -> None:
     check_size("input_size", input_size)
 
 
+def warn_of_idle_dropout(dropout: float, num_layers: int) -> None:
+    """Warns, as torch does, where dropout is asked for and has no place."""
+    if dropout and num_layers == 1:
+        text = f"dropout={dropout} acts on the output of every layer but the last, so it does nothing with num_layers=1."
+        warnings.warn(text, stacklevel=3)
+
+
 @functools.lru_cache(maxsize=256)
 def is_noisy(cell: Cell, input_size: int) -> bool:
     """Whether a cell draws anything at random."""
@@ -111,10 +118,12 @@ def call(
     key: Array | None,
 ) -> tuple[Array, Carry]:
     """The call of every module: `xs` [T, *batch, I], or [*batch, T, I] with `batch_first`, to `(output, carry)`."""
-    xs = check_features(cell, params, xs if options.dtype is None else jnp.asarray(xs, options.dtype), axes="T, ...")
+    axes = "..., T" if options.batch_first else "T, ..."
+    xs = check_features(cell, params, xs if options.dtype is None else jnp.asarray(xs, options.dtype), axes)
     axis = xs.ndim - cell.feature_axes - 1 if options.batch_first else 0  # where time is
+    shape = xs.shape[: xs.ndim - cell.feature_axes]  # of masks and resets, as the caller lays them out
     xs = jnp.moveaxis(xs, axis, 0)
-    mask, reset = (None if rows is None else jnp.moveaxis(_rows(n, rows, axis), axis, 0) for n, rows in
+    mask, reset = (None if rows is None else jnp.moveaxis(_rows(n, rows, shape), axis, 0) for n, rows in
                    (("mask", mask), ("reset", reset)))  # fmt: skip
     if lengths is not None:
         valid = lengths_to_mask(_check_lengths(lengths, xs.shape[1 : xs.ndim - cell.feature_axes]), xs.shape[0])
@@ -159,18 +168,13 @@ def torch_step(stack: Stack, params: Params, x: Any, state: Any, options: Option
 
 def _stack(cell: Cell, num_layers: int, dropout: float, bidirectional: bool) -> Stack:
     check_size("num_layers", num_layers)
-    if dropout and num_layers == 1:
-        warnings.warn(
-            f"dropout={dropout} acts on the output of every layer but the last, so it does nothing with num_layers=1.",
-            stacklevel=4,
-        )
     return Stack((cell,) * num_layers, bidirectional=bidirectional, dropout=dropout)
 
 
-def _rows(name: str, rows: Any, axis: int) -> Array:
+def _rows(name: str, rows: Any, shape: tuple[int, ...]) -> Array:
     rows = jnp.asarray(rows)
-    if rows.ndim <= axis:
-        raise ValueError(f"{name} has shape {rows.shape}, expected one entry per step: the leading axes of xs.")
+    if rows.shape != shape:
+        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: the leading axes of xs, as it was passed.")
     return rows
 
 

@@ -69,12 +69,14 @@ def to_torch(stack: Stack, params: tuple[Params, ...], *, prefix: str = "") -> d
         prefix: what to write before each name.
 
     Returns:
-        Names to contiguous arrays of the parameters' dtype, in torch's order.
+        Names to contiguous arrays, in torch's order, of the parameters' dtype; of float32 for bfloat16, which torch does not take
+        from NumPy and which loses nothing.
 
     Raises:
         TypeError: a cell that torch does not have.
     """
-    arrays = _export(stack, jax.tree.map(np.asarray, params))
+    half = jnp.bfloat16
+    arrays = _export(stack, jax.tree.map(lambda a: np.asarray(a, np.float32 if a.dtype == half else None), params))
     return {prefix + name: np.array(a, order="C") for name, a in arrays.items()}  # contiguous, writable copies
 
 

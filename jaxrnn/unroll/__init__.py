@@ -5,9 +5,21 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, Carry, Cell, Noise, Params, carry_dtype, cast, check_cell_type, check_features
+from jaxrnn.typing import (
+    Array,
+    Carry,
+    Cell,
+    Noise,
+    Params,
+    carry_dtype,
+    cast,
+    check_cell_type,
+    check_features,
+    check_params,
+    fit_carry,
+)
 from jaxrnn.unroll.scan import scan
-from jaxrnn.unroll.sequence import fit_carry, fit_noise, fit_rows, initial_carry, lengths_to_mask, one_step, select
+from jaxrnn.unroll.sequence import fit_noise, fit_rows, initial_carry, lengths_to_mask, one_step, select
 
 __all__ = ["initial_carry", "lengths_to_mask", "unroll"]
 
@@ -61,11 +73,16 @@ def unroll(
         ((15, 5, 20), (5, 20))
     """
     check_cell_type(cell)
+    check_method(method, remat)
+    return _jitted(cell, params, xs, carry, mask, reset, noise, reverse, method, remat)
+
+
+def check_method(method: str | None, remat: str) -> None:
+    """Raises ValueError unless there is such a method and such a `remat`."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {tuple(METHODS)}, got {method!r}.")
     if remat not in REMAT:
         raise ValueError(f"remat must be one of {REMAT}, got {remat!r}.")
-    return _jitted(cell, params, xs, carry, mask, reset, noise, reverse, method, remat)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 7, 8, 9))
@@ -106,7 +123,7 @@ def _run(
         run = functools.partial(_run, mask=mask, reset=reset, method=method, remat=remat)
         return layers(run, params, xs, carry, noise=noise, reverse=reverse)
     wide = carry_dtype(xs.dtype)
-    params = cell.prepare(cast(params, wide))
+    params = cell.prepare(cast(check_params(cell, params), wide))
     like = one_step(xs, params, carry, mask, reset, noise).astype(wide)
     first = cell.init_carry(params, like)
     carry = first if carry is None else fit_carry(carry, first)

@@ -90,21 +90,6 @@ def one_step(xs: Array, *others: Any) -> Array:
     return like
 
 
-def fit_carry(carry: Carry, first: Carry) -> Carry:
-    """A given carry, checked against the cell's own and brought to its dtype, sharding and varying axes.
-
-    Raises:
-        ValueError: another structure or other shapes than the cell's own carry.
-    """
-    if jax.tree.structure(carry) != jax.tree.structure(first):
-        raise ValueError(f"carry has structure {jax.tree.structure(carry)}, expected {jax.tree.structure(first)}.")
-    for (path, given), own in zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(first), strict=True):
-        if jnp.shape(given) != own.shape:
-            name = jax.tree_util.keystr(path) or " "
-            raise ValueError(f"carry{name} has shape {jnp.shape(given)}, expected {own.shape} for these inputs.")
-    return jax.tree.map(lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first)
-
-
 def select(rows: Array, yes: Tree, no: Tree | int) -> Tree:
     """`where` by row: `rows` has the leading axes of every leaf. `no` may be a number."""
 
