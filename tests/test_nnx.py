@@ -48,9 +48,7 @@ def test_training_without_randomness_is_an_error_that_says_so():
 
 
 def test_rngs_must_be_rngs():
-    with pytest.raises(
-        TypeError, match=r"rngs must be an nnx.Rngs with a stream .*such as nnx.Rngs\(0\), got 0"
-    ):
+    with pytest.raises(TypeError, match=r"rngs must be an nnx.Rngs with a stream .*such as nnx.Rngs\(0\), got 0"):
         rnn.GRU(3, 5, rngs=0)
 
 

@@ -240,13 +240,13 @@ def test_vmap_over_parameters_equals_separate_calls():
 
 
 @pytest.mark.parametrize("how", ["auto", "explicit", "shard_map"])
-@pytest.mark.parametrize("name, given", [("lstm", True), ("stack", False)])
-def test_two_devices_give_the_values_and_gradients_of_one(name, how, given):
+@pytest.mark.parametrize("name, given, method", [("lstm", True, "scan"), ("stack", False, "scan"), ("stack", True, "fused")])
+def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, method):
     cell, _, p, xs, carry, noise = setting(name, batch=(4,))
     carry, rows = carry if given else None, (xs[..., 0] > -0.5, xs[..., 1] > 0.8)
 
     def run(p, xs, carry, noise, mask, reset):
-        return jaxrnn.unroll(cell, p, xs, carry, mask=mask, reset=reset, noise=noise)
+        return jaxrnn.unroll(cell, p, xs, carry, mask=mask, reset=reset, noise=noise, method=method)
 
     def slopes(p, xs, carry, noise, mask, reset):
         run_p = functools.partial(run, xs=xs, carry=carry, noise=noise, mask=mask, reset=reset)
@@ -271,14 +271,15 @@ def test_two_devices_give_the_values_and_gradients_of_one(name, how, given):
     assert_close(got, want)
 
 
-def test_hessian_and_forward_over_reverse_agree_with_finite_differences():
+@pytest.mark.parametrize("method", ["scan", "fused"])
+def test_hessian_and_forward_over_reverse_agree_with_finite_differences(method):
     _, _, p, xs, _, _ = setting("gru")
     cell = jaxrnn.GRUCell(4)
-    grad = jax.jit(jax.grad(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs)[1] ** 2)))
+    grad = jax.jit(jax.grad(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs, method=method)[1] ** 2)))
     b, way = jnp.asarray(p.b), np.random.default_rng(0).normal(size=p.b.shape)
     difference = (grad(b + 1e-5 * way) - grad(b - 1e-5 * way)) / 2e-5
     along = jax.jvp(grad, (b,), (jnp.asarray(way),))[1]
-    whole = jax.jit(jax.hessian(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs)[1] ** 2)))(b)
+    whole = jax.jit(jax.hessian(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs, method=method)[1] ** 2)))(b)
     assert_close(along, difference, 1e-8)  # finite differences are off by 1e-5 squared
     assert_close(np.einsum("ghkl,kl->gh", whole, way), along)
 

@@ -1,54 +1,60 @@
 """`method="scan"`: plain `lax.scan` and automatic differentiation, the form that every other method is held against."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 
-from jaxrnn.typing import Array, Carry, Cell, Params, carry_dtype, cast, dot_in
+from jaxrnn.typing import Array, Carry, Cell, Dot, Noise, Params, carry_dtype, cast, dot_in
 from jaxrnn.unroll.sequence import select
 
 
+class Sequence(NamedTuple):
+    """What a loop runs over; every leaf leads with time."""
+
+    xs: Array  # [T, *batch, *features], zero where masked
+    mask: Array | None  # [T, *batch], False holds the carry and puts out zero
+    reset: Array | None  # [T, *batch], True replaces the carry before that step, in the order of the loop
+    noise: Noise
+
+
+def project(cell: Cell, params: Params, sequence: Sequence) -> Any:
+    """The projected inputs of all steps, in the carry dtype."""
+    compute = sequence.xs.dtype
+    us = cell.project(cast(params, compute), sequence.xs, cast(sequence.noise, compute))
+    return cast(us, carry_dtype(compute))
+
+
+def advance(cell: Cell, params: Params, carry: Carry, first: Carry, u: Any, step: Sequence, dot: Dot) -> tuple[Carry, Array]:
+    """One step with its mask and reset; any leading axes, so that a whole chunk of steps can be replayed at once."""
+    start = carry if step.reset is None else select(step.reset, first, carry)
+    after, y = cell.step(params, start, u, dot)
+    y = cast(y, step.xs.dtype)
+    return (after, y) if step.mask is None else (select(step.mask, after, start), select(step.mask, y, 0))
+
+
 def scan(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    first: Carry,
-    *,
-    mask: Array | None,
-    reset: Array | None,
-    noise: Any,
-    reverse: bool,
-    remat: str,
+    cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, *, reverse: bool, remat: str
 ) -> tuple[Carry, Array]:
     """Runs a cell over time, one step after another.
 
     Args:
         cell: the cell.
         params: its prepared parameters, in the carry dtype.
-        xs: [T, *batch, *features], zero where masked.
+        sequence: what it runs over.
         carry: the carry before the first step.
         first: the carry after a reset.
-        mask: [T, *batch] or None; False holds the carry and puts out zero.
-        reset: [T, *batch] or None; True replaces the carry before that step, in the order of the loop.
-        noise: a pytree [T, ...] or None.
         reverse: whether time runs from T - 1 to 0.
-        remat: "none", or "carry" to save the carries only and compute each step again in the backward pass.
+        remat: "none"; otherwise only the carries are saved, and each step is computed again in the backward pass.
 
     Returns:
         The carry after the last step, and ys [T, *batch, ...] in the dtype of `xs`.
     """
-    compute, wide = xs.dtype, carry_dtype(xs.dtype)
-    narrow, dot = cast(params, compute), dot_in(compute)
-    us = cast(cell.project(narrow, xs, cast(noise, compute)), wide)
+    dot = dot_in(sequence.xs.dtype)
+    us = project(cell, params, sequence)
 
-    def advance(carry: Carry, inputs: tuple[Any, Array | None, Array | None]) -> tuple[Carry, Array]:
-        u, valid, new = inputs
-        start = carry if new is None else select(new, first, carry)
-        after, y = cell.step(params, start, u, dot)
-        y = cast(y, compute)
-        return (after, y) if valid is None else (select(valid, after, start), select(valid, y, 0))
+    def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Array]:
+        return advance(cell, params, carry, first, *inputs, dot)
 
-    step = jax.checkpoint(advance, prevent_cse=False) if remat == "carry" else advance
-    return lax.scan(step, carry, (us, mask, reset), reverse=reverse)
+    step = body if remat == "none" else jax.checkpoint(body, prevent_cse=False)
+    return lax.scan(step, carry, (us, sequence), reverse=reverse)

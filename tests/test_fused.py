@@ -1,0 +1,105 @@
+"""`method="fused"` against the plain scan: every cell, over several chunks and a rest, whatever is saved."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import CELLS, assert_close, inputs, parameters
+
+import jaxrnn
+from jaxrnn.unroll.fused import chunk_length, pieces
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+T, BATCH = 37, (3,)  # a chunk of 32, and a rest of 5; in "sqrt" six chunks of 6, and a rest of 1
+RNG = np.random.default_rng(11)
+MASK, RESET = RNG.random((T, *BATCH)) < 0.8, RNG.random((T, *BATCH)) < 0.1
+CASES = [(*case[:2], remat) for case, remat in zip(CELLS, itertools.cycle(["none", "carry", "sqrt"]), strict=False)]
+DEFAULT = {"lstm", "gru", "gru_reset_before", "conv", "zoneout", "learned_start", "orthogonal"}  # the others are slow tests
+CASES += [("lstm", jaxrnn.LSTMCell(4), remat) for remat in ("none", "carry", "sqrt")]
+
+
+def slopes(cell, p, xs, *, method, remat, **options):
+    """The results of a run and the gradients of parameters and inputs."""
+
+    def loss(p, xs):
+        after, ys = jaxrnn.unroll(cell, p, xs, method=method, remat=remat, **options)
+        leaves = [ys, *jax.tree.leaves(after)]
+        return sum((a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves), (after, ys)
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(p, xs)
+
+
+def marked(number):
+    name, _, remat = CASES[number]
+    return pytest.param(number, id=f"{number}-{name}-{remat}", marks=[] if name in DEFAULT else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("number", [marked(number) for number in range(len(CASES))])
+def test_values_and_gradients_are_those_of_the_scan(number):
+    _, cell, remat = CASES[number]
+    p, xs = parameters(cell), inputs(cell, T, BATCH)
+    noise = cell.noise(jax.random.key(3), T, jnp.asarray(xs[0], jnp.float32))
+    options = dict(mask=MASK, reset=RESET, noise=noise, reverse=number % 2 == 1)
+    got = slopes(cell, p, xs, method="fused", remat=remat, **options)
+    assert_close(got, slopes(cell, p, xs, method="scan", remat="none", **options))
+
+
+def test_without_batch_and_for_one_step():
+    cell = jaxrnn.GRUCell(4)
+    for steps, batch in ((1, (2,)), (40, ()), (33, (2, 2))):
+        p, xs = parameters(cell), inputs(cell, steps, batch)
+        assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
+
+
+def test_no_step_at_all_returns_the_first_carry():
+    p, xs = parameters(jaxrnn.GRUCell(4)), inputs(jaxrnn.GRUCell(4), 0, (2,))
+    carry, ys = jaxrnn.unroll(jaxrnn.GRUCell(4), p, xs, method="fused")
+    assert ys.shape == (0, 2, 4) and (carry.h == 0).all()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("T", [1, 7, 31, 32, 33, 100, 512, 701])
+def test_the_pieces_cover_every_step_once_in_the_order_of_the_loop(T, reverse):
+    for remat in ("none", "sqrt"):
+        steps = [range(start, stop) for start, stop, _ in pieces(T, remat, reverse)]
+        assert sorted(itertools.chain(*steps)) == list(range(T))
+        assert all((stop - start) % length == 0 for start, stop, length in pieces(T, remat, reverse))
+        assert steps == sorted(steps, key=lambda r: r.start, reverse=reverse)
+    assert 100 % chunk_length(100) == 0
+
+
+def loops(jaxpr, depth=0):
+    """Every loop of a program with its depth, and the products in its own body."""
+    for equation in jaxpr.eqns:
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                is_loop = equation.primitive.name == "scan"
+                if is_loop:
+                    yield depth, sum(e.primitive.name == "dot_general" for e in inner.eqns), equation.params["reverse"]
+                yield from loops(inner, depth + is_loop)
+
+
+@pytest.mark.parametrize("cell, products", [(jaxrnn.LSTMCell(4), 1), (jaxrnn.GRUCell(4), 1), (jaxrnn.LSTMPCell(4, 2), 2)])
+def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(cell, products):
+    p, xs = parameters(cell), inputs(cell, 64, (3,))
+    program = jax.make_jaxpr(jax.grad(lambda p: jaxrnn.unroll(cell, p, xs, method="fused")[1].sum()))(p)
+    found = list(loops(program.jaxpr))
+    (backward,) = [count for depth, count, reverse in found if depth == 1 and reverse]
+    assert backward == products, found
+
+
+def test_memory_beyond_the_outputs_grows_with_the_square_root_of_the_length():
+    cell = jaxrnn.GRUCell(16)
+    p = cell.init(jax.random.key(0), 4, jnp.float32)
+
+    def beyond(T, method, remat):
+        xs = jax.ShapeDtypeStruct((T, 8, 4), jnp.float32)
+        grad = jax.grad(lambda p, xs: jaxrnn.unroll(cell, p, xs, method=method, remat=remat)[1].sum())
+        temporary = jax.jit(grad).lower(p, xs).compile().memory_analysis().temp_size_in_bytes
+        return temporary - 4 * T * 8 * 16  # the outputs' cotangent
+
+    assert beyond(4096, "fused", "sqrt") < 2.6 * beyond(1024, "fused", "sqrt")
+    assert beyond(4096, "fused", "sqrt") < 0.3 * beyond(4096, "fused", "carry") < 0.15 * beyond(4096, "scan", "none")
