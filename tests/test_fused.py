@@ -16,7 +16,7 @@ T, BATCH = 37, (3,)  # a chunk of 32, and a rest of 5; in "sqrt" six chunks of 6
 RNG = np.random.default_rng(11)
 MASK, RESET = RNG.random((T, *BATCH)) < 0.8, RNG.random((T, *BATCH)) < 0.1
 CASES = [(*case[:2], remat) for case, remat in zip(CELLS, itertools.cycle(["none", "carry", "sqrt"]), strict=False)]
-DEFAULT = {"lstm", "gru", "gru_reset_before", "conv", "zoneout", "learned_start", "orthogonal"}  # the others are slow tests
+DEFAULT = {"lstm", "gru", "gru_reset_before", "zoneout"}  # the others are slow tests
 CASES += [("lstm", jaxrnn.LSTMCell(4), remat) for remat in ("none", "carry", "sqrt")]
 
 

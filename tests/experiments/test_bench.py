@@ -46,6 +46,7 @@ ON_CPU = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_CPU)
 def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(name):
     if not PEERS[name].installed:
@@ -56,6 +57,7 @@ def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(na
         assert error(name, cell, text) < 1e-6, cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jaxrnn", "hand_scan", pytest.param("torch", marks=pytest.mark.parity)])
 def test_layers_follow_one_another(name):
     if not PEERS[name].installed:
@@ -63,6 +65,7 @@ def test_layers_follow_one_another(name):
     assert error(name, "rnn", "3x4x2x3-2layers-bidirectional-ragged") < 1e-6
 
 
+@pytest.mark.slow
 def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch):
     from jax.experimental import rnn
 
@@ -74,6 +77,7 @@ def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch
     assert error("cudnn", "lstm", "2x3x2x3-2layers-bidirectional") < 1e-6
 
 
+@pytest.mark.slow
 def test_bfloat16_is_computed_in_bfloat16_and_close():
     for name in ("jaxrnn", "flax_nnx"):
         assert 1e-4 < error(name, "rnn", PLAIN, "bfloat16") < candidate.tolerance("bfloat16", "cpu"), name

@@ -32,6 +32,7 @@ BARS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["rnn", "lstm", "gru"])  # the cells of a family share a compilation
 def test_gradients_at_initialisation_are_those_of_the_table(family):
     config = GradientConfig(seeds=15).training()
