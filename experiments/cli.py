@@ -108,7 +108,7 @@ def bench(arguments: list[str]) -> int:
     from experiments import folder
     from experiments.bench import figure, report, run
 
-    run.use_device(config.device)
+    run.use_device(config.device, config.cpu_devices)
     path = folder.create("bench", config)
     print(f"writing {path}", flush=True)
     results = run.run(config, path, lambda line: print(line, flush=True))

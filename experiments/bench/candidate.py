@@ -3,30 +3,36 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.bench import split
+from experiments.bench.peers import BOTH, FORWARD, MODES, Choice
 from experiments.bench.peers.program import Program
 from experiments.bench.problem import Answers, Outputs, Problem
 
-FORWARD, BOTH = MODES = ("forward", "forward+backward")
-# Right ones were seen to differ by 2e-6 in float32, and by 0.07 in bfloat16 where a library keeps the state in it (512 steps;
-# it grows with the steps); two gates swapped differ by about 1.
-TOLERANCE = {"float32": 1e-5, "strict": 1e-5, "bfloat16": 0.2, "float16": 0.05}
-TF32 = 2e-2  # instead of the first, where products have 10 bits of mantissa
+# Of right ones: 0.07-0.13 in bfloat16 where a library keeps the state in it (512-1024 steps), 0.001 in float16; two gates
+# swapped differ by about 1.
+TOLERANCE = {"bfloat16": 0.2, "float16": 0.05}
+TF32 = 2e-2  # where products have 10 bits of mantissa; right ones were seen to differ by 5e-4
+# In float32 the rounding errors of T steps add up like a random walk, and the sums over the steps in the gradients of the
+# weights do too: sqrt(T), at 8 units of rounding (6e-8 each) and twice that for products summed in another order. Right ones
+# were seen at up to a fifth of it on a CPU and at 1.0e-5 at T = 512 on a GPU, where this is 2.3e-5; TF32 differs by 5e-4.
+ROUNDING = 1e-6
+SHORT = 100  # below it the first steps' errors, which the square root leaves out, count too
 
 
 class Candidate(NamedTuple):
-    peer: str
-    variant: str
+    choice: Choice
     run: dict[str, Callable[[], Any]]  # by mode; returns when the results are there
     answers: Callable[[Outputs], Answers]  # from cotangents, in our layout
     compile_seconds: dict[str, float]  # by mode; tracing, lowering and compilation
-    temp_bytes: int | None  # of forward and backward, beyond arguments and results
+    temp_bytes: int | None  # of forward and backward, beyond arguments and results, on all its devices together
+    error: float = float("nan")  # against float64, once it is checked
 
 
 class Inputs:
@@ -36,58 +42,74 @@ class Inputs:
         self.problem = problem
         self.made: dict[Any, Any] = {}
 
-    def get(self, dtype: Any, batch_first: bool) -> tuple[Any, Any, Any, Outputs]:
+    def get(self, dtype: Any, batch_first: bool, devices: int = 1) -> tuple[Any, Any, Any, Outputs]:
         """xs, state, lengths, cotangents."""
-        key = (jnp.dtype(dtype), batch_first)
+        key = (jnp.dtype(dtype), batch_first, devices)
         if key not in self.made:
             p = self.problem
-            xs, state = place((p.xs, p.state), dtype)
+            xs, state = cast((p.xs, p.state), dtype)
             lengths = None if p.lengths is None else jnp.asarray(p.lengths)
-            self.made[key] = (turn(xs, batch_first), state, lengths, self.cotangents(p.cotangents, dtype, batch_first))
+            _, *layouts, _ = split.layouts(batch_first)
+            arrays = zip((turn(xs, batch_first), state, lengths), layouts, strict=True)
+            given = [spread(array, layout, devices) for array, layout in arrays]
+            self.made[key] = (*given, self.cotangents(p.cotangents, dtype, batch_first, devices))
         return self.made[key]
 
-    def cotangents(self, outputs: Outputs, dtype: Any, batch_first: bool) -> Outputs:
-        outputs = place(outputs, dtype)
-        return outputs._replace(ys=turn(outputs.ys, batch_first))
+    def cotangents(self, outputs: Outputs, dtype: Any, batch_first: bool, devices: int = 1) -> Outputs:
+        outputs = cast(outputs, dtype)
+        return spread(outputs._replace(ys=turn(outputs.ys, batch_first)), split.layouts(batch_first)[-1], devices)
 
 
-def place(tree: Any, dtype: Any) -> Any:
+def cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)
+
+
+def spread(tree: Any, layout: Any, devices: int) -> Any:
+    """Over the devices where there are several."""
+    return tree if devices == 1 else split.place(tree, layout, devices)
 
 
 def turn(a: Any, batch_first: bool) -> Any:
     """Between time first and batch first."""
-    return jnp.swapaxes(a, 0, 1) if batch_first else a
+    return a.swapaxes(0, 1) if batch_first else a
 
 
-def jax_candidate(name: str, program: Program, inputs: Inputs, variant: str) -> Candidate:
-    """Compiles a program, forward and with its backward pass.
+def jax_candidate(choice: Choice, program: Program, inputs: Inputs, modes: Sequence[str] = MODES) -> Candidate:
+    """Compiles a program in each mode; the one with the backward pass must be among them.
 
     Raises:
         Exception: whatever the library raises.
     """
-    dtype = jnp.bfloat16 if variant == "bfloat16" else jnp.float32
-    params = place(program.layout(inputs.problem.weights), dtype)
-    xs, state, lengths, cotangents = inputs.get(dtype, program.batch_first)
-    arguments: dict[str, tuple[Any, ...]] = {
-        FORWARD: (params, xs, state, lengths),
-        BOTH: (params, xs, state, lengths, cotangents),
-    }
-    functions = {FORWARD: program.run, BOTH: lambda *args: pulled(program, *args)}
-    seconds, compiled = {}, {}
-    for mode in MODES:
-        start = time.perf_counter()
-        with precision(variant):
-            compiled[mode] = jax.jit(functions[mode]).lower(*arguments[mode]).compile()
-        seconds[mode] = time.perf_counter() - start
-    run = {mode: functools.partial(finished, compiled[mode], arguments[mode]) for mode in MODES}
+    dtype, devices = jnp.bfloat16 if choice.variant == "bfloat16" else jnp.float32, choice.devices
+    params = spread(cast(program.layout(inputs.problem.weights), dtype), split.layouts(False)[0], devices)
+    *given, cotangents = inputs.get(dtype, program.batch_first, devices)
+    arguments: dict[str, tuple[Any, ...]] = {FORWARD: (params, *given), BOTH: (params, *given, cotangents)}
+    functions = {FORWARD: program.run, BOTH: functools.partial(pulled, program)}
+    functions = functions if devices == 1 else split.split(program, functions, devices)
+    compiled, seconds = {}, {}
+    for mode in modes:
+        with precision(choice.variant):
+            compiled[mode], seconds[mode] = compile_in(functions[mode], arguments[mode])
 
     def answers(cotangents: Outputs) -> Answers:
-        given = inputs.cotangents(cotangents, dtype, program.batch_first)
-        return in_our_layout(inputs.problem, program, compiled[BOTH](params, xs, state, lengths, given))
+        cotangents = inputs.cotangents(cotangents, dtype, program.batch_first, devices)
+        return in_our_layout(inputs.problem, program, compiled[BOTH](params, *given, cotangents))
 
-    memory = compiled[BOTH].memory_analysis()
-    return Candidate(name, variant, run, answers, seconds, None if memory is None else memory.temp_size_in_bytes)
+    run = {mode: functools.partial(finished, compiled[mode], arguments[mode]) for mode in modes}
+    return Candidate(choice, run, answers, seconds, temporary(compiled[BOTH], devices))
+
+
+def compile_in(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float]:
+    """The compiled program and the seconds that it took."""
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return compiled, time.perf_counter() - start
+
+
+def temporary(compiled: Any, devices: int = 1) -> int | None:
+    """Bytes beyond arguments and results, by the program's own analysis, which speaks of one device."""
+    memory = compiled.memory_analysis()
+    return None if memory is None else devices * memory.temp_size_in_bytes
 
 
 def finished(compiled: Any, arguments: tuple[Any, ...]) -> Any:
@@ -102,11 +124,15 @@ def pulled(program: Program, params: Any, xs: Any, state: Any, lengths: Any, cot
 
 def in_our_layout(problem: Problem, program: Program, results: tuple[Outputs, Any]) -> Answers:
     """What a program computed, in float32, time first, with gradients of our weights: those of `layout` transposed."""
-    outputs, (params, xs, state) = jax.tree.map(lambda a: a.astype(jnp.float32), results)
-    _, pull = jax.vjp(program.layout, place(problem.weights, jnp.float32))
-    (weights,) = pull(params)
+    outputs, (params, xs, state) = jax.tree.map(lambda a: np.asarray(a, np.float32), results)
+
+    @jax.jit  # one compilation instead of one for each small operation
+    def transposed(weights: Any, params: Any) -> Any:
+        return jax.vjp(program.layout, weights)[1](params)[0]
+
+    weights = transposed(cast(problem.weights, jnp.float32), params)
     outputs = outputs._replace(ys=turn(outputs.ys, program.batch_first))
-    return jax.tree.map(np.asarray, Answers(outputs, weights, turn(xs, program.batch_first), tuple(state)))
+    return Answers(outputs, jax.tree.map(np.asarray, weights), turn(xs, program.batch_first), tuple(state))
 
 
 def precision(variant: str) -> contextlib.AbstractContextManager[Any]:
@@ -114,10 +140,13 @@ def precision(variant: str) -> contextlib.AbstractContextManager[Any]:
     return jax.default_matmul_precision("highest") if variant == "strict" else contextlib.nullcontext()
 
 
-def torch_candidate(name: str, made: Any, variant: str) -> Candidate:
+def torch_candidate(choice: Choice, made: Any) -> Candidate:
     """Wraps `peers.torch.TorchRun`; nothing is compiled."""
-    return Candidate(name, variant, {FORWARD: made.forward, BOTH: made.both}, made.answers, {}, made.memory())
+    return Candidate(choice, {FORWARD: made.forward, BOTH: made.both}, made.answers, {}, made.memory())
 
 
-def tolerance(variant: str, device: str) -> float:
-    return TF32 if device == "gpu" and variant == "float32" else TOLERANCE[variant]
+def tolerance(variant: str, device: str, T: int) -> float:
+    """The largest error of a candidate that is timed."""
+    if device == "gpu" and variant == "float32":
+        return TF32
+    return TOLERANCE.get(variant, ROUNDING * max(T, SHORT) ** 0.5)

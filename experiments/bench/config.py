@@ -18,11 +18,14 @@ class BenchConfig:
         cells: lstm, gru, rnn.
         shapes: BxTxIxH, with -2layers, -bidirectional, -ragged; none means the matrix of the device.
         peers: none means all; jaxrnn is always among them.
+        split: which of them are timed again with the batch split over two CPU devices, where B >= 16; none of them means that
+            the process has one device.
         variants: float32, strict, bfloat16, float16; none means float32 on a CPU and all on a GPU.
         rounds: the most rounds for each cell, shape and mode.
         minutes: how long the whole may take; the number of rounds follows, and is at least 5.
+        memory: whether resident memory, each candidate in a process of its own, and that of very long sequences are measured too.
         device: cpu or gpu.
-        quick: a few small shapes and rounds, in under two minutes.
+        quick: a few small shapes and rounds and no `memory`, in under two minutes.
         seed: of weights, inputs and the order of the candidates.
         out: the folder to write; none means a new one under runs/.
     """
@@ -30,9 +33,11 @@ class BenchConfig:
     cells: tuple[str, ...] = ("lstm", "gru", "rnn")
     shapes: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    split: tuple[str, ...] = (OURS, "hand_scan", "flax_nnx")
     variants: tuple[str, ...] = ()
     rounds: int = 30
-    minutes: float = 28.0
+    minutes: float = 27.0
+    memory: bool = True
     device: str = "cpu"
     quick: bool = False
     seed: int = 0
@@ -43,6 +48,7 @@ class BenchConfig:
         for kind, names, known in (
             ("cell", self.cells, GATES),
             ("peer", self.peers, PEERS),
+            ("peer", self.split, [name for name, peer in PEERS.items() if peer.splits]),
             ("variant", self.variants, KNOWN_VARIANTS),
         ):
             for name in names:
@@ -64,8 +70,21 @@ class BenchConfig:
         return [name for name in PEERS if name == OURS or not self.peers or name in self.peers]
 
     @property
+    def halved(self) -> list[str]:
+        """The peers that run on two devices too; jaxrnn among them, since they are compared with it."""
+        return [name for name in self.names if self.split and name in (OURS, *self.split)]
+
+    @property
+    def cpu_devices(self) -> int:
+        return 2 if self.split and self.device == "cpu" else 1
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         return self.variants or VARIANTS[self.device]
+
+    @property
+    def measures_memory(self) -> bool:
+        return self.memory and not self.quick
 
     @property
     def most_rounds(self) -> int:

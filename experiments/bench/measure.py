@@ -1,6 +1,7 @@
 """Making candidates, checking them, and timing them in rounds."""
 
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench import candidate, problem
+from experiments.bench import candidate, problem, split
 from experiments.bench.candidate import Candidate, Inputs
-from experiments.bench.peers import PEERS
+from experiments.bench.peers import MODES, PEERS, Choice
 from experiments.bench.peers.program import CannotError
 from experiments.bench.shapes import Job
 
-LEAST_ROUNDS = 5
 SAMPLE = 2e-3  # seconds: a shorter call is timed several times over, so that the clock and a stray interrupt weigh little
 MOST_CALLS = 20
 
@@ -24,75 +24,96 @@ Problems = list[dict[str, Any]]
 
 class Prepared(NamedTuple):
     candidates: list[Candidate]
-    errors: dict[tuple[str, str], float]  # by peer and variant
     problems: Problems  # what is not timed, and why
 
 
-def prepare(job: Job, names: Sequence[str], variants: Sequence[str], device: str, seed: int) -> Prepared:
+def choices(job: Job, names: Sequence[str], variants: Sequence[str], device: str, halved: Sequence[str] = ()) -> list[Choice]:
+    """Every peer in each precision that it has; those of `halved` on two devices too, where the batch is large."""
+    T, B = job.shape.T, job.shape.B
+    able = [name for name in names if device in PEERS[name].devices and PEERS[name].least_steps <= T]
+    pairs = [(name, v) for name in able for v in variants if v in PEERS[name].variants]
+    counts = (1, 2) if device == "cpu" and split.splits(B, 2) else (1,)
+    return [Choice(name, v, n) for n in counts for name, v in pairs if n == 1 or name in halved]
+
+
+def prepare(job: Job, wanted: Sequence[Choice], device: str, seed: int) -> Prepared:
     """Makes every candidate of a job, in random order, and checks it."""
     given = problem.draw(job, seed)
-    wanted, checked, inputs = problem.reference(given), problem.masked(given), Inputs(given)
-    prepared = Prepared([], {}, [])
-    pairs = [(name, v) for name in names for v in variants if v in PEERS[name].variants and device in PEERS[name].devices]
-    for index in np.random.default_rng(seed).permutation(len(pairs)):
-        name, variant = pairs[index]
+    answers, checked, inputs = problem.reference(given), problem.masked(given), Inputs(given)
+    prepared = Prepared([], [])
+    for index in np.random.default_rng(seed).permutation(len(wanted)):
+        choice = wanted[index]
         try:
-            made = make(name, given, inputs, variant, device)
-            error = problem.error(given, made.answers(checked), wanted)
+            made = make(choice, given, inputs, device)
+            error = problem.error(given, made.answers(checked), answers)
         except Exception as e:  # of any library; it is reported, and the others are measured
-            status = "cannot" if isinstance(e, CannotError) else "failed"
-            message = (
-                " ".join(f"{e}".split())[:300] if status == "cannot" else f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
-            )
-            prepared.problems.append(note(job, name, variant, status, message))
+            prepared.problems.append(note(job, choice, *told(e)))
             continue
-        if not error <= candidate.tolerance(variant, device):
-            prepared.problems.append(note(job, name, variant, "wrong", f"differs from float64 by {error:.2g}"))
-            continue
-        prepared.candidates.append(made)
-        prepared.errors[name, variant] = error
+        if error <= candidate.tolerance(choice.variant, device, job.shape.T):
+            prepared.candidates.append(made._replace(error=error))
+        else:
+            prepared.problems.append(note(job, choice, "wrong", f"differs from float64 by {error:.2g}"))
     return prepared
 
 
-def make(name: str, given: problem.Problem, inputs: Inputs, variant: str, device: str) -> Candidate:
-    """One candidate, compiled.
+def make(choice: Choice, given: problem.Problem, inputs: Inputs, device: str, modes: Sequence[str] = MODES) -> Candidate:
+    """One candidate, compiled in those of `modes` that its peer has.
 
     Raises:
         CannotError: the peer has no such thing.
     """
-    peer = PEERS[name]
-    if given.job.cell not in peer.cells:
-        raise CannotError(f"has no {given.job.cell} of this form")
-    if name == "torch":
-        return candidate.torch_candidate(name, peer.load()(given, variant, device), variant)
-    return candidate.jax_candidate(name, peer.load()(given.job), inputs, variant)
+    peer = PEERS[choice.peer]
+    check_able(choice.peer, given.job)
+    if choice.peer == "torch":
+        return candidate.torch_candidate(choice, peer.load()(given, choice.variant, device))
+    return candidate.jax_candidate(choice, peer.load()(given.job), inputs, [mode for mode in modes if mode in peer.modes])
 
 
-def note(job: Job, name: str, variant: str, status: str, message: str) -> dict[str, Any]:
-    return {
-        "cell": job.cell,
-        "shape": str(job.shape),
-        "peer": name,
-        "variant": variant,
-        "status": status,
-        "message": message,
-    }
+def check_able(name: str, job: Job) -> None:
+    """Raises CannotError where the peer has no such cell."""
+    if job.cell not in PEERS[name].cells:
+        raise CannotError(f"has no {job.cell} of this form")
 
 
-def rounds(runs: Sequence[Callable[[], Any]], seconds: float, most: int, seed: int) -> np.ndarray:
+def told(error: Exception) -> tuple[str, str]:
+    """Whether the peer cannot or failed, and its message in one line."""
+    message = " ".join(str(error).split())[:300]
+    return ("cannot", message) if isinstance(error, CannotError) else ("failed", f"{type(error).__name__}: {message}")
+
+
+def note(job: Job, choice: Choice, status: str, message: str) -> dict[str, Any]:
+    return {"cell": job.cell, "shape": str(job.shape), **choice._asdict(), "status": status, "message": message}
+
+
+class First(NamedTuple):
+    """What a first look at the candidates of a mode says."""
+
+    candidates: list[Candidate]
+    calls: list[int]  # that make a sample of each
+    seconds: float  # of a round of all
+
+
+def first_times(candidates: Sequence[Candidate]) -> dict[str, First]:
+    """By mode."""
+    return {mode: first_look([made for made in candidates if mode in made.run], mode) for mode in MODES}
+
+
+def first_look(candidates: list[Candidate], mode: str) -> First:
+    seconds = [sample(made.run[mode], 1) for made in candidates]
+    calls = [min(max(math.ceil(SAMPLE / one), 1), MOST_CALLS) for one in seconds]
+    return First(candidates, calls, sum(one * (n + 1) for one, n in zip(seconds, calls, strict=True)))
+
+
+def rounds(runs: Sequence[Callable[[], Any]], calls: Sequence[int], count: int, seed: int) -> np.ndarray:
     """Times in seconds, [rounds, candidates]: each round runs all, in an order of its own, each once untimed just before.
 
     Args:
         runs: the candidates.
-        seconds: how long this may take; at least 5 rounds are made whatever it says, where `most` allows them.
-        most: rounds.
+        calls: how many calls make a sample, for each.
+        count: rounds.
         seed: of the orders.
     """
-    rng = np.random.default_rng(seed)
-    first = np.array([sample(run, 1) for run in runs])
-    calls = np.clip(np.ceil(SAMPLE / first), 1, MOST_CALLS).astype(int)
-    affordable = int(seconds / np.sum(first * (calls + 1)))
-    times = np.empty((min(most, max(affordable, LEAST_ROUNDS)), len(runs)))
+    rng, times = np.random.default_rng(seed), np.empty((count, len(runs)))
     gc.collect()
     gc.disable()
     try:

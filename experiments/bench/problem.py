@@ -84,11 +84,11 @@ def our_stack(job: Job) -> Stack:
     return Stack((CELLS[job.cell](job.shape.H),) * job.shape.layers, bidirectional=job.shape.bidirectional)
 
 
-def our_unroll(job: Job, method: str | None, params: Any, xs: Any, state: tuple[Any, ...], lengths: Any) -> Outputs:
+def our_unroll(job: Job, method: str | None, remat: str, params: Any, xs: Any, state: tuple[Any, ...], lengths: Any) -> Outputs:
     """What `jaxrnn.unroll` computes."""
     mask = None if lengths is None else jaxrnn.lengths_to_mask(lengths, xs.shape[0])
     carry = tuple(CARRIES[job.cell](*arrays) for arrays in zip(*state, strict=True))
-    after, ys = jaxrnn.unroll(our_stack(job), params, xs, carry, mask=mask, method=method)
+    after, ys = jaxrnn.unroll(our_stack(job), params, xs, carry, mask=mask, method=method, remat=remat)
     return Outputs(ys, tuple(jnp.stack(arrays) for arrays in zip(*after, strict=True)))
 
 
@@ -103,7 +103,7 @@ def reference(problem: Problem) -> Answers:
         @jax.jit
         def answers(weights: Any, xs: Any, state: Any, cotangents: Any) -> Answers:
             def run(weights: Any, xs: Any, state: Any) -> Outputs:
-                return our_unroll(job, "scan", our_params(job, weights), xs, state, lengths)
+                return our_unroll(job, "scan", "none", our_params(job, weights), xs, state, lengths)
 
             outputs, pull = jax.vjp(run, weights, xs, state)
             return Answers(outputs, *pull(cotangents))

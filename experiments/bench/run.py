@@ -1,5 +1,7 @@
 """A whole benchmark: every job in turn, within the time that is given, saved after each."""
 
+import contextlib
+import functools
 import gc
 import importlib.metadata
 import json
@@ -8,29 +10,35 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from experiments import folder
-from experiments.bench import measure
-from experiments.bench.candidate import BOTH, FORWARD, MODES
+from experiments.bench import measure, memory, rows, schedule
 from experiments.bench.config import BenchConfig
-from experiments.bench.measure import Prepared
-from experiments.bench.peers import OURS, PEERS
-from experiments.bench.shapes import Job, flops
-from experiments.bench.stats import ratio
-
-BASE = {"float16": "bfloat16"}  # which of our variants a peer's is held against, where ours does not have it
-SHARE = {FORWARD: 0.3, BOTH: 0.7}  # of a job's time
+from experiments.bench.peers import PEERS
+from experiments.bench.schedule import Spent
+from experiments.bench.shapes import Job
 
 
-def use_device(device: str) -> None:
+def use_device(device: str, cpu_devices: int) -> None:
     """Says which device JAX shall use, and leaves room for torch on a GPU. Counts only before JAX is first used."""
     jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[device])
+    jax.config.update("jax_num_cpu_devices", cpu_devices)
     jax.config.update("jax_enable_compilation_cache", False)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.6")
+
+
+class Bench(NamedTuple):
+    """What a whole run shares."""
+
+    config: BenchConfig
+    names: list[str]  # of the peers that are installed
+    rates: dict[str, float]  # of matrix products, by precision
+    end: float  # on the monotonic clock
+    results: dict[str, Any]  # what bench.json holds; filled as the run goes
 
 
 def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -39,89 +47,83 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
     Returns:
         What bench.json holds.
     """
+    end = time.monotonic() + config.seconds
     names = [name for name in config.names if PEERS[name].installed]
     rates = {variant: measure.matmul_rate(config.device, variant) for variant in config.precisions}
-    results: dict[str, Any] = {
+    bench = Bench(config, names, rates, end, start(config, names, rates, path))
+    save = functools.partial(folder.write_json, path / "bench.json", bench.results)
+    save()
+    try:
+        if config.measures_memory:
+            memory.measure_memory(config, names, bench.results, say)
+        measure_all(bench, save, say)
+        bench.results["status"] = "done"
+    except KeyboardInterrupt:
+        bench.results["status"] = "interrupted"
+    save()
+    return bench.results
+
+
+def start(config: BenchConfig, names: list[str], rates: dict[str, float], path: Path) -> dict[str, Any]:
+    """What bench.json holds before the first job."""
+    return {
         "status": "running",
         "env": {**json.loads((path / "env.json").read_text()), "versions": versions(names)},
         "device": config.device,
+        "cpu_devices": config.cpu_devices,
         "load": folder.finite(os.getloadavg()[0], 3),
         "matmul_gflops": {variant: folder.finite(rate / 1e9, 4) for variant, rate in rates.items()},
         "missing": {name: PEERS[name].module for name in config.names if name not in names},
-        "rows": [],
-        "problems": [],
-        "left_out": [],
+        "memory": config.measures_memory,
+        **{name: [] for name in ("rows", "long_rows", "resident_rows", "problems", "left_out", "seconds")},
     }
-    folder.write_json(path / "bench.json", results)
-    try:
-        measure_all(config, names, rates, results, path, say)
-        results["status"] = "done"
-    except KeyboardInterrupt:
-        results["status"] = "interrupted"
-    folder.write_json(path / "bench.json", results)
-    return results
 
 
-def measure_all(config: BenchConfig, names: list[str], rates: Any, results: Any, path: Path, say: Callable[[str], None]) -> None:
-    """Fills `results`."""
-    jobs, start, preparing = config.jobs(), time.monotonic(), 0.0
+def measure_all(bench: Bench, save: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Every job; the rows come in the order of the configuration, whatever is measured first."""
+    load(bench.names)
+    listed, spent, began = bench.config.jobs(), Spent(), time.monotonic()
+    places = {(job.cell, str(job.shape)): k for k, job in enumerate(listed)}
+    jobs = schedule.order(listed, bench.config.device)
     for k, job in enumerate(jobs):
-        began = time.monotonic()
-        if began - start > config.seconds:
-            results["left_out"].append(f"{job.cell} {job.shape}")
+        if time.monotonic() > bench.end:
+            bench.results["left_out"].append(f"{job.cell} {job.shape}")
             continue
-        prepared = measure.prepare(job, names, config.precisions, config.device, config.seed)
-        preparing += time.monotonic() - began
-        left = config.seconds - (time.monotonic() - start) - preparing / (k + 1) * (len(jobs) - k - 1)
-        seconds = left * cost(job, config.device) / sum(cost(other, config.device) for other in jobs[k:])
-        results["rows"] += time_job(job, prepared, config, rates, max(seconds, 0.0))
-        results["problems"] += prepared.problems
-        folder.write_json(path / "bench.json", results)
-        del prepared
+        spent = measure_job(bench, job, jobs[k + 1 :], spent)
+        bench.results["rows"].sort(key=lambda row: places[row["cell"], row["shape"]])
+        save()
         clear()
-        say(f"{k + 1}/{len(jobs)}  {job.cell:<4} {job.shape!s:<32} {time.monotonic() - start:6.0f} s")
+        say(f"{k + 1}/{len(jobs)}  {job.cell:<4} {job.shape!s:<32} {time.monotonic() - began:6.0f} s")
 
 
-def time_job(job: Job, prepared: Prepared, config: BenchConfig, rates: Any, seconds: float) -> list[dict[str, Any]]:
-    """A row for each candidate and mode."""
-    rows = []
-    for mode in MODES if prepared.candidates else ():
-        runs = [made.run[mode] for made in prepared.candidates]
-        times = measure.rounds(runs, SHARE[mode] * seconds, config.most_rounds, config.seed)
-        columns = {(made.peer, made.variant): times[:, k].tolist() for k, made in enumerate(prepared.candidates)}
-        for made in prepared.candidates:
-            mine = columns[made.peer, made.variant]
-            ours = columns.get((OURS, BASE.get(made.variant, made.variant)))
-            rows.append(row(job, mode, made, mine, ours, prepared.errors[made.peer, made.variant], rates[made.variant]))
-    return rows
+def measure_job(bench: Bench, job: Job, rest: list[Job], spent: Spent) -> Spent:
+    """Prepares and times one job.
+
+    Returns:
+        What the jobs so far took, this one among them.
+    """
+    config, device, began = bench.config, bench.config.device, time.monotonic()
+    wanted = measure.choices(job, bench.names, config.precisions, device, config.halved)
+    prepared = measure.prepare(job, wanted, device, config.seed)
+    bench.results["problems"] += prepared.problems
+    preparing = time.monotonic() - began
+    first = measure.first_times(prepared.candidates)
+    seconds = sum(one.seconds for one in first.values())
+    spent = spent.after(preparing, seconds, schedule.cost(job, device))
+    costs = [schedule.cost(other, device) for other in rest]
+    count = schedule.count(spent, seconds, costs, bench.end - time.monotonic(), config.most_rounds)
+    bench.results["rows"] += rows.time_job(job, first, count, bench.rates, config.seed)
+    took = {"preparing": preparing, "round": seconds, "all": time.monotonic() - began}
+    where = {"cell": job.cell, "shape": str(job.shape)}
+    bench.results["seconds"].append(where | {name: folder.finite(value, 4) for name, value in took.items()})
+    return spent
 
 
-def row(job: Job, mode: str, made: Any, mine: list[float], ours: list[float] | None, error: float, rate: float) -> Any:
-    """Numbers of one candidate; `ratio` is None where ours could not be timed."""
-    median = sorted(mine)[len(mine) // 2]
-    compared = None if ours is None else ratio(mine, ours)
-    return {
-        "cell": job.cell,
-        "shape": str(job.shape),
-        "mode": mode,
-        "peer": made.peer,
-        "variant": made.variant,
-        "ms": folder.finite(1e3 * median),
-        "us_per_step": folder.finite(1e6 * median / job.shape.T, 4),
-        "of_limit": folder.finite(flops(job, mode == BOTH) / rate / median, 3),
-        "ratio": None if compared is None else folder.finite(compared.median, 4),
-        "interval": None if compared is None else [folder.finite(compared.low, 4), folder.finite(compared.high, 4)],
-        "rounds": len(mine),
-        "error": folder.finite(error, 3),
-        "compile_seconds": made.compile_seconds.get(mode) and folder.finite(made.compile_seconds[mode], 3),
-        "temp_bytes": made.temp_bytes if mode == BOTH else None,
-    }
-
-
-def cost(job: Job, device: str) -> float:
-    """A rough time of one round, for sharing out what is left: arithmetic, and the overhead of each step."""
-    rate, step = {"cpu": (1e11, 5e-6), "gpu": (1e14, 3e-5)}[device]
-    return flops(job, True) / rate + job.shape.T * job.shape.layers * job.shape.directions * step
+def load(names: list[str]) -> None:
+    """Imports the libraries before the clock of the first job runs; what they raise, that job tells."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            PEERS[name].load()
 
 
 def clear() -> None:

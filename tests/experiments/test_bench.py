@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.bench import candidate, figure, measure, problem, report, run, shapes, stats
+from experiments.bench import candidate, figure, measure, problem, report, run, schedule, shapes, stats
 from experiments.bench.config import BenchConfig
-from experiments.bench.peers import PEERS, Peer
-from experiments.bench.shapes import Job
+from experiments.bench.peers import BOTH, PEERS, Choice, Peer
+from experiments.bench.shapes import Job, Shape
 from experiments.config import UsageError
 
 PLAIN = "2x3x2x3"
@@ -32,10 +32,10 @@ def problem_and_answers(cell, text):
     return given, problem.reference(given)
 
 
-def error(name, cell, text, variant="float32"):
+def error(name, cell, text, variant="float32", devices=1):
     """How far a peer is from float64, in values and all gradients."""
     given, wanted = problem_and_answers(cell, text)
-    made = measure.make(name, given, candidate.Inputs(given), variant, "cpu")
+    made = measure.make(Choice(name, variant, devices), given, candidate.Inputs(given), "cpu", modes=(BOTH,))
     return problem.error(given, made.answers(problem.masked(given)), wanted)
 
 
@@ -65,6 +65,29 @@ def test_layers_follow_one_another(name):
     assert error(name, "rnn", "3x4x2x3-2layers-bidirectional-ragged") < 1e-6
 
 
+SPLIT = [pytest.param(n, marks=() if n in ("jaxrnn", "keras") else pytest.mark.slow) for n, p in PEERS.items() if p.splits]
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_batch_split_over_two_devices_gives_the_same_values_and_gradients(name):
+    if not PEERS[name].installed:
+        pytest.skip(f"{PEERS[name].module} is not installed: pip install 'jaxrnn[bench]'")
+    assert error(name, "lstm", "4x4x2x3" + "-ragged" * (name != "haiku"), devices=2) < 1e-6
+
+
+def test_only_large_batches_on_a_cpu_are_split_and_sqrt_is_for_long_sequences():
+    names, halved = ["jaxrnn", "jaxrnn_sqrt", "hand_scan", "torch"], ["jaxrnn", "hand_scan"]
+
+    def chosen(text, device="cpu"):
+        listed = measure.choices(Job("gru", shapes.parse(text)), names, ("float32",), device, halved)
+        return {(choice.peer, choice.devices) for choice in listed}
+
+    alone = {("jaxrnn", 1), ("hand_scan", 1), ("torch", 1)}
+    assert chosen("8x64x2x3") == chosen("17x64x2x3") == chosen("16x64x2x3", "gpu") == alone
+    assert chosen("16x64x2x3") == alone | {("jaxrnn", 2), ("hand_scan", 2)}
+    assert chosen("1x512x2x3") == alone | {("jaxrnn_sqrt", 1)}
+
+
 @pytest.mark.slow
 def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch):
     from jax.experimental import rnn
@@ -80,7 +103,7 @@ def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch
 @pytest.mark.slow
 def test_bfloat16_is_computed_in_bfloat16_and_close():
     for name in ("jaxrnn", "flax_nnx"):
-        assert 1e-4 < error(name, "rnn", PLAIN, "bfloat16") < candidate.tolerance("bfloat16", "cpu"), name
+        assert 1e-4 < error(name, "rnn", PLAIN, "bfloat16") < candidate.tolerance("bfloat16", "cpu", 3), name
 
 
 @pytest.mark.parametrize("part", ["ys", "state", "weights", "xs"])
@@ -103,8 +126,9 @@ def test_a_wrong_peer_is_listed_with_its_error_and_not_timed(monkeypatch):
 
     monkeypatch.setitem(PEERS, "planted", Peer("jax", ""))
     monkeypatch.setattr(Peer, "load", lambda self, load=Peer.load: load(self) if self.make else swapped)
-    prepared = measure.prepare(Job("lstm", shapes.parse(PLAIN)), ["jaxrnn", "planted"], ("float32",), "cpu", 0)
-    assert [made.peer for made in prepared.candidates] == ["jaxrnn"]
+    wanted = [Choice("jaxrnn", "float32"), Choice("planted", "float32")]
+    prepared = measure.prepare(Job("lstm", shapes.parse(PLAIN)), wanted, "cpu", 0)
+    assert [made.choice.peer for made in prepared.candidates] == ["jaxrnn"]
     (wrong,) = prepared.problems
     assert wrong["status"] == "wrong" and wrong["peer"] == "planted"
     assert float(re.search(r"by (\S+)$", wrong["message"])[1]) > 1e-2
@@ -112,9 +136,9 @@ def test_a_wrong_peer_is_listed_with_its_error_and_not_timed(monkeypatch):
 
 def test_what_a_peer_raises_is_listed_and_the_others_are_measured(monkeypatch):
     monkeypatch.setitem(PEERS, "broken", Peer("jax", "ours:nowhere"))
-    names = ["jaxrnn", "broken", "haiku"]
-    prepared = measure.prepare(Job("gru", shapes.parse(PLAIN)), names, ("float32",), "cpu", 0)
-    assert [made.peer for made in prepared.candidates] == ["jaxrnn"]
+    wanted = [Choice(name, "float32") for name in ("jaxrnn", "broken", "haiku")]
+    prepared = measure.prepare(Job("gru", shapes.parse(PLAIN)), wanted, "cpu", 0)
+    assert [made.choice.peer for made in prepared.candidates] == ["jaxrnn"]
     found = {p["peer"]: (p["status"], p["message"]) for p in prepared.problems}
     assert found["haiku"] == ("cannot", "has no gru of this form")
     assert found["broken"][0] == "failed" and "no attribute 'nowhere'" in found["broken"][1]
@@ -133,12 +157,11 @@ def test_the_geometric_mean_of_inverse_ratios_is_one():
     assert stats.geometric_mean([4.0, 0.25, 8.0, 0.125]) == pytest.approx(1)
 
 
-def test_rounds_run_each_candidate_untimed_and_then_timed_in_orders_of_their_own(monkeypatch):
-    monkeypatch.setattr(measure, "SAMPLE", 0.0)
+def test_rounds_run_each_candidate_untimed_and_then_timed_in_orders_of_their_own():
     calls = []
-    times = measure.rounds([lambda k=k: calls.append(k) for k in range(4)], seconds=0, most=30, seed=0)
-    assert times.shape == (measure.LEAST_ROUNDS, 4) and np.all(times > 0)
-    timed = np.array(calls[8:]).reshape(-1, 4, 2)  # [rounds, candidates, untimed and timed]
+    times = measure.rounds([lambda k=k: calls.append(k) for k in range(4)], calls=[1] * 4, count=5, seed=0)
+    assert times.shape == (5, 4) and np.all(times > 0)
+    timed = np.array(calls).reshape(-1, 4, 2)  # [rounds, candidates, untimed and timed]
     assert np.all(timed[..., 0] == timed[..., 1])
     assert np.all(np.sort(timed[..., 0]) == np.arange(4)) and len({tuple(order) for order in timed[..., 0]}) > 1
 
@@ -160,42 +183,66 @@ def test_a_shape_is_read_as_it_is_written():
         shapes.parse("3x4x5")
 
 
-def test_a_tiny_run_writes_results_table_and_figure_and_lists_what_is_missing(tmp_path, capsys, monkeypatch):
+def test_the_matrix_is_that_of_the_issue():
+    plain = {tuple(shape[:4]) for shape in shapes.CPU if shape == Shape(*shape[:4])}
+    small = {(1, 100, 32, 32), (1, 1024, 64, 64), (16, 128, 64, 128), (8, 1024, 32, 32), (8, 2048, 64, 64)}
+    assert plain == small | {(32, 512, 128, 128), (64, 128, 256, 256), (32, 128, 512, 512)}
+    others = {str(shape) for shape in shapes.CPU if shape != Shape(*shape[:4])}
+    assert others == {"32x128x128x256-2layers", "32x128x128x256-bidirectional", "32x128x128x256-ragged"}
+
+
+def test_every_job_gets_the_rounds_that_the_time_left_affords_all_that_follow():
+    spent = schedule.Spent().after(preparing=10, seconds=4, cost=2)  # so a round takes twice what cost says
+    assert schedule.count(spent, 4, rest=[1.0, 2.0], left=120, most=30) == (120 - 2 * 10) // (4 + 2 * 3)
+    assert schedule.count(spent, 4, rest=[], left=1e6, most=30) == 30
+    assert schedule.count(spent, 4, rest=[9.0], left=0, most=30) == schedule.LEAST_ROUNDS
+    assert schedule.order([Job("rnn", shape) for shape in shapes.CPU], "cpu")[0].shape == Shape(32, 128, 512, 512)
+
+
+def test_a_tiny_run_writes_results_table_and_figures_and_lists_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(PEERS, "absent", Peer("no_such_library", ""))
-    monkeypatch.setattr(run, "use_device", lambda device: None)  # the suite has one already
+    monkeypatch.setattr(run, "use_device", lambda device, cpu_devices: None)  # the suite has one already
     monkeypatch.setattr(measure, "matmul_rate", lambda device, variant: 1e9)
     path = tmp_path / "run"
-    options = "--peers jaxrnn,hand_scan,absent --cells gru --shapes 2x3x2x3 --rounds 3"
+    options = "--peers jaxrnn,hand_scan,absent --split hand_scan --cells gru --shapes 16x3x2x3 --rounds 3 --memory false"
     assert cli.main([*f"bench {options}".split(), "--out", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "missing: absent (no_such_library is not installed)." in printed
-    assert {p.name for p in path.iterdir()} == {"config.yaml", "env.json", "bench.json", "bench.png"}
+    assert "missing: absent (no_such_library is not installed)." in printed and "left out: resident memory" in printed
+    assert {p.name for p in path.iterdir()} == {"config.yaml", "env.json", "bench.json", "bench.png", "bench-split.png"}
     results = json.loads((path / "bench.json").read_text())
     assert results["status"] == "done" and results["missing"] == {"absent": "no_such_library"}
-    rows = {(row["mode"], row["peer"]): row for row in results["rows"]}
-    assert len(rows) == len(results["rows"]) == 4
-    ours, theirs = rows["forward+backward", "jaxrnn"], rows["forward+backward", "hand_scan"]
-    assert ours["ratio"] == 1 and theirs["rounds"] == 3 and theirs["interval"][0] <= theirs["ratio"] <= theirs["interval"][1]
-    assert ours["of_limit"] == pytest.approx(18 * 2 * 3 * 3 * 5 / 1e9 / (ours["ms"] / 1e3), rel=0.01)
-    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-6
-    assert re.search(rf"^2x3x2x3 +gru .* {theirs['ratio']:.2f}$", printed, re.MULTILINE)
-    drawn = figure.ratio_figure(results["rows"], "").axes[1].containers[0]
+    rows = {(row["mode"], row["peer"], row["devices"]): row for row in results["rows"]}
+    assert len(rows) == len(results["rows"]) == 8
+    (ours, halved), (theirs, split) = ([rows[BOTH, peer, n] for n in (1, 2)] for peer in ("jaxrnn", "hand_scan"))
+    assert ours["ratio"] == halved["split_ratio"] == 1 and theirs["interval"][0] <= theirs["ratio"] <= theirs["interval"][1]
+    assert ours["of_limit"] == pytest.approx(18 * 16 * 3 * 3 * 5 / 1e9 / (ours["ms"] / 1e3), rel=0.01)
+    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-6 and theirs["rounds"] == 3
+    assert re.search(rf"^16x3x2x3 +gru .* 3 +{theirs['ratio']:.2f}$", printed, re.MULTILINE)
+    assert re.search(rf"^16x3x2x3 +gru .* {ours['split_ratio']:.2f} +{split['split_ratio']:.2f}$", printed, re.MULTILINE)
+    assert f"mean {theirs['ratio']:.2f}, least {theirs['ratio']:.2f} (gru 16x3x2x3)" in printed
+    drawn = figure.ratio_figure([ours, theirs], ["hand_scan"], "ratio", "").axes[1].containers[0]
     assert drawn.get_label() == "hand_scan" and drawn.lines[0].get_xdata().tolist() == [theirs["ratio"]]
 
 
 def test_jobs_for_which_no_time_is_left_are_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "matmul_rate", lambda device, variant: 1e9)
     (tmp_path / "env.json").write_text('{"device": "cpu", "cpus": 2, "jax": "0"}')
-    config = BenchConfig(peers=("hand_scan",), shapes=("2x3x2x3",), cells=("rnn", "gru"), minutes=1e-9, rounds=1)
-    results = run.run(config, tmp_path, print)
-    assert results["left_out"] == ["rnn 2x3x2x3", "gru 2x3x2x3"] and results["rows"] == []
+    options = dict(peers=("hand_scan",), shapes=("2x3x2x3",), minutes=1e-9, rounds=1, memory=False)
+    results = run.run(BenchConfig(cells=("rnn", "gru"), **options), tmp_path, print)
+    assert sorted(results["left_out"]) == ["gru 2x3x2x3", "rnn 2x3x2x3"] and results["rows"] == []
     assert "left out, no time was left: gru 2x3x2x3." in report.report(results)
+
+
+def test_the_tolerance_of_float32_grows_with_the_root_of_the_steps_and_stays_below_tf32():
+    assert candidate.tolerance("float32", "cpu", 4) == candidate.tolerance("strict", "gpu", 100) == pytest.approx(1e-5)
+    assert candidate.tolerance("strict", "gpu", 400) == pytest.approx(2e-5) and candidate.tolerance("strict", "gpu", 4096) < 1e-4
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         ("--peers pytorch", "unknown peer 'pytorch'; did you mean 'torch'?"),
+        ("--split torch", "unknown peer 'torch'"),
         ("--cells lstmm", "unknown cell 'lstmm'; did you mean 'lstm'?"),
         ("--device tpu", "unknown device 'tpu'"),
         ("--rounds 0", "rounds and minutes must be positive"),
@@ -208,3 +255,4 @@ def test_a_wrong_option_is_refused_before_anything_is_measured(option, message, 
 
 def test_jaxrnn_is_always_measured_since_all_ratios_are_to_it():
     assert BenchConfig(peers=("torch",)).names == ["jaxrnn", "torch"]
+    assert BenchConfig(split=("keras",)).halved == ["jaxrnn", "keras"] and BenchConfig(split=()).halved == []

@@ -9,6 +9,7 @@ import importlib.util
 from typing import Any, NamedTuple
 
 JAX = ("float32", "strict", "bfloat16")
+FORWARD, BOTH = MODES = ("forward", "forward+backward")
 
 
 class Peer(NamedTuple):
@@ -18,6 +19,9 @@ class Peer(NamedTuple):
     variants: tuple[str, ...] = JAX
     devices: tuple[str, ...] = ("cpu", "gpu")
     about: str = ""
+    modes: tuple[str, ...] = MODES
+    splits: bool = True  # whether its batch can be split over devices
+    least_steps: int = 0  # shorter sequences are not what it is for
 
     def load(self) -> Any:
         """The function that makes the peer's program."""
@@ -29,16 +33,26 @@ class Peer(NamedTuple):
         return importlib.util.find_spec(self.module) is not None
 
 
+class Choice(NamedTuple):
+    """Which peer, in which precision, on how many devices."""
+
+    peer: str
+    variant: str
+    devices: int = 1
+
+
 OURS = "jaxrnn"
 PEERS = {
     OURS: Peer("jaxrnn", "ours:jaxrnn", about="unroll, default method"),
     "jaxrnn_scan": Peer("jaxrnn", "ours:jaxrnn_scan", about='unroll, method="scan"'),
+    "jaxrnn_carry": Peer("jaxrnn", "ours:jaxrnn_carry", about='unroll, remat="carry"', modes=(BOTH,)),
+    "jaxrnn_sqrt": Peer("jaxrnn", "ours:jaxrnn_sqrt", about='unroll, remat="sqrt"', modes=(BOTH,), least_steps=512),
     "hand_scan": Peer("jax", "ours:hand_scan", about="a plain lax.scan"),
     "flax_nnx": Peer("flax", "flax:flax_nnx", about="nnx.RNN"),
     "flax_linen": Peer("flax", "flax:flax_linen", about="linen.RNN"),
     "keras": Peer("keras", "keras:keras_jax", about="Keras 3 on JAX"),
     "haiku": Peer("haiku", "haiku:haiku", cells=("lstm",), about="hk.dynamic_unroll"),
     "equinox": Peer("equinox", "equinox:equinox", cells=("lstm", "gru"), about="its cell under lax.scan"),
-    "torch": Peer("torch", "torch:TorchRun", variants=(*JAX, "float16"), about="torch.nn"),
-    "cudnn": Peer("jax", "cudnn:cudnn", ("lstm",), ("float32", "strict"), ("gpu",), "jax.experimental.rnn.lstm"),
+    "torch": Peer("torch", "torch:TorchRun", variants=(*JAX, "float16"), about="torch.nn", splits=False),
+    "cudnn": Peer("jax", "cudnn:cudnn", ("lstm",), ("float32", "strict"), ("gpu",), "jax.experimental.rnn.lstm", splits=False),
 }

@@ -13,12 +13,20 @@ from experiments.bench.problem import Weights
 from experiments.bench.shapes import Job
 
 
-def jaxrnn(job: Job, method: str | None = None) -> Program:
-    return Program(functools.partial(problem.our_params, job), functools.partial(problem.our_unroll, job, method))
+def jaxrnn(job: Job, method: str | None = None, remat: str = "none") -> Program:
+    return Program(functools.partial(problem.our_params, job), functools.partial(problem.our_unroll, job, method, remat))
 
 
 def jaxrnn_scan(job: Job) -> Program:
     return jaxrnn(job, "scan")
+
+
+def jaxrnn_carry(job: Job) -> Program:
+    return jaxrnn(job, "fused", "carry")
+
+
+def jaxrnn_sqrt(job: Job) -> Program:
+    return jaxrnn(job, "fused", "sqrt")
 
 
 def hand_scan(job: Job) -> Program:
