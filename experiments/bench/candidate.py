@@ -19,9 +19,10 @@ from experiments.bench.problem import Answers, Outputs, Problem
 # swapped differ by about 1.
 TOLERANCE = {"bfloat16": 0.2, "float16": 0.05}
 TF32 = 2e-2  # where products have 10 bits of mantissa; right ones were seen to differ by 5e-4
-# In float32 the rounding errors of T steps add up like a random walk, and the sums over the steps in the gradients of the
-# weights do too: sqrt(T), at 8 units of rounding (6e-8 each) and twice that for products summed in another order. Right ones
-# were seen at up to a fifth of it on a CPU and at 1.0e-5 at T = 512 on a GPU, where this is 2.3e-5; TF32 differs by 5e-4.
+# In float32 the rounding errors of T steps add up like a random walk, in the states as in the gradients: with sqrt(T), as seen of
+# hand_scan's LSTM (4e-7 at T = 64, 2.2e-6 at 2048). At 8 units of rounding (1.2e-7 each) per step right ones reach a tenth of the
+# tolerance on a CPU (2.8e-6 at T = 2048, 2.3e-6 at 512), half of it on a GPU (1.0e-5 at 512), whose sums go in another order;
+# TF32 differs by 5e-4.
 ROUNDING = 1e-6
 SHORT = 100  # below it the first steps' errors, which the square root leaves out, count too
 

@@ -90,7 +90,8 @@ class First(NamedTuple):
 
     candidates: list[Candidate]
     calls: list[int]  # that make a sample of each
-    seconds: float  # of a round of all
+    every: list[int]  # in which rounds each runs
+    seconds: float  # of a round
 
 
 def first_times(candidates: Sequence[Candidate]) -> dict[str, First]:
@@ -101,25 +102,25 @@ def first_times(candidates: Sequence[Candidate]) -> dict[str, First]:
 def first_look(candidates: list[Candidate], mode: str) -> First:
     seconds = [sample(made.run[mode], 1) for made in candidates]
     calls = [min(max(math.ceil(SAMPLE / one), 1), MOST_CALLS) for one in seconds]
-    return First(candidates, calls, sum(one * (n + 1) for one, n in zip(seconds, calls, strict=True)))
+    every = [made.choice.every for made in candidates]
+    parts = (one * (n + 1) / e for one, n, e in zip(seconds, calls, every, strict=True))
+    return First(candidates, calls, every, sum(parts))
 
 
-def rounds(runs: Sequence[Callable[[], Any]], calls: Sequence[int], count: int, seed: int) -> np.ndarray:
-    """Times in seconds, [rounds, candidates]: each round runs all, in an order of its own, each once untimed just before.
+def rounds(first: First, mode: str, count: int, seed: int) -> np.ndarray:
+    """Times in seconds, [rounds, candidates]: each round runs them in an order of its own, each once untimed just before.
 
-    Args:
-        runs: the candidates.
-        calls: how many calls make a sample, for each.
-        count: rounds.
-        seed: of the orders.
+    Candidates that run in every third round only have NaN in the others.
     """
-    rng, times = np.random.default_rng(seed), np.empty((count, len(runs)))
+    runs, rng = [made.run[mode] for made in first.candidates], np.random.default_rng(seed)
+    times = np.full((count, len(runs)), np.nan)
     gc.collect()
     gc.disable()
     try:
-        for row in times:
+        for number, row in enumerate(times):
             for k in rng.permutation(len(runs)):
-                row[k] = sample(runs[k], calls[k])
+                if number % first.every[k] == 0:
+                    row[k] = sample(runs[k], first.calls[k])
     finally:
         gc.enable()
     return times

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from experiments import folder
 from experiments.bench import measure
 from experiments.bench.candidate import Candidate
@@ -16,17 +18,17 @@ BASE = {"float16": "bfloat16"}  # which of our variants a peer's is held against
 def time_job(job: Job, first: dict[str, First], count: int, rates: dict[str, float], seed: int) -> list[dict[str, Any]]:
     """Times every candidate of a job for `count` rounds in each mode."""
     rows = []
-    for mode, (candidates, calls, _) in first.items():
-        times = measure.rounds([made.run[mode] for made in candidates], calls, count, seed)
-        columns = {made.choice: times[:, k].tolist() for k, made in enumerate(candidates)}
-        rows += [row(job, mode, made, columns, rates[made.choice.variant]) for made in candidates]
+    for mode, one in first.items():
+        times = measure.rounds(one, mode, count, seed)
+        columns = {made.choice: times[:, k] for k, made in enumerate(one.candidates)}
+        rows += [row(job, mode, made, columns, rates[made.choice.variant]) for made in one.candidates]
     return rows
 
 
-def row(job: Job, mode: str, made: Candidate, columns: dict[Choice, list[float]], rate: float) -> dict[str, Any]:
+def row(job: Job, mode: str, made: Candidate, columns: dict[Choice, np.ndarray], rate: float) -> dict[str, Any]:
     """Numbers of one candidate: `ratio` is to jaxrnn on one device, `split_ratio` to that on two; None where it was not timed."""
     mine, variant = columns[made.choice], BASE.get(made.choice.variant, made.choice.variant)
-    median = sorted(mine)[len(mine) // 2]
+    median = float(np.nanmedian(mine))
     return {
         "cell": job.cell,
         "shape": str(job.shape),
@@ -37,17 +39,18 @@ def row(job: Job, mode: str, made: Candidate, columns: dict[Choice, list[float]]
         "of_limit": folder.finite(flops(job, mode == BOTH) / rate / median, 3),
         **compared("", mine, columns.get(Choice(OURS, variant))),
         **compared("split_", mine, columns.get(Choice(OURS, variant, 2))),
-        "rounds": len(mine),
+        "rounds": int(np.sum(np.isfinite(mine))),
         "error": folder.finite(made.error, 3),
         "compile_seconds": made.compile_seconds.get(mode) and folder.finite(made.compile_seconds[mode], 3),
         "temp_bytes": made.temp_bytes if mode == BOTH else None,
     }
 
 
-def compared(prefix: str, mine: list[float], ours: list[float] | None) -> dict[str, Any]:
-    """The ratio and its interval."""
-    if ours is None:
+def compared(prefix: str, mine: np.ndarray, ours: np.ndarray | None) -> dict[str, Any]:
+    """The ratio and its interval, over the rounds that both ran in."""
+    both = np.isfinite(mine) & np.isfinite(np.nan if ours is None else ours)
+    if ours is None or not np.any(both):
         return {f"{prefix}ratio": None, f"{prefix}interval": None}
-    found = ratio(mine, ours)
+    found = ratio(mine[both], ours[both])
     interval = [folder.finite(found.low, 4), folder.finite(found.high, 4)]
     return {f"{prefix}ratio": folder.finite(found.median, 4), f"{prefix}interval": interval}

@@ -12,7 +12,7 @@ class Ratio(NamedTuple):
     high: float
 
 
-def ratio(theirs: Sequence[float], ours: Sequence[float], draws: int = 2000) -> Ratio:
+def ratio(theirs: Sequence[float] | np.ndarray, ours: Sequence[float] | np.ndarray, draws: int = 2000) -> Ratio:
     """The median over the rounds of their time / our time, with its bootstrap interval: rounds drawn with replacement."""
     values = np.asarray(theirs) / np.asarray(ours)
     chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))

@@ -77,16 +77,17 @@ def mean(values: Sequence[float | None]) -> str:
 
 def costs(rows: Sequence[Row]) -> list[str]:
     """Compile time and temporary memory of forward and backward against ours, as geometric means over all shapes and cells."""
-    ours = {_key(row): row for row in rows if label(row) == OURS}
+    ours = {key(row): row for row in rows if label(row) == OURS}
     lines: list[Cells] = [("forward+backward, geometric mean of peer / jaxrnn", "compile time", "temporary memory")]
     for name in columns(rows):
-        mine = [(row, ours.get(_key(row))) for row in rows if label(row) == name and row["mode"] == BOTH]
+        mine = [(row, ours.get(key(row))) for row in rows if label(row) == name and row["mode"] == BOTH]
         values = ([a[k] / b[k] for a, b in mine if b and a[k] and b[k]] for k in ("compile_seconds", "temp_bytes"))
         lines.append((name, *(mean(list(v)) for v in values)))
     return aligned(lines)
 
 
-def _key(row: Row) -> Cells:
+def key(row: Row) -> Cells:
+    """What is timed in the same rounds."""
     return row["cell"], row["shape"], row["mode"], row["variant"]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.bench import candidate, figure, measure, problem, report, run, schedule, shapes, stats
+from experiments.bench import candidate, figure, measure, problem, report, rows, run, schedule, shapes, stats
 from experiments.bench.config import BenchConfig
 from experiments.bench.peers import BOTH, PEERS, Choice, Peer
 from experiments.bench.shapes import Job, Shape
@@ -157,13 +157,29 @@ def test_the_geometric_mean_of_inverse_ratios_is_one():
     assert stats.geometric_mean([4.0, 0.25, 8.0, 0.125]) == pytest.approx(1)
 
 
-def test_rounds_run_each_candidate_untimed_and_then_timed_in_orders_of_their_own():
+def looked_at(*choices):
+    """What `measure.rounds` takes, and the list of what was called."""
     calls = []
-    times = measure.rounds([lambda k=k: calls.append(k) for k in range(4)], calls=[1] * 4, count=5, seed=0)
+    made = [candidate.Candidate(c, {BOTH: functools.partial(calls.append, k)}, len, {}, None) for k, c in enumerate(choices)]
+    return measure.First(made, [1] * len(made), [c.every for c in choices], 0.0), calls
+
+
+def test_rounds_run_each_candidate_untimed_and_then_timed_in_orders_of_their_own():
+    first, calls = looked_at(*(Choice(name, "float32") for name in ("jaxrnn", "keras", "haiku", "torch")))
+    times = measure.rounds(first, BOTH, count=5, seed=0)
     assert times.shape == (5, 4) and np.all(times > 0)
     timed = np.array(calls).reshape(-1, 4, 2)  # [rounds, candidates, untimed and timed]
     assert np.all(timed[..., 0] == timed[..., 1])
     assert np.all(np.sort(timed[..., 0]) == np.arange(4)) and len({tuple(order) for order in timed[..., 0]}) > 1
+
+
+def test_what_is_aside_runs_in_every_third_round_and_is_compared_within_those():
+    first, _ = looked_at(Choice("jaxrnn", "float32", 2), Choice("keras", "float32", 2), Choice("jaxrnn_scan", "float32"))
+    times = measure.rounds(first, BOTH, count=7, seed=0)
+    assert np.all(np.isfinite(times[:, 0]))
+    assert np.flatnonzero(np.isfinite(times[:, 1])).tolist() == np.flatnonzero(np.isfinite(times[:, 2])).tolist() == [0, 3, 6]
+    theirs, ours = np.array([2.0, np.nan, np.nan, 8.0]), np.array([1.0, 0.1, 0.1, 2.0])
+    assert rows.compared("", theirs, ours)["ratio"] == 3
 
 
 def test_flops_are_those_of_the_matrix_products():
@@ -211,12 +227,17 @@ def test_a_tiny_run_writes_results_table_and_figures_and_lists_what_is_missing(t
     assert {p.name for p in path.iterdir()} == {"config.yaml", "env.json", "bench.json", "bench.png", "bench-split.png"}
     results = json.loads((path / "bench.json").read_text())
     assert results["status"] == "done" and results["missing"] == {"absent": "no_such_library"}
-    rows = {(row["mode"], row["peer"], row["devices"]): row for row in results["rows"]}
-    assert len(rows) == len(results["rows"]) == 8
-    (ours, halved), (theirs, split) = ([rows[BOTH, peer, n] for n in (1, 2)] for peer in ("jaxrnn", "hand_scan"))
+    found = {(row["mode"], row["peer"], row["devices"]): row for row in results["rows"]}
+    assert len(found) == len(results["rows"]) == 8
+    (ours, halved), (theirs, split) = ([found[BOTH, peer, n] for n in (1, 2)] for peer in ("jaxrnn", "hand_scan"))
     assert ours["ratio"] == halved["split_ratio"] == 1 and theirs["interval"][0] <= theirs["ratio"] <= theirs["interval"][1]
     assert ours["of_limit"] == pytest.approx(18 * 16 * 3 * 3 * 5 / 1e9 / (ours["ms"] / 1e3), rel=0.01)
-    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-6 and theirs["rounds"] == 3
+    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-6
+    assert (theirs["rounds"], halved["rounds"], split["rounds"]) == (
+        3,
+        3,
+        1,
+    ) and "every third round only: hand_scan x2." in printed
     assert re.search(rf"^16x3x2x3 +gru .* 3 +{theirs['ratio']:.2f}$", printed, re.MULTILINE)
     assert re.search(rf"^16x3x2x3 +gru .* {ours['split_ratio']:.2f} +{split['split_ratio']:.2f}$", printed, re.MULTILINE)
     assert f"mean {theirs['ratio']:.2f}, least {theirs['ratio']:.2f} (gru 16x3x2x3)" in printed
