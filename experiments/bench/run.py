@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,8 @@ import jax
 from experiments import folder
 from experiments.bench import measure, memory, rows, schedule
 from experiments.bench.config import BenchConfig
-from experiments.bench.peers import PEERS
-from experiments.bench.schedule import Spent
+from experiments.bench.peers import PEERS, Choice
+from experiments.bench.schedule import Done, Size, Took
 from experiments.bench.shapes import Job
 
 
@@ -82,41 +82,46 @@ def start(config: BenchConfig, names: list[str], rates: dict[str, float], path: 
 def measure_all(bench: Bench, save: Callable[[], None], say: Callable[[str], None]) -> None:
     """Every job; the rows come in the order of the configuration, whatever is measured first."""
     load(bench.names)
-    listed, spent, began = bench.config.jobs(), Spent(), time.monotonic()
+    listed, done, began, device = bench.config.jobs(), Done(), time.monotonic(), bench.config.device
     places = {(job.cell, str(job.shape)): k for k, job in enumerate(listed)}
-    jobs = schedule.order(listed, bench.config.device)
+    jobs = schedule.order(listed, device)
+    sizes = [schedule.size(job, choices(bench, job), device) for job in jobs]
     for k, job in enumerate(jobs):
         if time.monotonic() > bench.end:
             bench.results["left_out"].append(f"{job.cell} {job.shape}")
             continue
-        spent = measure_job(bench, job, jobs[k + 1 :], spent)
+        done = measure_job(bench, job, sizes[k:], done)
         bench.results["rows"].sort(key=lambda row: places[row["cell"], row["shape"]])
         save()
         clear()
         say(f"{k + 1}/{len(jobs)}  {job.cell:<4} {job.shape!s:<32} {time.monotonic() - began:6.0f} s")
 
 
-def measure_job(bench: Bench, job: Job, rest: list[Job], spent: Spent) -> Spent:
-    """Prepares and times one job.
+def choices(bench: Bench, job: Job) -> list[Choice]:
+    config = bench.config
+    return measure.choices(job, bench.names, config.precisions, config.device, config.halved)
+
+
+def measure_job(bench: Bench, job: Job, sizes: Sequence[Size], done: Done) -> Done:
+    """Prepares and times one job; `sizes` are of it and of all that follow.
 
     Returns:
         What the jobs so far took, this one among them.
     """
-    config, device, began = bench.config, bench.config.device, time.monotonic()
-    wanted = measure.choices(job, bench.names, config.precisions, device, config.halved)
-    prepared = measure.prepare(job, wanted, device, config.seed)
+    config, began = bench.config, time.monotonic()
+    prepared = measure.prepare(job, choices(bench, job), config.device, config.seed)
     bench.results["problems"] += prepared.problems
-    preparing = time.monotonic() - began
     first = measure.first_times(prepared.candidates)
-    seconds = sum(one.seconds for one in first.values())
-    spent = spent.after(preparing, seconds, schedule.cost(job, device))
-    costs = [schedule.cost(other, device) for other in rest]
-    count = schedule.count(spent, seconds, costs, bench.end - time.monotonic(), config.most_rounds)
+    compiling = sum(sum(made.compile_seconds.values()) for made in prepared.candidates)
+    checking = time.monotonic() - began - compiling
+    took = Took(compiling, checking, sum(one.seconds for one in first.values()))
+    done = done.after(sizes[0], took)
+    count = schedule.count(done, took.a_round, sizes[1:], bench.end - time.monotonic(), config.most_rounds)
     bench.results["rows"] += rows.time_job(job, first, count, bench.rates, config.seed)
-    took = {"preparing": preparing, "round": seconds, "all": time.monotonic() - began}
+    seconds = {**took._asdict(), "all": time.monotonic() - began}
     where = {"cell": job.cell, "shape": str(job.shape)}
-    bench.results["seconds"].append(where | {name: folder.finite(value, 4) for name, value in took.items()})
-    return spent
+    bench.results["seconds"].append(where | {name: folder.finite(value, 4) for name, value in seconds.items()})
+    return done
 
 
 def load(names: list[str]) -> None:

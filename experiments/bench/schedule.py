@@ -1,10 +1,31 @@
 """Sharing out the time: every job gets about as many rounds as the others, and the whole ends when it shall."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from experiments.bench.peers import PEERS, Choice
 from experiments.bench.shapes import Job, flops
 
 LEAST_ROUNDS = 5
+
+
+class Size(NamedTuple):
+    """What is known of a job before it is made: times follow from it and from what the jobs before took."""
+
+    cost: float  # of running one candidate, in rough seconds
+    programs: int  # to compile, times layers and directions
+
+
+def size(job: Job, choices: Sequence[Choice], device: str) -> Size:
+    able = [choice for choice in choices if job.cell in PEERS[choice.peer].cells]
+    programs = sum(len(PEERS[choice.peer].modes) for choice in able)
+    return Size(cost(job, device), programs * job.shape.layers * job.shape.directions)
+
+
+def cost(job: Job, device: str) -> float:
+    """Arithmetic, and the overhead of each step."""
+    rate, step = {"cpu": (1e11, 1e-5), "gpu": (1e14, 3e-5)}[device]
+    return flops(job, True) / rate + job.shape.T * job.shape.layers * job.shape.directions * step
 
 
 def order(jobs: list[Job], device: str) -> list[Job]:
@@ -12,35 +33,38 @@ def order(jobs: list[Job], device: str) -> list[Job]:
     return sorted(jobs, key=lambda job: -cost(job, device))
 
 
-def cost(job: Job, device: str) -> float:
-    """A rough time of one candidate, for sharing out what is left: arithmetic, and the overhead of each step."""
-    rate, step = {"cpu": (1e11, 1e-5), "gpu": (1e14, 3e-5)}[device]
-    return flops(job, True) / rate + job.shape.T * job.shape.layers * job.shape.directions * step
+class Took(NamedTuple):
+    """Seconds that a job took: to compile, for everything else before it is timed, and for one round."""
+
+    compiling: float = 0.0
+    checking: float = 0.0
+    a_round: float = 0.0
 
 
-class Spent(NamedTuple):
-    """What the jobs so far have told."""
+class Done(NamedTuple):
+    """The sums over the jobs so far."""
 
-    preparing: float = 0.0  # seconds
-    jobs: int = 0
-    rounds: float = 0.0  # seconds of one round of each
-    costs: float = 0.0  # what `cost` said of them
+    size: Size = Size(0.0, 0)
+    took: Took = Took()
 
-    def after(self, preparing: float, seconds: float, cost: float) -> "Spent":
-        """One job more: what it took to prepare, what a round takes, and what `cost` said."""
-        return Spent(self.preparing + preparing, self.jobs + 1, self.rounds + seconds, self.costs + cost)
+    def after(self, size: Size, took: Took) -> "Done":
+        """With one job more."""
+        sizes = Size(self.size.cost + size.cost, self.size.programs + size.programs)
+        return Done(sizes, Took(*(a + b for a, b in zip(self.took, took, strict=True))))
 
 
-def count(spent: Spent, seconds: float, rest: list[float], left: float, most: int) -> int:
-    """How many rounds a job gets.
+def count(done: Done, a_round: float, ahead: Sequence[Size], left: float, most: int) -> int:
+    """How many rounds a job gets: those that the time left affords it and all that follow.
 
     Args:
-        spent: of the jobs so far, this one among them.
-        seconds: of a round of this job.
-        rest: what `cost` says of the jobs that follow.
+        done: the jobs so far, this one among them.
+        a_round: seconds of a round of this job.
+        ahead: the jobs that follow.
         left: seconds until the end.
         most: rounds; at least 5 are made whatever `left` says, where this allows them.
     """
-    timing = left - len(rest) * spent.preparing / spent.jobs
-    per_round = seconds + sum(rest) * spent.rounds / spent.costs
-    return min(most, max(int(timing / per_round), LEAST_ROUNDS))
+    cost, programs = sum(size.cost for size in ahead), sum(size.programs for size in ahead)
+    running = cost / done.size.cost
+    preparing = programs / max(done.size.programs, 1) * done.took.compiling + running * done.took.checking
+    rounds = (left - preparing) / (a_round + running * done.took.a_round)
+    return min(most, max(int(rounds), LEAST_ROUNDS))

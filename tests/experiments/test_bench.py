@@ -208,10 +208,12 @@ def test_the_matrix_is_that_of_the_issue():
 
 
 def test_every_job_gets_the_rounds_that_the_time_left_affords_all_that_follow():
-    spent = schedule.Spent().after(preparing=10, seconds=4, cost=2)  # so a round takes twice what cost says
-    assert schedule.count(spent, 4, rest=[1.0, 2.0], left=120, most=30) == (120 - 2 * 10) // (4 + 2 * 3)
-    assert schedule.count(spent, 4, rest=[], left=1e6, most=30) == 30
-    assert schedule.count(spent, 4, rest=[9.0], left=0, most=30) == schedule.LEAST_ROUNDS
+    first, second = schedule.Size(cost=2, programs=10), schedule.Size(cost=1, programs=40)
+    done = schedule.Done().after(first, schedule.Took(compiling=20, checking=6, a_round=4))
+    preparing, of_the_second = 4 * 20 + 6 / 2, 4 / 2
+    assert schedule.count(done, 4, [second], left=150, most=30) == int((150 - preparing) / (4 + of_the_second)) == 11
+    assert schedule.count(done, 4, [], left=1e6, most=30) == 30
+    assert schedule.count(done, 4, [second], left=0, most=30) == schedule.LEAST_ROUNDS
     assert schedule.order([Job("rnn", shape) for shape in shapes.CPU], "cpu")[0].shape == Shape(32, 128, 512, 512)
 
 
