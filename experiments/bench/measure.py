@@ -100,11 +100,19 @@ def first_times(candidates: Sequence[Candidate]) -> dict[str, First]:
 
 
 def first_look(candidates: list[Candidate], mode: str) -> First:
-    seconds = [sample(made.run[mode], 1) for made in candidates]
+    seconds = [first_time(made.run[mode]) for made in candidates]
     calls = [min(max(math.ceil(SAMPLE / one), 1), MOST_CALLS) for one in seconds]
     every = [made.choice.every for made in candidates]
     parts = (one * (n + 1) / e for one, n, e in zip(seconds, calls, every, strict=True))
     return First(candidates, calls, every, sum(parts))
+
+
+def first_time(run: Callable[[], Any]) -> float:
+    """Seconds of a call: of the first where it is long, since a second would cost half a round, else of the second."""
+    start = time.perf_counter()
+    run()
+    first = time.perf_counter() - start
+    return first if first > 10 * SAMPLE else sample(run, 1)
 
 
 def rounds(first: First, mode: str, count: int, seed: int) -> np.ndarray:

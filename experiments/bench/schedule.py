@@ -7,6 +7,7 @@ from experiments.bench.peers import PEERS, Choice
 from experiments.bench.shapes import Job, flops
 
 LEAST_ROUNDS = 5
+CHEAP = 2.0  # seconds: as many rounds as fit in it are made whatever is left, since small jobs come last
 
 
 class Size(NamedTuple):
@@ -61,10 +62,12 @@ def count(done: Done, a_round: float, ahead: Sequence[Size], left: float, most: 
         a_round: seconds of a round of this job.
         ahead: the jobs that follow.
         left: seconds until the end.
-        most: rounds; at least 5 are made whatever `left` says, where this allows them.
+        most: rounds; at least 5, and those of two seconds, are made whatever `left` says, where this allows them.
     """
+    if not a_round:  # nobody is timed
+        return LEAST_ROUNDS
     cost, programs = sum(size.cost for size in ahead), sum(size.programs for size in ahead)
     running = cost / done.size.cost
     preparing = programs / max(done.size.programs, 1) * done.took.compiling + running * done.took.checking
     rounds = (left - preparing) / (a_round + running * done.took.a_round)
-    return min(most, max(int(rounds), LEAST_ROUNDS))
+    return min(most, max(int(rounds), int(CHEAP / a_round), LEAST_ROUNDS))

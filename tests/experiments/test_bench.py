@@ -214,6 +214,8 @@ def test_every_job_gets_the_rounds_that_the_time_left_affords_all_that_follow():
     assert schedule.count(done, 4, [second], left=150, most=30) == int((150 - preparing) / (4 + of_the_second)) == 11
     assert schedule.count(done, 4, [], left=1e6, most=30) == 30
     assert schedule.count(done, 4, [second], left=0, most=30) == schedule.LEAST_ROUNDS
+    assert schedule.count(done, 0.125, [second], left=0, most=30) == 16
+    assert schedule.count(done, 0, [], left=0, most=30) == schedule.LEAST_ROUNDS
     assert schedule.order([Job("rnn", shape) for shape in shapes.CPU], "cpu")[0].shape == Shape(32, 128, 512, 512)
 
 
