@@ -9,7 +9,8 @@ import pytest
 from oracles import CELLS, assert_close, inputs, parameters
 
 import jaxrnn
-from jaxrnn.unroll.fused import chunk_length, pieces
+from jaxrnn.unroll.backward import cut, join
+from jaxrnn.unroll.form import chunk_length
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 37, (3,)  # a chunk of 32, and a rest of 5; in "sqrt" six chunks of 6, and a rest of 1
@@ -61,13 +62,14 @@ def test_no_step_at_all_returns_the_first_carry():
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("T", [1, 7, 31, 32, 33, 100, 512, 701])
-def test_the_pieces_cover_every_step_once_in_the_order_of_the_loop(T, reverse):
-    for remat in ("none", "sqrt"):
-        steps = [range(start, stop) for start, stop, _ in pieces(T, remat, reverse)]
-        assert sorted(itertools.chain(*steps)) == list(range(T))
-        assert all((stop - start) % length == 0 for start, stop, length in pieces(T, remat, reverse))
-        assert steps == sorted(steps, key=lambda r: r.start, reverse=reverse)
-    assert 100 % chunk_length(100) == 0
+def test_the_chunks_cover_every_step_once_in_the_order_of_the_loop(T, reverse):
+    steps = jnp.arange(T)
+    for length in (1, 6, 32, chunk_length(T, batch=1), chunk_length(T, batch=100)):
+        pieces = cut(steps, length, reverse)
+        order = np.concatenate([chunk for piece in pieces for chunk in (piece[::-1] if reverse else piece)])
+        assert (order.reshape(-1)[:: -1 if reverse else 1] if length == 1 else np.sort(order)).tolist() == list(range(T))
+        assert [int(piece[0, 0]) for piece in pieces] == sorted((int(piece[0, 0]) for piece in pieces), reverse=reverse)
+        assert join(pieces, reverse).tolist() == list(range(T))
 
 
 def loops(jaxpr, depth=0):

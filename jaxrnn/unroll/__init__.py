@@ -24,7 +24,7 @@ from jaxrnn.unroll.sequence import fit_noise, fit_rows, initial_carry, lengths_t
 
 __all__ = ["initial_carry", "lengths_to_mask", "unroll"]
 
-METHODS = {None: scan, "scan": scan, "fused": fused}
+METHODS = {None: fused, "scan": scan, "fused": fused}
 REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt")}
 
 

@@ -1,0 +1,195 @@
+"""The backward pass of the fast path, chunk by chunk."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
+from jaxrnn.unroll import parts, products
+from jaxrnn.unroll.form import Form
+from jaxrnn.unroll.parts import Saved
+from jaxrnn.unroll.products import Slot, Weight
+from jaxrnn.unroll.scan import Sequence, advance, project
+from jaxrnn.unroll.study import Study
+
+
+class Plan(NamedTuple):
+    """What a run is compiled for."""
+
+    cell: Cell
+    reverse: bool
+    remat: str  # "none" or "carry"
+    study: Study
+
+
+class Given(NamedTuple):
+    """What is the same for all chunks."""
+
+    params: Params
+    first: Carry
+    weights: list[Weight]
+
+
+class Sums(NamedTuple):
+    """The gradients that add up over the chunks."""
+
+    params: Params
+    first: Carry
+    weights: list[Array]
+
+
+class Chunk(NamedTuple):
+    """Every leaf is [n, *batch, ...]."""
+
+    steps: Sequence
+    carries: Carry  # before each step
+    saved: Saved | None  # None where the carries are all that is saved
+    d_ys: Array  # the cotangents of the outputs
+
+
+def backward(plan: Plan, form: Form, params: Params, first: Carry, sequence: Sequence, saved: Any, cotangents: Any) -> Any:
+    """The gradients of parameters, reset carry, first carry, inputs and noise."""
+    d_carry, d_ys = cotangents
+    given = Given(params, first, weights(plan, params, first, sequence))
+    chunk = functools.partial(_chunk, plan, form, given)
+    sums = jax.tree.map(jnp.zeros_like, Sums(params, first, [weight.w for weight in given.weights]))
+    state, d_inputs = (d_carry, sums), []
+    for piece in cut(Chunk(sequence, *saved, d_ys), form.chunk, not plan.reverse):
+        state, d_piece = _each(chunk, state, piece, not plan.reverse)
+        d_inputs.append(d_piece)
+    d_carry, sums = state
+    _, pull = jax.vjp(lambda p: [weight.w for weight in weights(plan, p, first, sequence)], params)
+    return _add(sums.params, pull(sums.weights)[0]), sums.first, d_carry, *join(d_inputs, not plan.reverse)
+
+
+def weights(plan: Plan, params: Params, first: Carry, sequence: Sequence) -> list[Weight]:
+    """The weights of the cell's products, from a step of which nothing else is left after compilation."""
+    step = jax.tree.map(lambda a: a[0], sequence)
+    u = project(plan.cell, params, step)
+    return products.weights(lambda dot: plan.cell.step(params, first, u, dot), dot_in(sequence.xs.dtype))
+
+
+def cut(tree: Tree, length: int, reverse: bool) -> list[Tree]:
+    """Chunks [chunks, length, ...] of a tree [T, ...] in the order of the loop; where T leaves a rest, one of that length too."""
+    T = jax.tree.leaves(tree)[0].shape[0]
+    length = min(length, T)
+    at = T % length if reverse else T - T % length
+    spans = [(at, T, length), (0, at, at)] if reverse else [(0, at, length), (at, T, T - at)]
+    return [jax.tree.map(lambda a, i=i, j=j, n=n: a[i:j].reshape(-1, n, *a.shape[1:]), tree) for i, j, n in spans if j > i]
+
+
+def join(pieces: list[Tree], reverse: bool) -> Tree:
+    """The inverse of `cut`."""
+    flat = [jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), piece) for piece in pieces]
+    return jax.tree.map(lambda *a: jnp.concatenate(a) if len(a) > 1 else a[0], *(flat[::-1] if reverse else flat))
+
+
+def _each(chunk: Callable[..., Any], state: Any, piece: Chunk, reverse: bool) -> tuple[Any, Any]:
+    """A scan over chunks; no loop where there is one chunk."""
+    if piece.d_ys.shape[0] > 1:
+        return lax.scan(chunk, state, piece, reverse=reverse)
+    state, out = chunk(state, jax.tree.map(lambda a: a[0], piece))
+    return state, jax.tree.map(lambda a: a[None], out)
+
+
+def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chunk: Chunk) -> tuple[Any, Any]:
+    """The state before a chunk, and the gradients of its inputs and noise."""
+    (d_carry, sums), rows = state, plan.study.rows
+    chunk = chunk if chunk.saved is not None else chunk._replace(saved=_again(plan, given, chunk))
+    (d_carry, d_params, d_first), d_products, d_us = _loop(plan, form, given, (d_carry, sums.params, sums.first), chunk)
+    n, *batch = chunk.d_ys.shape[: rows + 1]
+    starts = jax.tree.map(lambda f, c: jnp.broadcast_to(f, c.shape), given.first, chunk.carries)
+    if form.fold:
+        chunk, starts, d_us = _fold(rows, (chunk, starts, d_us))
+        d_products = [d.reshape(-1, *d.shape[rows + 1 :]) for d in d_products]
+    d_us = parts.input_cotangents(plan.study, d_products, d_us)
+    d_weights = _weight_gradients(plan, given, starts, chunk, d_products)
+    steps = chunk.steps
+    _, pull = jax.vjp(
+        lambda p, xs, noise: project(plan.cell, p, steps._replace(xs=xs, noise=noise)), given.params, steps.xs, steps.noise
+    )
+    d_project, *d_inputs = pull(d_us)
+    if form.fold:
+        d_inputs = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*batch, n, *a.shape[1:]), rows, 0), d_inputs)
+    return (d_carry, Sums(_add(d_params, d_project), d_first, _add(sums.weights, d_weights))), d_inputs
+
+
+def _fold(rows: int, tree: Tree) -> Tree:
+    """Leaves [n, *batch, ...] with their leading axes made one, in which a sharded batch stays the outer one."""
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, rows).reshape(-1, *a.shape[rows + 1 :]), tree)
+
+
+def _again(plan: Plan, given: Given, chunk: Chunk) -> Saved:
+    """What was not saved of a chunk, from its carries."""
+    found: list[Array] = []
+    starts = jax.tree.map(lambda f, c: jnp.broadcast_to(f, c.shape), given.first, chunk.carries)
+    dot = products.recording(dot_in(chunk.steps.xs.dtype), given.weights, plan.study.inside, found)
+    us = project(plan.cell, given.params, chunk.steps)
+    advance(plan.cell, given.params, chunk.carries, starts, us, chunk.steps, dot)
+    return parts.save(plan.study, found, us, plan.study.rows + 1)
+
+
+def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carry], chunk: Chunk) -> tuple[Any, list[Array], Any]:
+    """Runs the adjoint of the carry through a chunk, and writes down the cotangents of products and projected inputs.
+
+    Returns:
+        The state before the chunk: the adjoint, and the sums for parameters that act elementwise and for the reset carry; the
+        cotangents of the products, time behind the batch where `form.fold`; and those of the inputs as in `Saved.us`.
+    """
+    study, dot, (d_carry, d_params, d_first) = plan.study, dot_in(chunk.steps.xs.dtype), state
+    axis = study.rows if form.fold else 0
+    leaves, tree = jax.tree.flatten(given.params)
+    pick = lambda tree: [leaf for leaf, used in zip(jax.tree.leaves(tree), study.elementwise, strict=True) if used]  # noqa: E731
+
+    def put(chosen: list[Array], others: list[Array]) -> Params:
+        each = iter(chosen)
+        return jax.tree.unflatten(tree, [next(each) if u else o for o, u in zip(others, study.elementwise, strict=True)])
+
+    def body(state: Any, inputs: tuple[Array, Chunk]) -> tuple[Any, Any]:
+        (d_after, sums), buffers = state
+        index, now = inputs
+        found, _ = parts.restore(study, now.saved)
+
+        def again(buffers: list[Array], k: int, product: Array, weight: Weight, v: Array) -> Array:
+            by_gate = form.by_gate and parts.has_gates(product.shape, study.rows)
+            return products.recorded(dot, product, weight, Slot(buffers[k], index, axis, by_gate), v)
+
+        def replay(carry: Carry, us: Any, buffers: list[Array], chosen: list[Array], first: Carry) -> tuple[Carry, Array]:
+            _, u = parts.restore(study, now.saved._replace(us=us))
+            replaying = products.replaying(dot, given.weights, study.inside, found, functools.partial(again, buffers))
+            return advance(plan.cell, put(chosen, leaves), carry, first, u, now.steps, replaying)
+
+        _, pull = jax.vjp(replay, now.carries, now.saved.us, buffers, pick(given.params), given.first)
+        d_carry, d_us, buffers, *more = pull((d_after, now.d_ys))
+        return ((d_carry, _add(sums, more)), buffers), d_us
+
+    blank = [jnp.moveaxis(jnp.zeros_like(a), 0, axis) for a in parts.restore(study, chunk.saved)[0]]
+    state, inputs = ((d_carry, [pick(d_params), d_first]), blank), (jnp.arange(chunk.d_ys.shape[0]), chunk)
+    ((d_carry, (chosen, d_first)), d_products), d_us = lax.scan(body, state, inputs, reverse=not plan.reverse)
+    return (d_carry, put(chosen, jax.tree.leaves(d_params)), d_first), d_products, d_us
+
+
+def _weight_gradients(plan: Plan, given: Given, starts: Carry, chunk: Chunk, d_products: list[Array]) -> list[Array]:
+    """The gradient of every weight from a whole chunk: one matmul each; zero for those `inside`."""
+    dot, vectors = dot_in(chunk.steps.xs.dtype), []
+
+    def note(k: int, product: Array, weight: Weight, v: Array) -> Array:
+        vectors.append(v)
+        return product
+
+    found, us = parts.restore(plan.study, chunk.saved)
+    replaying = products.replaying(dot, given.weights, plan.study.inside, found, note)
+    advance(plan.cell, given.params, chunk.carries, starts, us, chunk.steps, replaying)
+    pairs = iter(zip(vectors, d_products, strict=True))
+    return [
+        jnp.zeros_like(weight.w) if inside else products.weight_gradient(dot, weight, *next(pairs))
+        for weight, inside in zip(given.weights, plan.study.inside, strict=True)
+    ]
+
+
+def _add(a: Tree, b: Tree) -> Tree:
+    return jax.tree.map(jnp.add, a, b)

@@ -1,0 +1,45 @@
+"""How the loops of the fast path are laid out, by platform and static shape: the one place of these choices."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+
+from jaxrnn.unroll.scan import Sequence
+
+
+class Form(NamedTuple):
+    project_inside: bool  # the inputs are projected step by step, not all at once; then the loop has one array per gate too
+    by_gate: bool
+    fold: bool  # whether the rows of a chunk become one axis where the gradients of weights are taken
+    chunk: int  # steps of a chunk of the backward pass
+
+
+def forms(steps: int, batch: int, fold: bool) -> tuple[Form, Form]:
+    """The forms for XLA:CPU and for all other platforms.
+
+    Args:
+        steps: T.
+        batch: how many rows a step has.
+        fold: whether batch and time may become one axis.
+    """
+    cpu = Form(project_inside=True, by_gate=True, fold=fold, chunk=chunk_length(steps, batch))
+    return cpu, Form(project_inside=False, by_gate=False, fold=False, chunk=steps)
+
+
+def chunk_length(steps: int, batch: int) -> int:
+    """The steps of a chunk on a CPU: a divisor of T if there is one, near 1024 rows."""
+    most = min(max(1024 // batch, 16), 64, steps)
+    return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)
+
+
+def on_platform(run: Callable[..., Any], sequence: Sequence, rows: int, *args: Any) -> Any:
+    """`run(form, *args)` with the form for the platform that the program is compiled for."""
+    leading = sequence.xs.shape[: rows + 1]
+    fold = not jax.sharding.get_abstract_mesh().explicit_axes  # explicit shardings do not let two axes become one
+    fold = fold and all(leaf.shape[: rows + 1] == leading for leaf in jax.tree.leaves(sequence))  # noise may broadcast
+    cpu, default = forms(leading[0], math.prod(leading[1:]), fold)
+    return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))

@@ -1,0 +1,154 @@
+"""What one step of a cell does with its products, its projected input and its parameters: read from its jaxpr, never run.
+
+A `Part` is one gate of an array with a gate axis, or the whole of another. Three things are found:
+
+- sums: where a part of the input and a part of a product meet in an addition and are used nowhere else, as in
+  `gates(u + dot(h, w_h))`, their sum is all that the backward pass needs of both;
+- elementwise: the parameters that act otherwise than as the weight of a product (peepholes, a bias inside the step);
+- inside: the products whose weight depends on the carry or the input (fast weights): they are differentiated as any operation.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxrnn.typing import Array, Carry, Cell, Dot, Params
+
+CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call")  # read as if written out
+
+
+class Part(NamedTuple):
+    leaf: int  # which product, or which leaf of the projected input
+    gate: int | None  # None is the whole array
+
+
+class Study(NamedTuple):
+    rows: int  # how many axes of a step's arrays are batch
+    products: tuple[tuple[int, ...], ...]  # the shape of each, but for those inside
+    us: tuple[tuple[int, ...], ...]  # the shape of each leaf of the projected input
+    tree: Any  # its structure
+    sums: tuple[tuple[Part, Part], ...]  # (of a product, of the input)
+    elementwise: tuple[bool, ...]  # for each leaf of the parameters
+    inside: tuple[bool, ...]  # for each product
+
+
+class Equation(NamedTuple):
+    name: str
+    inputs: tuple[int | None, ...]  # variables are numbers; None is a constant
+    outputs: tuple[int, ...]
+    axis: int | None  # of "unstack"
+
+
+def study(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, rows: int) -> Study:
+    """Studies one step with `rows` batch axes; the other arguments are those of `cell.step`, of which no value counts."""
+    trace = _Trace(cell, params, carry, u, dot, ())
+    while trace.inside != trace.given:
+        trace = _Trace(cell, params, carry, u, dot, trace.inside)
+    leaves, tree = jax.tree.flatten(u)
+    products = tuple(s.shape for s, inside in zip(trace.slots, trace.inside, strict=True) if not inside)
+    us = tuple(leaf.shape for leaf in leaves)
+    return Study(rows, products, us, tree, trace.sums(), trace.elementwise, trace.inside)
+
+
+class _Trace:
+    """The equations of one step, in which the products that are not `inside` are inputs, and their operands outputs."""
+
+    def __init__(self, cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, given: tuple[bool, ...]) -> None:
+        products: list[Array] = []
+
+        def recording(v: Array, w: Array, op: Any = None) -> Array:
+            products.append(dot(v, w, op))
+            return products[-1]
+
+        def shapes(params: Params, carry: Carry, u: Any) -> list[Array]:
+            cell.step(params, carry, u, recording)
+            return products
+
+        slots = jax.eval_shape(shapes, params, carry, u)
+        self.slots, self.given = slots, given or (False,) * len(slots)
+
+        def step(params: Params, carry: Carry, u: Any, slots: Any) -> Any:
+            weights, vectors = [], []
+
+            def replaying(v: Array, w: Array, op: Any = None) -> Array:
+                k = len(weights)
+                weights.append(w)
+                vectors.append(v)
+                return dot(v, w, op) if self.given[k] else slots[k]
+
+            return weights, (cell.step(params, carry, u, replaying), vectors)
+
+        jaxpr = jax.make_jaxpr(step)(params, carry, u, slots)
+        self.ndim = [len(v.aval.shape) for v in jaxpr.jaxpr.invars]
+        self.inputs, self.outputs, self.equations = _flatten(jaxpr)
+        self.counts = tuple(len(jax.tree.leaves(tree)) for tree in (params, carry, u, slots))
+        weights, others = self.outputs[: len(slots)], self.outputs[len(slots) :]
+        p, rest = self.inputs[: self.counts[0]], set(self.inputs[self.counts[0] :])
+        self.needed = self.behind(others)
+        self.elementwise = tuple(v in self.needed for v in p)
+        self.inside = tuple(given or bool(rest & self.behind([w])) for given, w in zip(self.given, weights, strict=True))
+
+    def behind(self, targets: Iterable[int | None]) -> set[int | None]:
+        """The variables on which some of `targets` depends, those themselves included."""
+        found = set(targets)
+        for equation in reversed(self.equations):
+            if found & set(equation.outputs):
+                found |= set(equation.inputs)
+        return found
+
+    def sums(self) -> tuple[tuple[Part, Part], ...]:
+        before = sum(self.counts[:2])
+        arrays = [("u", k) for k in range(self.counts[2])] + [("product", k) for k in range(self.counts[3])]
+        parts: dict[Any, Any] = {v: (*a, None) for v, a in zip(self.inputs[before:], arrays, strict=True)}
+        axes = dict(zip(self.inputs[before:], (n - 2 for n in self.ndim[before:]), strict=True))
+        uses, added = [], []
+        for equation in self.equations:
+            if not self.needed & set(equation.outputs):
+                continue
+            of = [parts.get(v) for v in equation.inputs]
+            if equation.name == "unstack" and of[0] and axes.get(equation.inputs[0]) == equation.axis:
+                parts |= {v: (*of[0][:2], g) for g, v in enumerate(equation.outputs)}
+                continue
+            uses += [part for part in of if part]
+            if equation.name == "add" and all(of) and of[0][0] != of[1][0] and of[0][2] == of[1][2]:
+                product, u = sorted(of)
+                added.append((product, u))
+        uses += [parts[v] for v in self.outputs if v in parts]
+        split = {part[:2] for part in uses if part[2] is not None}
+        alone = (
+            lambda part: (  # noqa: E731
+                uses.count(part) == 1 and ((*part[:2], None) not in uses if part[2] is not None else part[:2] not in split)
+            )
+        )
+        number = [sum(not i for i in self.inside[:k]) for k in range(len(self.inside))]  # among those not inside
+        return tuple((Part(number[a[1]], a[2]), Part(*b[1:])) for a, b in added if alone(a) and alone(b))
+
+
+def _flatten(closed: Any) -> tuple[list[int], list[int | None], list[Equation]]:
+    """Inputs, outputs and equations of a jaxpr, with the calls in it written out."""
+    numbers: dict[Any, int | None] = {}
+    equations: list[Equation] = []
+    fresh = iter(range(10**9))
+
+    def read(v: Any) -> int | None:
+        return None if hasattr(v, "val") else numbers[v]
+
+    def walk(jaxpr: Any) -> None:
+        numbers.update({v: None for v in jaxpr.constvars})
+        for e in jaxpr.eqns:
+            inner = e.params.get("jaxpr", e.params.get("call_jaxpr")) if e.primitive.name in CALLS else None
+            if inner is not None:
+                inner = getattr(inner, "jaxpr", inner)
+                numbers.update(zip(inner.invars, map(read, e.invars), strict=True))
+                walk(inner)
+                numbers.update(zip(e.outvars, map(read, inner.outvars), strict=True))
+            else:
+                numbers.update({v: next(fresh) for v in e.outvars})
+                outputs = tuple(n for v in e.outvars if (n := numbers[v]) is not None)
+                equations.append(Equation(e.primitive.name, tuple(map(read, e.invars)), outputs, e.params.get("axis")))
+
+    numbers.update({v: next(fresh) for v in closed.jaxpr.invars})
+    inputs = [n for v in closed.jaxpr.invars if (n := numbers[v]) is not None]
+    walk(closed.jaxpr)
+    return inputs, [read(v) for v in closed.jaxpr.outvars], equations
