@@ -12,7 +12,7 @@ from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
 from jaxrnn.unroll import parts, products
 from jaxrnn.unroll.form import Form
 from jaxrnn.unroll.parts import Saved
-from jaxrnn.unroll.products import Slot, Weight
+from jaxrnn.unroll.products import Slot
 from jaxrnn.unroll.scan import Sequence, advance, project
 from jaxrnn.unroll.study import Study
 
@@ -30,16 +30,17 @@ class Given(NamedTuple):
     """What is the same for all chunks."""
 
     params: Params
+    weights: list[Array]
+    transposed: list[Array | None]
     first: Carry
-    weights: list[Weight]
 
 
 class Sums(NamedTuple):
     """The gradients that add up over the chunks."""
 
     params: Params
-    first: Carry
     weights: list[Array]
+    first: Carry
 
 
 class Chunk(NamedTuple):
@@ -51,26 +52,18 @@ class Chunk(NamedTuple):
     d_ys: Array  # the cotangents of the outputs
 
 
-def backward(plan: Plan, form: Form, params: Params, first: Carry, sequence: Sequence, saved: Any, cotangents: Any) -> Any:
-    """The gradients of parameters, reset carry, first carry, inputs and noise."""
+def backward(
+    plan: Plan, form: Form, params: Params, weights: list[Array], first: Carry, sequence: Sequence, saved: Any, cotangents: Any
+) -> tuple[Any, ...]:
+    """The gradients of parameters, weights, reset carry, first carry, inputs and noise."""
     d_carry, d_ys = cotangents
-    given = Given(params, first, weights(plan, params, first, sequence))
-    chunk = functools.partial(_chunk, plan, form, given)
-    sums = jax.tree.map(jnp.zeros_like, Sums(params, first, [weight.w for weight in given.weights]))
-    state, d_inputs = (d_carry, sums), []
+    given = Given(params, weights, products.transposed(dot_in(sequence.xs.dtype), weights), first)
+    state, d_inputs = (d_carry, jax.tree.map(jnp.zeros_like, Sums(params, weights, first))), []
     for piece in cut(Chunk(sequence, *saved, d_ys), form.chunk, not plan.reverse):
-        state, d_piece = _each(chunk, state, piece, not plan.reverse)
+        state, d_piece = _each(functools.partial(_chunk, plan, form, given), state, piece, not plan.reverse)
         d_inputs.append(d_piece)
     d_carry, sums = state
-    _, pull = jax.vjp(lambda p: [weight.w for weight in weights(plan, p, first, sequence)], params)
-    return _add(sums.params, pull(sums.weights)[0]), sums.first, d_carry, *join(d_inputs, not plan.reverse)
-
-
-def weights(plan: Plan, params: Params, first: Carry, sequence: Sequence) -> list[Weight]:
-    """The weights of the cell's products, from a step of which nothing else is left after compilation."""
-    step = jax.tree.map(lambda a: a[0], sequence)
-    u = project(plan.cell, params, step)
-    return products.weights(lambda dot: plan.cell.step(params, first, u, dot), dot_in(sequence.xs.dtype))
+    return *sums, d_carry, *join(d_inputs, not plan.reverse)
 
 
 def cut(tree: Tree, length: int, reverse: bool) -> list[Tree]:
@@ -115,7 +108,7 @@ def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chun
     d_project, *d_inputs = pull(d_us)
     if form.fold:
         d_inputs = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*batch, n, *a.shape[1:]), rows, 0), d_inputs)
-    return (d_carry, Sums(_add(d_params, d_project), d_first, _add(sums.weights, d_weights))), d_inputs
+    return (d_carry, Sums(_add(d_params, d_project), _add(sums.weights, d_weights), d_first)), d_inputs
 
 
 def _fold(rows: int, tree: Tree) -> Tree:
@@ -154,14 +147,14 @@ def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carr
         index, now = inputs
         found, _ = parts.restore(study, now.saved)
 
-        def again(buffers: list[Array], k: int, product: Array, weight: Weight, v: Array) -> Array:
-            by_gate = form.by_gate and parts.has_gates(product.shape, study.rows)
-            return products.recorded(dot, product, weight, Slot(buffers[k], index, axis, by_gate), v)
-
         def replay(carry: Carry, us: Any, buffers: list[Array], chosen: list[Array], first: Carry) -> tuple[Carry, Array]:
+            def again(k: int, v: Array, w: Array, op: Any) -> Array:
+                by_gate = form.by_gate and parts.has_gates(found[k].shape, study.rows)
+                slot = Slot(buffers[k], index, axis, by_gate)
+                return products.replayed(dot, found[k], given.weights[k], given.transposed[k], slot, v, op)
+
             _, u = parts.restore(study, now.saved._replace(us=us))
-            replaying = products.replaying(dot, given.weights, study.inside, found, functools.partial(again, buffers))
-            return advance(plan.cell, put(chosen, leaves), carry, first, u, now.steps, replaying)
+            return advance(plan.cell, put(chosen, leaves), carry, first, u, now.steps, products.handled(dot, study.inside, again))
 
         _, pull = jax.vjp(replay, now.carries, now.saved.us, buffers, pick(given.params), given.first)
         d_carry, d_us, buffers, *more = pull((d_after, now.d_ys))
@@ -174,21 +167,17 @@ def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carr
 
 
 def _weight_gradients(plan: Plan, given: Given, starts: Carry, chunk: Chunk, d_products: list[Array]) -> list[Array]:
-    """The gradient of every weight from a whole chunk: one matmul each; zero for those `inside`."""
-    dot, vectors = dot_in(chunk.steps.xs.dtype), []
-
-    def note(k: int, product: Array, weight: Weight, v: Array) -> Array:
-        vectors.append(v)
-        return product
-
+    """The gradient of every weight from a whole chunk: one matmul each."""
+    dot, gradients = dot_in(chunk.steps.xs.dtype), []
     found, us = parts.restore(plan.study, chunk.saved)
-    replaying = products.replaying(dot, given.weights, plan.study.inside, found, note)
+
+    def take(k: int, v: Array, w: Array, op: Any) -> Array:
+        gradients.append(products.weight_gradient(dot, op, v, given.weights[k], d_products[k]))
+        return found[k]
+
+    replaying = products.handled(dot, plan.study.inside, take)
     advance(plan.cell, given.params, chunk.carries, starts, us, chunk.steps, replaying)
-    pairs = iter(zip(vectors, d_products, strict=True))
-    return [
-        jnp.zeros_like(weight.w) if inside else products.weight_gradient(dot, weight, *next(pairs))
-        for weight, inside in zip(given.weights, plan.study.inside, strict=True)
-    ]
+    return gradients
 
 
 def _add(a: Tree, b: Tree) -> Tree:

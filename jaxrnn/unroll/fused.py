@@ -23,7 +23,7 @@ from jax import lax
 
 from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
 from jaxrnn.unroll import parts, products
-from jaxrnn.unroll.backward import Plan, backward, cut, join, weights
+from jaxrnn.unroll.backward import Plan, backward, cut, join
 from jaxrnn.unroll.form import Form, on_platform
 from jaxrnn.unroll.scan import Sequence, advance, project, scan
 from jaxrnn.unroll.study import study
@@ -39,8 +39,11 @@ def fused(
     if remat == "sqrt":
         return _in_chunks(cell, params, sequence, carry, first, reverse)
     step, dot = jax.tree.map(lambda a: a[0], sequence), dot_in(sequence.xs.dtype)
-    found = study(cell, params, first, project(cell, params, step), dot, rows=step.xs.ndim - cell.feature_axes)
-    return _run(Plan(cell, reverse, remat, found), params, first, carry, sequence)
+    u = project(cell, params, step)
+    found = study(cell, params, first, u, dot, rows=step.xs.ndim - cell.feature_axes)
+    run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
+    weights = products.weights(run, dot, found.inside)
+    return _run(Plan(cell, reverse, remat, found), params, weights, first, carry, sequence)
 
 
 def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, reverse: bool) -> tuple[Carry, Array]:
@@ -58,31 +61,31 @@ def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, fir
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(plan: Plan, params: Params, first: Carry, carry: Carry, sequence: Sequence) -> tuple[Carry, Array]:
-    return on_platform(functools.partial(_forward, plan, False), sequence, plan.study.rows, params, first, carry, sequence)[0]
+def _run(plan: Plan, *args: Any) -> tuple[Carry, Array]:
+    return on_platform(functools.partial(_forward, plan, False), args[-1], plan.study.rows, *args)[0]
 
 
-def _run_forward(plan: Plan, params: Params, first: Carry, carry: Carry, sequence: Sequence) -> tuple[Any, Any]:
-    run = functools.partial(_forward, plan, True)
-    result, saved = on_platform(run, sequence, plan.study.rows, params, first, carry, sequence)
-    return result, (params, first, sequence, saved)
+def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
+    params, weights, first, _, sequence = args
+    result, saved = on_platform(functools.partial(_forward, plan, True), sequence, plan.study.rows, *args)
+    return result, (params, weights, first, sequence, saved)
 
 
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Array]) -> tuple[Any, ...]:
-    sequence, run = residuals[2], functools.partial(backward, plan)
-    d_params, d_first, d_carry, d_xs, d_noise = on_platform(run, sequence, plan.study.rows, *residuals, cotangents)
+    sequence, run = residuals[3], functools.partial(backward, plan)
+    *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study.rows, *residuals, cotangents)
     none = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
-    return d_params, d_first, d_carry, Sequence(d_xs, *none, d_noise)
+    return *gradients, Sequence(d_xs, *none, d_noise)
 
 
 _run.defvjp(_run_forward, _run_backward)
 
 
 def _forward(
-    plan: Plan, save: bool, form: Form, params: Params, first: Carry, carry: Carry, sequence: Sequence
+    plan: Plan, save: bool, form: Form, params: Params, weights: list[Array], first: Carry, carry: Carry, sequence: Sequence
 ) -> tuple[tuple[Carry, Array], Any]:
     """The result, and what the backward pass needs of it: the carries before each step, and what `remat` asks to save else."""
-    study, dot, ws = plan.study, dot_in(sequence.xs.dtype), weights(plan, params, first, sequence)
+    study, dot = plan.study, dot_in(sequence.xs.dtype)
     us = None if form.project_inside else project(plan.cell, params, sequence)
     save_parts = save and plan.remat == "none"
 
@@ -90,7 +93,7 @@ def _forward(
         u, step = inputs
         u = project(plan.cell, params, step) if form.project_inside else u
         found: list[Array] = []
-        recording = products.recording(dot, ws, study.inside, found)
+        recording = products.recording(dot, weights, study.inside, found)
         after, y = advance(plan.cell, params, carry, first, u, step, recording)
         saved = parts.save(study, found, u, study.rows) if form.by_gate else found
         return after, (y, carry if save else None, saved if save_parts else None)

@@ -116,10 +116,8 @@ class _Trace:
                 added.append((product, u))
         uses += [parts[v] for v in self.outputs if v in parts]
         split = {part[:2] for part in uses if part[2] is not None}
-        alone = (
-            lambda part: (  # noqa: E731
-                uses.count(part) == 1 and ((*part[:2], None) not in uses if part[2] is not None else part[:2] not in split)
-            )
+        alone = lambda part: (
+            uses.count(part) == 1 and ((*part[:2], None) not in uses if part[2] is not None else part[:2] not in split)
         )
         number = [sum(not i for i in self.inside[:k]) for k in range(len(self.inside))]  # among those not inside
         return tuple((Part(number[a[1]], a[2]), Part(*b[1:])) for a, b in added if alone(a) and alone(b))
