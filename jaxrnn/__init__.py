@@ -16,6 +16,7 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
+from jaxrnn.devices import split_batch
 from jaxrnn.initializers import Chrono
 from jaxrnn.stack import Stack, StackNoise
 from jaxrnn.typing import Cell, affine, carry_dtype, dot, gates, zeros
@@ -48,6 +49,7 @@ __all__ = [
     "initializers",
     "interop",
     "lengths_to_mask",
+    "split_batch",
     "testing",
     "unroll",
     "zeros",

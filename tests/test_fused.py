@@ -1,5 +1,6 @@
 """`method="fused"` against the plain scan: every cell, over several chunks and a rest, whatever is saved."""
 
+import importlib
 import itertools
 
 import jax
@@ -12,6 +13,8 @@ import jaxrnn
 from jaxrnn.unroll.backward import cut, join
 from jaxrnn.unroll.form import chunk_length
 
+form = importlib.import_module("jaxrnn.unroll.form")
+
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 37, (3,)  # a chunk of 32, and a rest of 5; in "sqrt" six chunks of 6, and a rest of 1
 RNG = np.random.default_rng(11)
@@ -19,6 +22,17 @@ MASK, RESET = RNG.random((T, *BATCH)) < 0.8, RNG.random((T, *BATCH)) < 0.1
 CASES = [(*case[:2], remat) for case, remat in zip(CELLS, itertools.cycle(["none", "carry", "sqrt"]), strict=False)]
 DEFAULT = {"lstm", "gru", "gru_reset_before", "zoneout"}  # the others are slow tests
 CASES += [("lstm", jaxrnn.LSTMCell(4), remat) for remat in ("none", "carry", "sqrt")]
+
+
+@pytest.fixture(params=["cpu", "default"])
+def platform(request, monkeypatch):
+    """Runs a test in each form of the loops; both are correct on every platform."""
+    forms, index = form.forms, ["cpu", "default"].index(request.param)
+    monkeypatch.setattr(form, "forms", lambda *args: (forms(*args)[index],) * 2)
+    monkeypatch.setattr(form, "cpu_only", lambda: True)  # no branches for other platforms in the program
+    jax.clear_caches()
+    yield request.param
+    jax.clear_caches()
 
 
 def slopes(cell, p, xs, *, method, remat, **options):
@@ -38,7 +52,7 @@ def marked(number):
 
 
 @pytest.mark.parametrize("number", [marked(number) for number in range(len(CASES))])
-def test_values_and_gradients_are_those_of_the_scan(number):
+def test_values_and_gradients_are_those_of_the_scan(number, platform):
     _, cell, remat = CASES[number]
     p, xs = parameters(cell), inputs(cell, T, BATCH)
     noise = cell.noise(jax.random.key(3), T, jnp.asarray(xs[0], jnp.float32))
@@ -85,21 +99,35 @@ def loops(jaxpr, depth=0):
 
 
 @pytest.mark.parametrize("cell, products", [(jaxrnn.LSTMCell(4), 1), (jaxrnn.GRUCell(4), 1), (jaxrnn.LSTMPCell(4, 2), 2)])
-def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(cell, products):
+def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(cell, products, platform):
     p, xs = parameters(cell), inputs(cell, 64, (3,))
     program = jax.make_jaxpr(jax.grad(lambda p: jaxrnn.unroll(cell, p, xs, method="fused")[1].sum()))(p)
     found = list(loops(program.jaxpr))
-    (backward,) = [count for depth, count, reverse in found if depth == 1 and reverse]
+    chunks = platform == "cpu"  # elsewhere there is one chunk, and so no loop over them
+    (backward,) = [count for depth, count, reverse in found if depth == chunks and reverse]
     assert backward == products, found
+
+
+def test_a_program_for_another_platform_projects_all_inputs_at_once(monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: False)
+    jax.clear_caches()
+    cell = jaxrnn.LSTMCell(4)
+    p, xs = parameters(cell), inputs(cell, 64, (3,))
+    run = jax.jit(lambda p: jaxrnn.unroll(cell, p, xs, method="fused")[1])
+    texts = {name: run.trace(p).lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda")}
+    assert "64x3x4x4" in texts["cuda"] and "64x3x4x4" not in texts["cpu"]
+    assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
 
 
 def test_memory_beyond_the_outputs_grows_with_the_square_root_of_the_length():
     cell = jaxrnn.GRUCell(16)
-    p = cell.init(jax.random.key(0), 4, jnp.float32)
+    q = cell.init(jax.random.key(0), 4, jnp.float32)
 
     def beyond(T, method, remat):
         xs = jax.ShapeDtypeStruct((T, 8, 4), jnp.float32)
         grad = jax.grad(lambda p, xs: jaxrnn.unroll(cell, p, xs, method=method, remat=remat)[1].sum())
+        cpu = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])  # a GPU's figure holds the workspace of its libraries
+        p, xs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=cpu), (q, xs))
         temporary = jax.jit(grad).lower(p, xs).compile().memory_analysis().temp_size_in_bytes
         return temporary - 4 * T * 8 * 16  # the outputs' cotangent
 

@@ -18,14 +18,25 @@ from jaxrnn.typing import (
     check_params,
     fit_carry,
 )
+from jaxrnn.unroll.form import prefers_autodiff
 from jaxrnn.unroll.fused import fused
 from jaxrnn.unroll.scan import Sequence, scan
 from jaxrnn.unroll.sequence import fit_noise, fit_rows, initial_carry, lengths_to_mask, one_step, select
 
 __all__ = ["initial_carry", "lengths_to_mask", "unroll"]
 
-METHODS = {None: fused, "scan": scan, "fused": fused}
-REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt")}
+
+def fastest(
+    cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, *, reverse: bool, remat: str
+) -> tuple[Carry, Array]:
+    """The default: `fused`, but where its products would have one row."""
+    if remat == "none" and prefers_autodiff(sequence, cell.feature_axes):
+        return scan(cell, params, sequence, carry, first, reverse=reverse, remat=remat, project_inside=True)
+    return fused(cell, params, sequence, carry, first, reverse=reverse, remat=remat)
+
+
+METHODS = {None: fastest, "scan": scan, "fused": fused}
+REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt"), fastest: ("none", "carry", "sqrt")}
 
 
 def unroll(

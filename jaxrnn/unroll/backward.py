@@ -48,7 +48,7 @@ class Chunk(NamedTuple):
 
     steps: Sequence
     carries: Carry  # before each step
-    saved: Saved | None  # None where the carries are all that is saved
+    saved: Any  # parts.Saved; None where the carries are all that is saved
     d_ys: Array  # the cotangents of the outputs
 
 
@@ -56,10 +56,10 @@ def backward(
     plan: Plan, form: Form, params: Params, weights: list[Array], first: Carry, sequence: Sequence, saved: Any, cotangents: Any
 ) -> tuple[Any, ...]:
     """The gradients of parameters, weights, reset carry, first carry, inputs and noise."""
-    d_carry, d_ys = cotangents
+    (d_carry, d_ys), (carries, kept) = cotangents, saved
     given = Given(params, weights, products.transposed(dot_in(sequence.xs.dtype), weights), first)
     state, d_inputs = (d_carry, jax.tree.map(jnp.zeros_like, Sums(params, weights, first))), []
-    for piece in cut(Chunk(sequence, *saved, d_ys), form.chunk, not plan.reverse):
+    for piece in cut(Chunk(sequence, carries, kept, d_ys), form.chunk, not plan.reverse):
         state, d_piece = _each(functools.partial(_chunk, plan, form, given), state, piece, not plan.reverse)
         d_inputs.append(d_piece)
     d_carry, sums = state
@@ -95,7 +95,7 @@ def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chun
     chunk = chunk if chunk.saved is not None else chunk._replace(saved=_again(plan, given, chunk))
     (d_carry, d_params, d_first), d_products, d_us = _loop(plan, form, given, (d_carry, sums.params, sums.first), chunk)
     n, *batch = chunk.d_ys.shape[: rows + 1]
-    starts = jax.tree.map(lambda f, c: jnp.broadcast_to(f, c.shape), given.first, chunk.carries)
+    starts = _like(given.first, chunk.carries)
     if form.fold:
         chunk, starts, d_us = _fold(rows, (chunk, starts, d_us))
         d_products = [d.reshape(-1, *d.shape[rows + 1 :]) for d in d_products]
@@ -119,7 +119,7 @@ def _fold(rows: int, tree: Tree) -> Tree:
 def _again(plan: Plan, given: Given, chunk: Chunk) -> Saved:
     """What was not saved of a chunk, from its carries."""
     found: list[Array] = []
-    starts = jax.tree.map(lambda f, c: jnp.broadcast_to(f, c.shape), given.first, chunk.carries)
+    starts = _like(given.first, chunk.carries)
     dot = products.recording(dot_in(chunk.steps.xs.dtype), given.weights, plan.study.inside, found)
     us = project(plan.cell, given.params, chunk.steps)
     advance(plan.cell, given.params, chunk.carries, starts, us, chunk.steps, dot)
@@ -135,12 +135,6 @@ def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carr
     """
     study, dot, (d_carry, d_params, d_first) = plan.study, dot_in(chunk.steps.xs.dtype), state
     axis = study.rows if form.fold else 0
-    leaves, tree = jax.tree.flatten(given.params)
-    pick = lambda tree: [leaf for leaf, used in zip(jax.tree.leaves(tree), study.elementwise, strict=True) if used]  # noqa: E731
-
-    def put(chosen: list[Array], others: list[Array]) -> Params:
-        each = iter(chosen)
-        return jax.tree.unflatten(tree, [next(each) if u else o for o, u in zip(others, study.elementwise, strict=True)])
 
     def body(state: Any, inputs: tuple[Array, Chunk]) -> tuple[Any, Any]:
         (d_after, sums), buffers = state
@@ -149,21 +143,32 @@ def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carr
 
         def replay(carry: Carry, us: Any, buffers: list[Array], chosen: list[Array], first: Carry) -> tuple[Carry, Array]:
             def again(k: int, v: Array, w: Array, op: Any) -> Array:
-                by_gate = form.by_gate and parts.has_gates(found[k].shape, study.rows)
-                slot = Slot(buffers[k], index, axis, by_gate)
+                slot = Slot(buffers[k], index, axis, form.by_gate and parts.has_gates(found[k].shape, study.rows))
                 return products.replayed(dot, found[k], given.weights[k], given.transposed[k], slot, v, op)
 
             _, u = parts.restore(study, now.saved._replace(us=us))
-            return advance(plan.cell, put(chosen, leaves), carry, first, u, now.steps, products.handled(dot, study.inside, again))
+            params, replaying = _put(study, chosen, given.params), products.handled(dot, study.inside, again)
+            return advance(plan.cell, params, carry, first, u, now.steps, replaying)
 
-        _, pull = jax.vjp(replay, now.carries, now.saved.us, buffers, pick(given.params), given.first)
+        _, pull = jax.vjp(replay, now.carries, now.saved.us, buffers, _pick(study, given.params), given.first)
         d_carry, d_us, buffers, *more = pull((d_after, now.d_ys))
         return ((d_carry, _add(sums, more)), buffers), d_us
 
     blank = [jnp.moveaxis(jnp.zeros_like(a), 0, axis) for a in parts.restore(study, chunk.saved)[0]]
-    state, inputs = ((d_carry, [pick(d_params), d_first]), blank), (jnp.arange(chunk.d_ys.shape[0]), chunk)
-    ((d_carry, (chosen, d_first)), d_products), d_us = lax.scan(body, state, inputs, reverse=not plan.reverse)
-    return (d_carry, put(chosen, jax.tree.leaves(d_params)), d_first), d_products, d_us
+    start, inputs = ((d_carry, [_pick(study, d_params), d_first]), blank), (jnp.arange(chunk.d_ys.shape[0]), chunk)
+    ((d_carry, (chosen, d_first)), d_products), d_us = lax.scan(body, start, inputs, reverse=not plan.reverse)
+    return (d_carry, _put(study, chosen, d_params), d_first), d_products, d_us
+
+
+def _pick(study: Study, params: Params) -> list[Array]:
+    """The parameters that act elementwise."""
+    return [leaf for leaf, used in zip(jax.tree.leaves(params), study.elementwise, strict=True) if used]
+
+
+def _put(study: Study, chosen: list[Array], params: Params) -> Params:
+    """`params` with those that act elementwise replaced."""
+    (leaves, tree), each = jax.tree.flatten(params), iter(chosen)
+    return jax.tree.unflatten(tree, [next(each) if used else a for a, used in zip(leaves, study.elementwise, strict=True)])
 
 
 def _weight_gradients(plan: Plan, given: Given, starts: Carry, chunk: Chunk, d_products: list[Array]) -> list[Array]:
@@ -178,6 +183,10 @@ def _weight_gradients(plan: Plan, given: Given, starts: Carry, chunk: Chunk, d_p
     replaying = products.handled(dot, plan.study.inside, take)
     advance(plan.cell, given.params, chunk.carries, starts, us, chunk.steps, replaying)
     return gradients
+
+
+def _like(first: Carry, carries: Carry) -> Carry:
+    return jax.tree.map(lambda f, c: jnp.broadcast_to(f, c.shape), first, carries)
 
 
 def _add(a: Tree, b: Tree) -> Tree:

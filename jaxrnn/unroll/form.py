@@ -43,6 +43,16 @@ def on_platform(run: Callable[..., Any], sequence: Sequence, rows: int, *args: A
     fold = not jax.sharding.get_abstract_mesh().explicit_axes  # explicit shardings do not let two axes become one
     fold = fold and all(leaf.shape[: rows + 1] == leading for leaf in jax.tree.leaves(sequence))  # noise may broadcast
     cpu, default = forms(leading[0], math.prod(leading[1:]), fold)
-    if set(jax.extend.backend.backends()) == {"cpu"}:  # nothing to choose from: half of the tracing is saved (80 ms of 650)
+    if cpu_only():  # nothing to choose from: half of the tracing is saved (80 ms of 650)
         return run(cpu, *args)
     return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))
+
+
+def cpu_only() -> bool:
+    """Whether this process has no device but CPUs. A program that it exports for others is as correct there, and slower."""
+    return set(jax.extend.backend.backends()) == {"cpu"}
+
+
+def prefers_autodiff(sequence: Sequence, feature_axes: int) -> bool:
+    """Whether plain automatic differentiation is the fastest: on a CPU with one row per step."""
+    return cpu_only() and math.prod(sequence.xs.shape[1 : sequence.xs.ndim - feature_axes]) == 1

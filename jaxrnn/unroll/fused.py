@@ -74,8 +74,8 @@ def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Array]) -> tuple[Any, ...]:
     sequence, run = residuals[3], functools.partial(backward, plan)
     *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study.rows, *residuals, cotangents)
-    none = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
-    return *gradients, Sequence(d_xs, *none, d_noise)
+    mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
+    return *gradients, Sequence(d_xs, mask, reset, d_noise)
 
 
 _run.defvjp(_run_forward, _run_backward)

@@ -28,8 +28,7 @@ def has_gates(shape: tuple[int, ...], rows: int) -> bool:
 
 def save(study: Study, products: list[Array], us: Any, rows: int) -> Saved:
     """Takes the arrays of one step apart, or of all steps at once; `rows` counts the leading axes."""
-    take = lambda a: list(jnp.unstack(a, axis=-2)) if has_gates(a.shape, rows) else [a]  # noqa: E731
-    left, right = [take(p) for p in products], [take(u) for u in jax.tree.leaves(us)]
+    left, right = [_gates(p, rows) for p in products], [_gates(u, rows) for u in jax.tree.leaves(us)]
     for product, u in study.sums:
         for g in range(len(left[product.leaf])) if product.gate is None else (product.gate,):
             left[product.leaf][g] = left[product.leaf][g] + right[u.leaf][g]
@@ -42,7 +41,7 @@ def restore(study: Study, saved: Saved) -> tuple[list[Array], Any]:
     sums = {u: saved.products[product.leaf] for product, u in study.sums}
     us = []
     for leaf, (given, shape) in enumerate(zip(saved.us, study.us, strict=True)):
-        stands = [sums.get(Part(leaf, None), sums.get(Part(leaf, g))) for g in range(len(given))]
+        stands: list[Any] = [sums.get(Part(leaf, None), sums.get(Part(leaf, g))) for g in range(len(given))]
         whole = [jnp.zeros_like(stands[g][g]) if u is None else u for g, u in enumerate(given)]
         us.append(_whole(whole, shape, study.rows))
     products = [_whole(p, shape, study.rows) for p, shape in zip(saved.products, study.products, strict=True)]
@@ -60,6 +59,10 @@ def input_cotangents(study: Study, d_products: list[Array], d_us: Any) -> Any:
             gate = {u.gate: d_products[p.leaf][..., p.gate, :] for u, p in sums.items() if u.leaf == leaf}
             whole.append(_whole([gate[g] if d is None else d for g, d in enumerate(given)], shape, study.rows))
     return jax.tree.unflatten(study.tree, whole)
+
+
+def _gates(array: Array, rows: int) -> list[Any]:
+    return list(jnp.unstack(array, axis=-2)) if has_gates(array.shape, rows) else [array]
 
 
 def _whole(parts: Any, shape: tuple[int, ...], rows: int) -> Array:

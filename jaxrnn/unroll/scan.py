@@ -34,7 +34,15 @@ def advance(cell: Cell, params: Params, carry: Carry, first: Carry, u: Any, step
 
 
 def scan(
-    cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, *, reverse: bool, remat: str
+    cell: Cell,
+    params: Params,
+    sequence: Sequence,
+    carry: Carry,
+    first: Carry,
+    *,
+    reverse: bool,
+    remat: str,
+    project_inside: bool = False,
 ) -> tuple[Carry, Array]:
     """Runs a cell over time, one step after another.
 
@@ -51,10 +59,12 @@ def scan(
         The carry after the last step, and ys [T, *batch, ...] in the dtype of `xs`.
     """
     dot = dot_in(sequence.xs.dtype)
-    us = project(cell, params, sequence)
+    us = None if project_inside else project(cell, params, sequence)
 
     def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Array]:
-        return advance(cell, params, carry, first, *inputs, dot)
+        u, step = inputs
+        u = project(cell, params, step) if project_inside else u
+        return advance(cell, params, carry, first, u, step, dot)
 
     step = body if remat == "none" else jax.checkpoint(body, prevent_cse=False)
     return lax.scan(step, carry, (us, sequence), reverse=reverse)

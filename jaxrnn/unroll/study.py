@@ -98,29 +98,28 @@ class _Trace:
         return found
 
     def sums(self) -> tuple[tuple[Part, Part], ...]:
+        """The additions of an input's part and a product's, of which neither has another use."""
         before = sum(self.counts[:2])
         arrays = [("u", k) for k in range(self.counts[2])] + [("product", k) for k in range(self.counts[3])]
         parts: dict[Any, Any] = {v: (*a, None) for v, a in zip(self.inputs[before:], arrays, strict=True)}
-        axes = dict(zip(self.inputs[before:], (n - 2 for n in self.ndim[before:]), strict=True))
-        uses, added = [], []
+        gates: dict[Any, int] = {v: n - 2 for v, n in zip(self.inputs[before:], self.ndim[before:], strict=True)}
+        uses, added = [parts[v] for v in self.outputs if v in parts], []
         for equation in self.equations:
-            if not self.needed & set(equation.outputs):
-                continue
-            of = [parts.get(v) for v in equation.inputs]
-            if equation.name == "unstack" and of[0] and axes.get(equation.inputs[0]) == equation.axis:
-                parts |= {v: (*of[0][:2], g) for g, v in enumerate(equation.outputs)}
-                continue
-            uses += [part for part in of if part]
-            if equation.name == "add" and all(of) and of[0][0] != of[1][0] and of[0][2] == of[1][2]:
-                product, u = sorted(of)
-                added.append((product, u))
-        uses += [parts[v] for v in self.outputs if v in parts]
-        split = {part[:2] for part in uses if part[2] is not None}
-        alone = lambda part: (
-            uses.count(part) == 1 and ((*part[:2], None) not in uses if part[2] is not None else part[:2] not in split)
-        )
+            of: list[Any] = [parts.get(v) for v in equation.inputs]
+            if equation.name == "unstack" and of[0] and gates.get(equation.inputs[0]) == equation.axis:
+                parts |= {v: (*of[0][:2], gate) for gate, v in enumerate(equation.outputs)}
+            elif self.needed & set(equation.outputs):
+                uses += [part for part in of if part]
+                if equation.name == "add" and all(of) and of[0][0] != of[1][0] and of[0][2] == of[1][2]:
+                    added.append(sorted(of))  # the product first
+        alone = {part for part in uses if uses.count(part) == 1 and not any(_overlap(part, other) for other in uses)}
         number = [sum(not i for i in self.inside[:k]) for k in range(len(self.inside))]  # among those not inside
-        return tuple((Part(number[a[1]], a[2]), Part(*b[1:])) for a, b in added if alone(a) and alone(b))
+        return tuple((Part(number[a[1]], a[2]), Part(*b[1:])) for a, b in added if a in alone and b in alone)
+
+
+def _overlap(part: Any, other: Any) -> bool:
+    """Whether one is the whole of which the other is a gate."""
+    return part[:2] == other[:2] and (part[2] is None) != (other[2] is None)
 
 
 def _flatten(closed: Any) -> tuple[list[int], list[int | None], list[Equation]]:

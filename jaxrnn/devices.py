@@ -1,0 +1,103 @@
+"""One loss over several devices."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+AXIS = "split_batch"
+
+
+def split_batch(loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.Device] | None = None) -> Callable[..., Any]:
+    """The same loss with its batch split over devices, each of which runs `loss` on its share; the results are averaged.
+
+    Differentiate what is returned, and jit the whole: `jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1))))`.
+    Gradients are added up over the devices once, after the whole backward pass. A recurrent loop of small products leaves most
+    cores of a CPU idle; JAX takes them as devices of their own when told so before it is first used, by
+    `jax.config.update("jax_num_cpu_devices", 2)` or `JAX_NUM_CPU_DEVICES=2` in the environment.
+
+    The average of the shares' means is the mean of the whole but for rounding, since all shares are of one size: the number of
+    devices may change the last digits. Not so where `loss` divides by what differs between shares, such as the number of valid
+    steps of padded sequences. An argument that is the same for all devices is so for random keys too: draw noise outside and
+    hand it over with its batch axis.
+
+    Args:
+        loss: any function of arrays or pytrees of them, which returns means over its batch: a scalar or a pytree of scalars.
+        in_axes: where the batch axis of the arguments is, as in `jax.vmap`: an int, None for what every device gets whole, or
+            a tuple with an int, None or pytree prefix of them for each argument.
+        devices: which devices; None means all local ones of the default backend.
+
+    Returns:
+        A function with the arguments and results of `loss`. With one device it is `loss`, after the checks.
+
+    Raises:
+        ValueError: when called: no argument has a batch axis, their sizes differ, the devices do not divide them, or a result
+            is not a scalar.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.GRUCell(4)
+        >>> params, xs = cell.init(jax.random.key(0), input_size=3), jnp.ones((5, 8, 3))
+        >>> def loss(params, xs):
+        ...     return jnp.mean(jaxrnn.unroll(cell, params, xs)[1] ** 2)
+        >>> split = jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1))))
+        >>> value, gradients = split(params, xs)
+        >>> bool(jnp.allclose(value, loss(params, xs), atol=1e-5))
+        True
+    """
+    in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+
+    def averaged(*args: Any) -> Any:
+        chosen = jax.local_devices() if devices is None else devices
+        axes = jax.tree.map(lambda axis, part: jax.tree.map(lambda a: (axis, a), part), in_axes, args, is_leaf=_is_none)
+        leaves = jax.tree.leaves(axes, is_leaf=_is_pair)
+        _check_sizes({(jnp.shape(a), axis) for axis, a in leaves if axis is not None}, len(chosen))
+        if len(chosen) == 1:
+            return jax.tree.map(_scalar, loss(*args))
+        specs = jax.tree.map(lambda pair: _spec(*pair), axes, is_leaf=_is_pair)
+        mesh = Mesh(np.array(chosen), (AXIS,))
+
+        def share(*args: Any) -> Any:
+            return jax.tree.map(lambda mean: _scalar(mean)[None], loss(*args))
+
+        # Nothing in `share` communicates, so there is nothing to check; with the check, JAX refuses loops that start from
+        # constants, and adds up the gradients of what is the same for all in every step of a loop.
+        run = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
+        return jax.tree.map(lambda means: jnp.mean(means, axis=0), run(*args))
+
+    return averaged
+
+
+def _is_none(a: Any) -> bool:
+    return a is None
+
+
+def _is_pair(a: Any) -> bool:
+    return isinstance(a, tuple) and len(a) == 2 and (a[0] is None or isinstance(a[0], int))
+
+
+def _spec(axis: int | None, a: Any) -> PartitionSpec:
+    return PartitionSpec() if axis is None else PartitionSpec(*[None] * (axis % jnp.ndim(a)), AXIS)
+
+
+def _scalar(mean: Any) -> Any:
+    if jnp.ndim(mean):
+        raise ValueError(f"the loss returned an array of shape {jnp.shape(mean)}, expected scalars: means over its batch.")
+    return jnp.asarray(mean)
+
+
+def _check_sizes(batched: set[tuple[tuple[int, ...], int]], devices: int) -> None:
+    """Raises ValueError unless all arrays have one batch size, which the devices divide."""
+    if not batched:
+        raise ValueError("in_axes names no batch axis: give an int for at least one argument.")
+    for shape, axis in batched:
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"in_axes names axis {axis} of an array of shape {shape}, which has no such axis.")
+    sizes = sorted({shape[axis] for shape, axis in batched})
+    if len(sizes) > 1:
+        raise ValueError(f"batch sizes differ between arguments: {', '.join(map(str, sizes))}; does in_axes name the batch axis?")
+    if sizes[0] % devices:
+        raise ValueError(f"a batch of {sizes[0]} cannot be split evenly over {devices} devices; pass fewer as devices=.")
