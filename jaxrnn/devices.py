@@ -52,12 +52,11 @@ def split_batch(loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.De
 
     def averaged(*args: Any) -> Any:
         chosen = jax.local_devices() if devices is None else devices
-        axes = jax.tree.map(lambda axis, part: jax.tree.map(lambda a: (axis, a), part), in_axes, args, is_leaf=_is_none)
-        leaves = jax.tree.leaves(axes, is_leaf=_is_pair)
-        _check_sizes({(jnp.shape(a), axis) for axis, a in leaves if axis is not None}, len(chosen))
+        pairs = _with_axes(in_axes, args)
+        _check_sizes({(jnp.shape(a), axis) for axis, a in pairs if axis is not None}, len(chosen))
         if len(chosen) == 1:
             return jax.tree.map(_scalar, loss(*args))
-        specs = jax.tree.map(lambda pair: _spec(*pair), axes, is_leaf=_is_pair)
+        specs = jax.tree.unflatten(jax.tree.structure(args), [_spec(axis, a) for axis, a in pairs])
         mesh = Mesh(np.array(chosen), (AXIS,))
 
         def share(*args: Any) -> Any:
@@ -71,12 +70,11 @@ def split_batch(loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.De
     return averaged
 
 
-def _is_none(a: Any) -> bool:
-    return a is None
-
-
-def _is_pair(a: Any) -> bool:
-    return isinstance(a, tuple) and len(a) == 2 and (a[0] is None or isinstance(a[0], int))
+def _with_axes(in_axes: Any, args: tuple[Any, ...]) -> list[tuple[int | None, Any]]:
+    """Every leaf of `args` with its batch axis, in their order."""
+    axes, prefix = jax.tree.flatten(in_axes, is_leaf=lambda a: a is None)
+    parts = prefix.flatten_up_to(args)
+    return [(axis, leaf) for axis, part in zip(axes, parts, strict=True) for leaf in jax.tree.leaves(part)]
 
 
 def _spec(axis: int | None, a: Any) -> PartitionSpec:

@@ -10,6 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "typing": set(),
+    "devices": set(),
     "initializers": {"typing"},
     "cells": {"typing", "initializers"},
     "unroll": {"typing"},
@@ -19,7 +20,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "testing": {"typing", "initializers", "cells", "unroll", "stack"},
     "nnx": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
     "linen": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
-    "__init__": {"typing", "initializers", "cells", "unroll", "stack", "interop", "diagnostics", "testing"},
+    "__init__": {"typing", "initializers", "cells", "unroll", "stack", "interop", "devices", "diagnostics", "testing"},
 }
 EVERYWHERE = {"jax", "numpy"}
 OUTSIDE = {"nnx": {"flax"}, "linen": {"flax"}}  # what else each part may import
