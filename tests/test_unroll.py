@@ -242,7 +242,7 @@ def test_vmap_over_parameters_equals_separate_calls():
 @pytest.mark.parametrize("how", ["auto", "explicit", "shard_map"])
 @pytest.mark.parametrize(
     "name, given, method",
-    [("lstm", True, "scan"), ("stack", False, "scan"), pytest.param("stack", True, "fused", marks=pytest.mark.slow)],
+    [("lstm", True, None), ("stack", False, "scan"), pytest.param("stack", True, None, marks=pytest.mark.slow)],
 )
 def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, method):
     cell, _, p, xs, carry, noise = setting(name, batch=(4,))

@@ -18,25 +18,14 @@ from jaxrnn.typing import (
     check_params,
     fit_carry,
 )
-from jaxrnn.unroll.form import prefers_autodiff
 from jaxrnn.unroll.fused import fused
 from jaxrnn.unroll.scan import Sequence, scan
 from jaxrnn.unroll.sequence import fit_noise, fit_rows, initial_carry, lengths_to_mask, one_step, select
 
 __all__ = ["initial_carry", "lengths_to_mask", "unroll"]
 
-
-def fastest(
-    cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, *, reverse: bool, remat: str
-) -> tuple[Carry, Array]:
-    """The default: `fused`, but where its products would have one row."""
-    if remat == "none" and prefers_autodiff(sequence, cell.feature_axes):
-        return scan(cell, params, sequence, carry, first, reverse=reverse, remat=remat, project_inside=True)
-    return fused(cell, params, sequence, carry, first, reverse=reverse, remat=remat)
-
-
-METHODS = {None: fastest, "scan": scan, "fused": fused}
-REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt"), fastest: ("none", "carry", "sqrt")}
+METHODS = {None: fused, "scan": scan, "fused": fused}
+REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt")}
 
 
 def unroll(
@@ -65,12 +54,11 @@ def unroll(
             step is seen, on a masked step too. With `reverse` the same boundaries hold, between t - 1 and t.
         noise: None for evaluation; `cell.noise(key, T, like)` for training, with one step's input as `like`.
         reverse: whether time runs from T - 1 to 0. Outputs stay aligned with the inputs.
-        method: how it is run, which never changes the result beyond rounding. "scan" is plain `lax.scan`. "fused" has a backward
-            pass of its own with one matmul per weight and chunk of steps: less memory, and on a GPU less time. It refuses
-            `jvp` of the primal. None is "scan" for now.
-        remat: "none" saves what the backward pass needs; "carry" saves the carries only and computes the rest again
-            (of "fused" the fastest form on a GPU); "sqrt", for "fused" only, saves the carry
-            before each of about sqrt(T) chunks.
+        method: how it is run, which never changes the result beyond rounding. None is the fastest, which is "fused": a backward
+            pass of its own, with one matmul per product and step, and one per weight and chunk of steps. It refuses `jvp` and
+            `jacfwd` of the primal (`hessian`, and `jvp` of a gradient, work). "scan" is plain `lax.scan` and autodiff.
+        remat: "none" saves what the backward pass needs; "carry" saves the carries only and computes the rest again, in a third
+            of the memory; "sqrt", not for "scan", saves the carry before each of about sqrt(T) chunks.
 
     Returns:
         (carry, ys): the carry after the last step, and the outputs [T, *batch, ...] in the dtype of `xs`.

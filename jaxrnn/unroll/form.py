@@ -32,8 +32,12 @@ def forms(steps: int, batch: int, fold: bool) -> tuple[Form, Form]:
 
 
 def chunk_length(steps: int, batch: int) -> int:
-    """The steps of a chunk on a CPU: the largest divisor of T from 16 to 32, else 32."""
-    most = min(32, steps)
+    """The steps of a chunk on a CPU: a divisor of T where there is one, from 32 on, and more where a step has few rows.
+
+    From 16 to 128 the time of LSTM and GRU changed by less than 5 % at (16,128,64,128), (32,512,128,128), (8,2048,64,64) and
+    (8,1024,32,32), and memory grows with the chunk. With one row per step 512 steps took 4 % less than 32, at (1,1024,64,64).
+    """
+    most = min(max(512 // max(batch, 1), 32), steps)
     return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)
 
 
@@ -51,8 +55,3 @@ def on_platform(run: Callable[..., Any], sequence: Sequence, rows: int, *args: A
 def cpu_only() -> bool:
     """Whether this process has no device but CPUs. A program that it exports for others is as correct there, and slower."""
     return set(jax.extend.backend.backends()) == {"cpu"}
-
-
-def prefers_autodiff(sequence: Sequence, feature_axes: int) -> bool:
-    """Whether plain automatic differentiation is the fastest: on a CPU with one row per step."""
-    return cpu_only() and math.prod(sequence.xs.shape[1 : sequence.xs.ndim - feature_axes]) == 1

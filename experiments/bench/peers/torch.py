@@ -38,6 +38,7 @@ class TorchRun:
         options = dict(num_layers=shape.layers, bidirectional=shape.bidirectional)
         module = make(shape.I, shape.H, **options).to(self.tensor(0.0).device, dtype)
         module.load_state_dict({k: self.tensor(np.asarray(v)) for k, v in layout(problem.job, problem.weights).items()})
+        module.flatten_parameters()  # cuDNN wants the weights in one piece, else it gathers them at each call
         self.module, self.xs = module, self.tensor(problem.xs).requires_grad_()
         self.state = tuple(self.tensor(s).requires_grad_() for s in problem.state)
         self.lengths = None if problem.lengths is None else torch.tensor(problem.lengths, dtype=torch.int64)
