@@ -31,7 +31,7 @@ class Config:
         clip: the largest global norm of a gradient.
         steps: the most updates, a multiple of 50; a run stops before when all its seeds have solved the task.
         seed: the first seed.
-        seeds: how many seeds, counted from `seed`, trained side by side.
+        seeds: how many seeds, counted from `seed`, trained in one program.
         out: the folder to write; none means a new one under runs/.
     """
 

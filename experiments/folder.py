@@ -57,13 +57,14 @@ def to_yaml(config: Config | GradientConfig | BenchConfig) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device, commit and arguments."""
+    """Versions, devices, commit and arguments."""
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")},
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
+        "devices": jax.local_device_count(),  # batches are split over them, which decides the last digits
         "cpus": os.cpu_count(),
         "commit": git.stdout.strip() or None,
         "argv": ["python", "-m", "experiments", *sys.argv[1:]],

@@ -28,6 +28,7 @@ def test_a_tiny_run_writes_its_folder_and_prints_its_table(tmp_path):
     assert "not solved in 100 updates at this learning rate and initialisation" in out
     environment = json.loads((tmp_path / "runs/adding/env.json").read_text())
     assert environment["argv"] == ["python", "-m", "experiments", *TINY.split()]
+    assert environment["devices"] == int(os.environ.get("JAX_NUM_CPU_DEVICES", len(os.sched_getaffinity(0))))  # all cores
 
 
 def test_a_usage_error_ends_with_code_2_and_no_traceback(tmp_path):

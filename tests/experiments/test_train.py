@@ -5,6 +5,7 @@ import errno
 import json
 import math
 
+import jax
 import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
@@ -39,6 +40,23 @@ def test_the_same_configuration_gives_the_same_numbers_and_another_seed_others()
 def test_a_seed_gives_the_same_numbers_alone_and_beside_others():
     alone = losses(dataclasses.replace(TINY, seed=1, seeds=1))
     np.testing.assert_allclose(losses(TINY)[:, 1:], alone, rtol=1e-4)  # vmapped products round differently
+
+
+def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
+    config = dataclasses.replace(TINY, task="temporal_order", batch_size=32)  # temporal_order: with a mask
+    job, keys = train.make_job(config, "gru").compiled(), train.seed_keys(config)
+    state = train.init(job, keys)
+    assert job.devices == 2
+    each = [dataclasses.replace(job, devices=n) for n in (1, 2)]
+    one, two = (train._updates(job, state, keys, jnp.float32(1e-2), jnp.int32(0)) for job in each)
+    np.testing.assert_allclose(two[1], one[1], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)  # 50 updates of Adam, which divides by small numbers
+    assert len(jax.tree.leaves(two[0])[0].sharding.device_set) == 2
+
+
+def test_a_batch_is_split_over_devices_that_divide_it_into_shares_worth_a_device():
+    assert [train.devices(size) for size in (64, 32, 33, 30, 1)] == [2, 2, 1, 1, 1]
 
 
 def test_every_update_sees_new_data_and_the_last_chunk_goes_on_from_the_first():
