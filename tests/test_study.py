@@ -1,0 +1,140 @@
+"""What `study` reads from one step, and that a step of any kind keeps its gradients."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import CELLS, assert_close, inputs, parameters
+
+import jaxrnn
+from jaxrnn.typing import dot
+from jaxrnn.unroll.study import Part, study
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+NAMED = {case[0]: case[1] for case in CELLS}
+WHOLE = ((Part(0, None), Part(0, None)),)
+GATES = tuple((Part(0, gate), Part(0, gate)) for gate in (0, 1))
+
+
+def of(cell, params=None):
+    params = cell.prepare(jax.tree.map(jnp.asarray, parameters(cell) if params is None else params))
+    x = jnp.asarray(inputs(cell, 1, (3,))[0])
+    return study(cell, params, cell.init_carry(params, x), cell.project(params, x), dot, rows=1), params
+
+
+@pytest.mark.parametrize(
+    "name, sums, elementwise",
+    [
+        ("lstm", WHOLE, ()),
+        ("rnn_relu", WHOLE, ()),
+        ("gru", GATES, ("b_hn",)),  # n needs its two parts apart: r multiplies the product
+        ("gru_reset_before", GATES, ()),  # the second product meets the third gate after it is taken apart
+        ("peephole", WHOLE, ("w_c",)),
+        ("layer_norm", (), ("scale_h", "scale_c", "b_c")),  # the product is normalised before it meets the input
+        ("diagonal", (), ("w_h",)),
+    ],
+)
+def test_sums_and_elementwise_parameters_are_found(name, sums, elementwise):
+    found, params = of(NAMED[name])
+    fields = [field for field, value in zip(params._fields, params, strict=True) if value is not None]
+    assert found.sums == sums
+    assert tuple(field for field, used in zip(fields, found.elementwise, strict=True) if used) == elementwise
+    assert not any(found.inside)
+
+
+class Params(NamedTuple):
+    w_x: Any  # [I, 2, H]
+    w_h: Any  # [H, 2, H]
+
+
+class Carry(NamedTuple):
+    h: Any  # [..., H]
+    a: Any  # [..., H, H], fast weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd(jaxrnn.Cell):
+    """The base of cells that no equation asks for: two gates, and whatever `mix` makes of them."""
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return Params(jax.random.normal(key, (input_size, 2, 3), dtype), jax.random.normal(key, (3, 2, 3), dtype) / 2)
+
+    def init_carry(self, params, like):
+        return Carry(h=jaxrnn.zeros(like, 3), a=jaxrnn.zeros(like, 3, 3))
+
+    def project(self, params, xs, noise=None):
+        return dot(xs, params.w_x)
+
+    def step(self, params, carry, u, dot=dot):
+        h, a = self.mix(params, carry, u, dot)
+        return Carry(h=h, a=a), h
+
+    def mix(self, params, carry, u, dot):
+        raise NotImplementedError
+
+
+class FastWeights(Odd):
+    """Ba et al. 2016, arXiv:1610.06258, without layer norm: the second product's weight is part of the carry."""
+
+    def mix(self, params, carry, u, dot):
+        a, b = jaxrnn.gates(u + dot(carry.h, params.w_h))
+        a = jnp.tanh(a + dot(carry.h, carry.a, lambda v, w: jnp.einsum("...i,...ij->...j", v, w)))
+        return a, 0.9 * carry.a + 0.1 * a[..., None] * jnp.tanh(b)[..., None, :]
+
+
+class SumUsedTwice(Odd):
+    """The product is used once more beside its sum with the input."""
+
+    def mix(self, params, carry, u, dot):
+        product = dot(carry.h, params.w_h)
+        a, b = jaxrnn.gates(u + product)
+        return jnp.tanh(a) * jax.nn.sigmoid(b) + 0.1 * jnp.sin(product[..., 0, :]), carry.a
+
+
+class GatesCrossed(Odd):
+    """The first gate of the input meets the second of the product."""
+
+    def mix(self, params, carry, u, dot):
+        (u_a, u_b), (a, b) = jaxrnn.gates(u), jaxrnn.gates(dot(carry.h, params.w_h))
+        return jnp.tanh(u_a + b) * jax.nn.sigmoid(u_b + a), carry.a
+
+
+class Bypass(Odd):
+    """A product without `dot`, the weight of another used elementwise, and a product whose operand is computed from one."""
+
+    def mix(self, params, carry, u, dot):
+        a, b = jaxrnn.gates(u + dot(jnp.tanh(carry.h @ params.w_h[:, 1]), params.w_h))
+        return jnp.tanh(a) * params.w_h[0, 0] + dot(jax.nn.sigmoid(b), params.w_h[:, 0]), carry.a
+
+
+ODD = {
+    FastWeights: (WHOLE, (False, True)),
+    SumUsedTwice: ((), (False,)),
+    GatesCrossed: ((), (False,)),
+    Bypass: (WHOLE, (False, False)),
+}
+
+
+@pytest.mark.parametrize("cell", ODD)
+def test_an_odd_step_is_read_as_it_is(cell):
+    found, _ = of(cell())
+    assert (found.sums, found.inside) == ODD[cell]
+
+
+@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+@pytest.mark.parametrize("cell", ODD)
+def test_an_odd_step_keeps_its_gradients(cell, remat):
+    p, xs = parameters(cell()), inputs(cell(), 11, (2,))
+    reset = np.arange(22).reshape(11, 2) % 7 == 5
+
+    def slopes(method, remat):
+        def loss(p, xs):
+            carry, ys = jaxrnn.unroll(cell(), p, xs, reset=reset, method=method, remat=remat)
+            return jnp.sum(jnp.sin(ys)) + jnp.sum(carry.a**2)
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(p, xs)
+
+    assert_close(slopes(None, remat), slopes("scan", "none"))
