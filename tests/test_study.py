@@ -124,7 +124,7 @@ def test_an_odd_step_is_read_as_it_is(cell):
     assert (found.sums, found.inside) == ODD[cell]
 
 
-@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+@pytest.mark.parametrize("remat", ["none", *(pytest.param(remat, marks=pytest.mark.slow) for remat in ("carry", "sqrt"))])
 @pytest.mark.parametrize("cell", ODD)
 def test_an_odd_step_keeps_its_gradients(cell, remat):
     p, xs = parameters(cell()), inputs(cell(), 11, (2,))
