@@ -138,3 +138,40 @@ def test_an_odd_step_keeps_its_gradients(cell, remat):
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(p, xs)
 
     assert_close(slopes(None, remat), slopes("scan", "none"))
+
+
+class ClockParams(NamedTuple):
+    w_x: Any  # [I, H]
+    w_h: Any  # [H, H]
+    period: Any  # [H] integers
+
+
+@dataclasses.dataclass(frozen=True)
+class Clockwork(jaxrnn.Cell):
+    """Koutnik et al. 2014, arXiv:1402.3511, without its block structure: units that change every `period` steps; `a` counts."""
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return ClockParams(jnp.ones((input_size, 4), dtype), jax.random.normal(key, (4, 4), dtype), jnp.arange(1, 5, dtype=jnp.int32))
+
+    def init_carry(self, params, like):
+        return Carry(h=jaxrnn.zeros(like, 4), a=jaxrnn.zeros(like, 1).astype(jnp.int32))
+
+    def project(self, params, xs, noise=None):
+        return dot(xs, params.w_x)
+
+    def step(self, params, carry, u, dot=dot):
+        h = jnp.where(carry.a % params.period == 0, jnp.tanh(u + dot(carry.h, params.w_h)), carry.h)
+        return Carry(h=h, a=carry.a + 1), h
+
+
+@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+def test_integers_in_carry_and_parameters_have_no_gradient_and_disturb_none(remat):
+    cell, rng = Clockwork(), np.random.default_rng(0)
+    p, xs = cell.init(jax.random.key(0), 3, jnp.float64), rng.normal(size=(11, 2, 3))
+    reset = rng.random((11, 2)) < 0.2
+
+    def slopes(method, remat):
+        run = lambda w_h, xs: jaxrnn.unroll(cell, p._replace(w_h=w_h), xs, reset=reset, method=method, remat=remat)  # noqa: E731
+        return jax.jit(jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(run(*args)[1])), argnums=(0, 1)))(p.w_h, xs)
+
+    assert_close(slopes(None, remat), slopes("scan", "none"))

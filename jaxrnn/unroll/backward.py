@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
@@ -58,7 +59,7 @@ def backward(
     """The gradients of parameters, weights, reset carry, first carry, inputs and noise."""
     (d_carry, d_ys), (carries, kept) = cotangents, saved
     given = Given(params, weights, products.transposed(dot_in(sequence.xs.dtype), weights), first)
-    state, d_inputs = (d_carry, jax.tree.map(jnp.zeros_like, Sums(params, weights, first))), []
+    state, d_inputs = (d_carry, jax.tree.map(_zero, Sums(params, weights, first))), []
     for piece in cut(Chunk(sequence, carries, kept, d_ys), form.chunk, not plan.reverse):
         state, d_piece = _each(functools.partial(_chunk, plan, form, given), state, piece, not plan.reverse)
         d_inputs.append(d_piece)
@@ -189,5 +190,10 @@ def _like(first: Carry, carries: Carry) -> Carry:
     return jax.tree.map(lambda f, c: jnp.broadcast_to(f, c.shape), first, carries)
 
 
+def _zero(a: Array) -> Any:
+    """The cotangent that adds nothing; that of an integer (a counter in the carry) has no numbers."""
+    return jnp.zeros_like(a) if jnp.issubdtype(a.dtype, jnp.inexact) else np.zeros(a.shape, jax.dtypes.float0)
+
+
 def _add(a: Tree, b: Tree) -> Tree:
-    return jax.tree.map(jnp.add, a, b)
+    return jax.tree.map(lambda a, b: a if a.dtype == jax.dtypes.float0 else a + b, a, b)
