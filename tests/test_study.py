@@ -110,7 +110,33 @@ class Bypass(Odd):
         return jnp.tanh(a) * params.w_h[0, 0] + dot(jax.nn.sigmoid(b), params.w_h[:, 0]), carry.a
 
 
+class OpWithParameter(Odd):
+    """The operation brings a parameter of its own, so that the product is no function of vector and weight alone."""
+
+    def mix(self, params, carry, u, dot):
+        a, b = jaxrnn.gates(u + dot(carry.h, params.w_h, lambda v, w: jnp.tensordot(v, w * params.w_h, 1)))
+        return jnp.tanh(a) * jax.nn.sigmoid(b), carry.a
+
+
+class ProductOfParameters(Odd):
+    """A weight of low rank, multiplied out in the step."""
+
+    def mix(self, params, carry, u, dot):
+        a, b = jaxrnn.gates(u)
+        return jnp.tanh(a + dot(carry.h, dot(params.w_h[:, 0], params.w_h[:, 1]))) * jax.nn.sigmoid(b), carry.a
+
+
+class ProductInLoop(Odd):
+    """Zilly et al. 2017, arXiv:1607.03474: several products deep, in a loop of its own."""
+
+    def mix(self, params, carry, u, dot):
+        deepen = lambda _, h: jnp.tanh(jnp.sum(u, axis=-2) + dot(h, params.w_h[:, 0]))  # noqa: E731
+        return jax.lax.fori_loop(0, 3, deepen, carry.h), carry.a
+
+
 ODD = {
+    OpWithParameter: ((), (True,)),
+    ProductOfParameters: ((), (True, False)),
     FastWeights: (WHOLE, (False, True)),
     SumUsedTwice: ((), (False,)),
     GatesCrossed: ((), (False,)),
@@ -125,7 +151,7 @@ def test_an_odd_step_is_read_as_it_is(cell):
 
 
 @pytest.mark.parametrize("remat", ["none", *(pytest.param(remat, marks=pytest.mark.slow) for remat in ("carry", "sqrt"))])
-@pytest.mark.parametrize("cell", ODD)
+@pytest.mark.parametrize("cell", [*ODD, ProductInLoop])
 def test_an_odd_step_keeps_its_gradients(cell, remat):
     p, xs = parameters(cell()), inputs(cell(), 11, (2,))
     reset = np.arange(22).reshape(11, 2) % 7 == 5
@@ -151,7 +177,8 @@ class Clockwork(jaxrnn.Cell):
     """Koutnik et al. 2014, arXiv:1402.3511, without its block structure: units that change every `period` steps; `a` counts."""
 
     def init(self, key, input_size, dtype=jnp.float32):
-        return ClockParams(jnp.ones((input_size, 4), dtype), jax.random.normal(key, (4, 4), dtype), jnp.arange(1, 5, dtype=jnp.int32))
+        period = jnp.arange(1, 5, dtype=jnp.int32)
+        return ClockParams(jnp.ones((input_size, 4), dtype), jax.random.normal(key, (4, 4), dtype), period)
 
     def init_carry(self, params, like):
         return Carry(h=jaxrnn.zeros(like, 4), a=jaxrnn.zeros(like, 1).astype(jnp.int32))
@@ -175,3 +202,70 @@ def test_integers_in_carry_and_parameters_have_no_gradient_and_disturb_none(rema
         return jax.jit(jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(run(*args)[1])), argnums=(0, 1)))(p.w_h, xs)
 
     assert_close(slopes(None, remat), slopes("scan", "none"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows(Odd):
+    """One spatial axis and `gates` gates, summed gate by gate: no gates in the sense of `has_gates`."""
+
+    gates: int
+    feature_axes = 2
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        shape = (self.gates, 3)
+        return Params(jax.random.normal(key, (input_size, *shape), dtype), jax.random.normal(key, (3, *shape), dtype) / 2)
+
+    def init_carry(self, params, like):
+        spatial = jaxrnn.zeros(like, like.shape[-2], 3, feature_axes=2)
+        return Carry(h=spatial, a=spatial)
+
+    def mix(self, params, carry, u, dot):
+        pairs = zip(jaxrnn.gates(u), jaxrnn.gates(dot(carry.h, params.w_h)), strict=True)
+        return jnp.tanh(sum(jnp.sin(a + b) for a, b in pairs)), carry.a
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyGates(Rows):
+    feature_axes = 1
+
+    def init_carry(self, params, like):
+        return Carry(h=jaxrnn.zeros(like, 3), a=jaxrnn.zeros(like, 3))
+
+
+class UnbatchedCounter(Odd):
+    """A leaf of the carry without the batch axes."""
+
+    def init_carry(self, params, like):
+        return Carry(h=jaxrnn.zeros(like, 3), a=jnp.zeros((), like.dtype))
+
+    def mix(self, params, carry, u, dot):
+        a, b = jaxrnn.gates(u + dot(carry.h / (1 + carry.a), params.w_h))
+        return jnp.tanh(a) * jax.nn.sigmoid(b), carry.a + 1
+
+
+@pytest.mark.parametrize("cell, spatial", [(Rows(2), (4,)), (ManyGates(9), ()), (UnbatchedCounter(), ())])
+def test_an_odd_shape_keeps_its_gradients(cell, spatial):
+    p, xs = cell.init(jax.random.key(0), 4, jnp.float64), np.random.default_rng(1).normal(size=(3, 2, *spatial, 4))
+
+    def slopes(method):
+        loss = lambda p, xs: jnp.sum(jnp.sin(jaxrnn.unroll(cell, p, xs, method=method)[1]))  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(p, xs)
+
+    assert_close(slopes(None), slopes("scan"))
+
+
+def test_a_program_with_a_symbolic_batch_can_be_exported():
+    cell = jaxrnn.LSTMCell(3)
+    p = cell.init(jax.random.key(0), 4, jnp.float64)
+    batch = jax.ShapeDtypeStruct(jax.export.symbolic_shape("5, b, 4"), jnp.float64)
+    exported = jax.export.export(jax.jit(lambda p, xs: jaxrnn.unroll(cell, p, xs)[1]))(p, batch)
+    xs = np.random.default_rng(0).normal(size=(5, 7, 4))
+    assert_close(exported.call(p, xs), jaxrnn.unroll(cell, p, xs)[1])
+
+
+@pytest.mark.parametrize("method", [None, "scan"])
+def test_the_gradient_of_a_bias_keeps_growing_in_16_bits(method):
+    cell, xs = jaxrnn.GRUCell(3), jnp.ones((512, 32, 4), jnp.bfloat16)
+    p = cell.init(jax.random.key(0), 4, jnp.float32)
+    slopes = jax.jit(jax.grad(lambda p: jnp.sum(jaxrnn.unroll(cell, p, xs, method=method)[1].astype(jnp.float32))))(p)
+    assert_close(slopes.b, slopes.w_x[0], 2e-2)  # every input is 1

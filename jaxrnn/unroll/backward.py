@@ -84,7 +84,7 @@ def join(pieces: list[Tree], reverse: bool) -> Tree:
 
 def _each(chunk: Callable[..., Any], state: Any, piece: Chunk, reverse: bool) -> tuple[Any, Any]:
     """A scan over chunks; no loop where there is one chunk."""
-    if piece.d_ys.shape[0] > 1:
+    if piece.steps.xs.shape[0] > 1:
         return lax.scan(chunk, state, piece, reverse=reverse)
     state, out = chunk(state, jax.tree.map(lambda a: a[0], piece))
     return state, jax.tree.map(lambda a: a[None], out)
@@ -95,7 +95,7 @@ def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chun
     (d_carry, sums), rows = state, plan.study.rows
     chunk = chunk if chunk.saved is not None else chunk._replace(saved=_again(plan, given, chunk))
     (d_carry, d_params, d_first), d_products, d_us = _loop(plan, form, given, (d_carry, sums.params, sums.first), chunk)
-    n, *batch = chunk.d_ys.shape[: rows + 1]
+    n, *batch = chunk.steps.xs.shape[: rows + 1]
     starts = _like(given.first, chunk.carries)
     if form.fold:
         chunk, starts, d_us = _fold(rows, (chunk, starts, d_us))
@@ -156,7 +156,7 @@ def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carr
         return ((d_carry, _add(sums, more)), buffers), d_us
 
     blank = [jnp.moveaxis(jnp.zeros_like(a), 0, axis) for a in parts.restore(study, chunk.saved)[0]]
-    start, inputs = ((d_carry, [_pick(study, d_params), d_first]), blank), (jnp.arange(chunk.d_ys.shape[0]), chunk)
+    start, inputs = ((d_carry, [_pick(study, d_params), d_first]), blank), (jnp.arange(chunk.steps.xs.shape[0]), chunk)
     ((d_carry, (chosen, d_first)), d_products), d_us = lax.scan(body, start, inputs, reverse=not plan.reverse)
     return (d_carry, _put(study, chosen, d_params), d_first), d_products, d_us
 

@@ -26,24 +26,40 @@ from jaxrnn.unroll import parts, products
 from jaxrnn.unroll.backward import Plan, backward, cut, join
 from jaxrnn.unroll.form import Form, on_platform
 from jaxrnn.unroll.scan import Sequence, advance, project, scan
-from jaxrnn.unroll.study import study
+from jaxrnn.unroll.study import NestedProductError, study
 
 
 def fused(
     cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, *, reverse: bool, remat: str
 ) -> tuple[Carry, Array]:
-    """Runs a cell over time; arguments and returns are those of `scan`, and `remat` is "none", "carry" or "sqrt"."""
-    if sequence.xs.size == 0:
-        return scan(cell, params, sequence, carry, first, reverse=reverse, remat="none")
+    """Runs a cell over time; arguments and returns are those of `scan`, and `remat` is "none", "carry" or "sqrt".
+
+    Where it cannot take the cell apart it runs it as `scan` does: sizes that are symbols, a leaf of the carry without the batch
+    axes, and a `dot` that is called inside a loop, branch or transform of its own.
+    """
+    plain = functools.partial(scan, cell, params, sequence, carry, first, reverse=reverse)
+    plain = functools.partial(plain, remat="none" if remat == "none" else "carry")
+    if not _regular(sequence.xs, first, cell.feature_axes):
+        return plain()
     params, first, carry = _varying((params, first, carry), sequence.xs)
-    if remat == "sqrt":
-        return _in_chunks(cell, params, sequence, carry, first, reverse)
     step, dot = jax.tree.map(lambda a: a[0], sequence), dot_in(sequence.xs.dtype)
     u = project(cell, params, step)
-    found = study(cell, params, first, u, dot, rows=step.xs.ndim - cell.feature_axes)
+    try:
+        found = study(cell, params, first, u, dot, rows=step.xs.ndim - cell.feature_axes)
+    except NestedProductError:
+        return plain()
+    if remat == "sqrt":
+        return _in_chunks(cell, params, sequence, carry, first, reverse)
     run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
     weights = products.weights(run, dot, found.inside)
     return _run(Plan(cell, reverse, remat, found), params, weights, first, carry, sequence)
+
+
+def _regular(xs: Array, first: Carry, feature_axes: int) -> bool:
+    """Whether there are steps, of sizes that are known, and every leaf of the carry has the batch axes."""
+    batch = xs.shape[1 : xs.ndim - feature_axes]
+    known = all(isinstance(size, int) for size in xs.shape)  # not so where `jax.export` makes them symbols
+    return known and xs.size > 0 and all(leaf.shape[: len(batch)] == batch for leaf in jax.tree.leaves(first))
 
 
 def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, reverse: bool) -> tuple[Carry, Array]:

@@ -9,9 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.typing import Array
-from jaxrnn.unroll.study import Part, Study
-
-MOST_GATES = 8  # an axis of more entries (heads) is not one of gates
+from jaxrnn.unroll.study import Part, Study, has_gates
 
 
 class Saved(NamedTuple):
@@ -19,11 +17,6 @@ class Saved(NamedTuple):
 
     products: tuple[tuple[Array, ...], ...]  # for each product its gates, or the whole in a tuple of one
     us: tuple[tuple[Array | None, ...], ...]  # the same of each leaf of the projected input; None where a sum stands for it
-
-
-def has_gates(shape: tuple[int, ...], rows: int) -> bool:
-    """Whether an array with `rows` leading axes has a gate axis."""
-    return len(shape) == rows + 2 and shape[-2] <= MOST_GATES
 
 
 def save(study: Study, products: list[Array], us: Any, rows: int) -> Saved:

@@ -86,7 +86,7 @@ def _pull(dot: Dot, op: Any, axis: int, by_gate: bool, operands: tuple[Any, ...]
         d_product = lax.dynamic_index_in_dim(buffer, index, axis, keepdims=False)
     else:
         buffer = _write(buffer, d_product, index, axis, None)
-    if transposed is None:
+    if transposed is None or v.dtype != d_product.dtype:
         (d_v,) = jax.vjp(lambda v: dot(v, w, op), v)[1](d_product)
     else:
         d_v = jnp.tensordot(d_product, transposed, transposed.ndim - 1)
@@ -106,6 +106,8 @@ _replayed.defvjp(lambda rule, product, *operands: (product, operands), lambda ru
 
 def weight_gradient(dot: Dot, op: Any, v: Array, w: Array, d_product: Array) -> Array:
     """The gradient of a weight from all rows of `v` and of the cotangent of its product, as one matmul."""
-    if op is None and dot is plain_dot and v.ndim == 2:  # in this order XLA:CPU copies neither operand
+    if (
+        op is None and dot is plain_dot and v.ndim == 2 and w.dtype == d_product.dtype
+    ):  # in this order XLA:CPU copies neither operand
         return jnp.tensordot(v, d_product, ((0,), (0,)))
     return jax.vjp(lambda w: dot(v, w, op), w)[1](d_product)[0]

@@ -5,13 +5,17 @@ A `Part` is one gate of an array with a gate axis, or the whole of another. Thre
 - sums: where a part of the input and a part of a product meet in an addition and are used nowhere else, as in
   `gates(u + dot(h, w_h))`, their sum is all that the backward pass needs of both;
 - elementwise: the parameters that act otherwise than as the weight of a product (peepholes, a bias inside the step);
-- inside: the products whose weight depends on the carry or the input (fast weights): they are differentiated as any operation.
+- inside: the products that are not one of the step with a weight that is the same for all steps: the weight depends on the carry
+  or the input (fast weights), the vector does not (a product of two parameters), or `op` brings arrays of its own. They are
+  differentiated as any other operation.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core
 
 from jaxrnn.typing import Array, Carry, Cell, Dot, Params
 
@@ -23,6 +27,10 @@ class Part(NamedTuple):
     gate: int | None  # None is the whole array
 
 
+class NestedProductError(Exception):
+    """A step calls `dot` inside a loop, branch or transform of its own, where a product can be neither recorded nor replayed."""
+
+
 class Study(NamedTuple):
     rows: int  # how many axes of a step's arrays are batch
     products: tuple[tuple[int, ...], ...]  # the shape of each, but for those inside
@@ -31,6 +39,14 @@ class Study(NamedTuple):
     sums: tuple[tuple[Part, Part], ...]  # (of a product, of the input)
     elementwise: tuple[bool, ...]  # for each leaf of the parameters
     inside: tuple[bool, ...]  # for each product
+
+
+MOST_GATES = 8  # an axis of more entries (heads) is not one of gates
+
+
+def has_gates(shape: tuple[int, ...], rows: int) -> bool:
+    """Whether an array with `rows` leading axes has a gate axis."""
+    return len(shape) == rows + 2 and shape[-2] <= MOST_GATES
 
 
 class Equation(NamedTuple):
@@ -48,46 +64,68 @@ def study(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, rows: int)
     leaves, tree = jax.tree.flatten(u)
     products = tuple(s.shape for s, inside in zip(trace.slots, trace.inside, strict=True) if not inside)
     us = tuple(leaf.shape for leaf in leaves)
-    return Study(rows, products, us, tree, trace.sums(), trace.elementwise, trace.inside)
+    return Study(rows, products, us, tree, trace.sums(rows), trace.elementwise, trace.inside)
+
+
+def _products(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot) -> list[Any]:
+    """The shapes of the products of a step.
+
+    Raises:
+        NestedProductError: one of them is computed in another trace than the step.
+    """
+    products: list[Array] = []
+    state = functools.partial(jax.extend.core.get_opaque_trace_state, convention="nnx")
+
+    def step(params: Params, carry: Carry, u: Any) -> list[Array]:
+        outside = state()
+
+        def record(v: Array, w: Array, op: Any = None) -> Array:
+            if state() != outside:
+                raise NestedProductError
+            products.append(dot(v, w, op))
+            return products[-1]
+
+        cell.step(params, carry, u, record)
+        return products
+
+    return jax.eval_shape(step, params, carry, u)
 
 
 class _Trace:
     """The equations of one step, in which the products that are not `inside` are inputs, and their operands outputs."""
 
     def __init__(self, cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, given: tuple[bool, ...]) -> None:
-        products: list[Array] = []
-
-        def recording(v: Array, w: Array, op: Any = None) -> Array:
-            products.append(dot(v, w, op))
-            return products[-1]
-
-        def shapes(params: Params, carry: Carry, u: Any) -> list[Array]:
-            cell.step(params, carry, u, recording)
-            return products
-
-        slots = jax.eval_shape(shapes, params, carry, u)
+        slots = _products(cell, params, carry, u, dot)
         self.slots, self.given = slots, given or (False,) * len(slots)
 
         def step(params: Params, carry: Carry, u: Any, slots: Any) -> Any:
-            weights, vectors = [], []
+            weights, vectors, self.bound = [], [], []
 
             def replaying(v: Array, w: Array, op: Any = None) -> Array:
                 k = len(weights)
                 weights.append(w)
                 vectors.append(v)
+                self.bound.append(op is not None and bool(jax.closure_convert(op, v, w)[1]))
                 return dot(v, w, op) if self.given[k] else slots[k]
 
             return weights, (cell.step(params, carry, u, replaying), vectors)
 
         jaxpr = jax.make_jaxpr(step)(params, carry, u, slots)
-        self.ndim = [len(v.aval.shape) for v in jaxpr.jaxpr.invars]
+        self.shapes = [v.aval.shape for v in jaxpr.jaxpr.invars]
         self.inputs, self.outputs, self.equations = _flatten(jaxpr)
         self.counts = tuple(len(jax.tree.leaves(tree)) for tree in (params, carry, u, slots))
         weights, others = self.outputs[: len(slots)], self.outputs[len(slots) :]
         p, rest = self.inputs[: self.counts[0]], set(self.inputs[self.counts[0] :])
         self.needed = self.behind(others)
         self.elementwise = tuple(v in self.needed for v in p)
-        self.inside = tuple(given or bool(rest & self.behind([w])) for given, w in zip(self.given, weights, strict=True))
+        vectors = self.outputs[len(self.outputs) - len(slots) :]
+        known = [
+            not bound and not rest & self.behind([w]) and bool(rest & self.behind([v]))
+            for bound, v, w in zip(self.bound, vectors, weights, strict=True)
+        ]
+        # One at a time: the weight of a later product may be made of an earlier one that turns out to be inside.
+        first = next((k for k, fine in enumerate(known) if not fine and not self.given[k]), None)
+        self.inside = tuple(given or k == first for k, given in enumerate(self.given))
 
     def behind(self, targets: Iterable[int | None]) -> set[int | None]:
         """The variables on which some of `targets` depends, those themselves included."""
@@ -97,16 +135,16 @@ class _Trace:
                 found |= set(equation.inputs)
         return found
 
-    def sums(self) -> tuple[tuple[Part, Part], ...]:
+    def sums(self, rows: int) -> tuple[tuple[Part, Part], ...]:
         """The additions of an input's part and a product's, of which neither has another use."""
         before = sum(self.counts[:2])
         arrays = [("u", k) for k in range(self.counts[2])] + [("product", k) for k in range(self.counts[3])]
         parts: dict[Any, Any] = {v: (*a, None) for v, a in zip(self.inputs[before:], arrays, strict=True)}
-        gates: dict[Any, int] = {v: n - 2 for v, n in zip(self.inputs[before:], self.ndim[before:], strict=True)}
+        gated = {v for v, s in zip(self.inputs[before:], self.shapes[before:], strict=True) if has_gates(s, rows)}
         uses, added = [parts[v] for v in self.outputs if v in parts], []
         for equation in self.equations:
             of: list[Any] = [parts.get(v) for v in equation.inputs]
-            if equation.name == "unstack" and of[0] and gates.get(equation.inputs[0]) == equation.axis:
+            if equation.name == "unstack" and equation.inputs[0] in gated and equation.axis == rows:
                 parts |= {v: (*of[0][:2], gate) for gate, v in enumerate(equation.outputs)}
             elif self.needed & set(equation.outputs):
                 uses += [part for part in of if part]
