@@ -15,9 +15,7 @@ def command(arguments, folder):
     """Starts `python -m experiments` in `folder`."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # inherited from a suite in the background
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited from a suite in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen([sys.executable, "-m", "experiments", *arguments.split()], cwd=folder, env=env, **pipes)
 
