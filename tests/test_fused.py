@@ -14,6 +14,7 @@ from jaxrnn.unroll.backward import cut, join
 from jaxrnn.unroll.form import chunk_length
 
 form = importlib.import_module("jaxrnn.unroll.form")
+jitted = importlib.import_module("jaxrnn.unroll")._jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 37, (3,)  # in the CPU's form two chunks of 16, and a rest of 5; in "sqrt" six chunks of 6, and a rest of 1
@@ -35,9 +36,9 @@ def platform(request, monkeypatch):
 
     monkeypatch.setattr(form, "forms", chosen)
     monkeypatch.setattr(form, "cpu_only", lambda: True)  # no branches for other platforms in the program
-    jax.clear_caches()
+    jitted.clear_cache()
     yield request.param
-    jax.clear_caches()
+    jitted.clear_cache()
 
 
 def slopes(cell, p, xs, *, method, remat, **options):
@@ -80,7 +81,7 @@ def test_no_step_at_all_returns_the_first_carry():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("T", [1, 7, 31, 32, 33, 100, 512, 701])
+@pytest.mark.parametrize("T", [1, 7, 33, 100])
 def test_the_chunks_cover_every_step_once_in_the_order_of_the_loop(T, reverse):
     steps = jnp.arange(T)
     for length in (1, 6, 32, chunk_length(T, batch=1), chunk_length(T, batch=100)):
@@ -115,7 +116,7 @@ def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(cell
 
 def test_a_program_for_another_platform_projects_all_inputs_at_once(monkeypatch):
     monkeypatch.setattr(form, "cpu_only", lambda: False)
-    jax.clear_caches()
+    jitted.clear_cache()
     cell = jaxrnn.LSTMCell(4)
     p, xs = parameters(cell), inputs(cell, 64, (3,))
     run = jax.jit(lambda p: jaxrnn.unroll(cell, p, xs, method="fused")[1])
