@@ -74,6 +74,21 @@ def test_without_batch_and_for_one_step():
         assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
 
 
+@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+@pytest.mark.parametrize("batch, at_once", [((), True), ((1,), True), ((2,), False)])
+def test_one_row_with_large_input_weights_is_projected_all_at_once(batch, at_once, remat, monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    jitted.clear_cache()
+    cell = jaxrnn.GRUCell(8)
+    p, xs = parameters(cell, 2**17 // 24 + 1), 0.02 * inputs(cell, 20, batch, 2**17 // 24 + 1)
+    mask = np.arange(20) < np.full((*batch, 1), 13)
+    options = dict(mask=np.moveaxis(mask, -1, 0), remat=remat)
+    program = str(jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, **options)[1])(p))
+    together = 4 if remat == "sqrt" else 20
+    assert (",".join(map(str, (together, *batch, 3, 8))) in program) == at_once
+    assert_close(*(slopes(cell, p, xs, method=m, **options | {"remat": r}) for m, r in (("fused", remat), ("scan", "none"))))
+
+
 def test_no_step_at_all_returns_the_first_carry():
     p, xs = parameters(jaxrnn.GRUCell(4)), inputs(jaxrnn.GRUCell(4), 0, (2,))
     carry, ys = jaxrnn.unroll(jaxrnn.GRUCell(4), p, xs, method="fused")

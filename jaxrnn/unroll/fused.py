@@ -78,18 +78,18 @@ def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, fir
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(plan: Plan, *args: Any) -> tuple[Carry, Array]:
-    return on_platform(functools.partial(_forward, plan, False), args[-1], plan.study.rows, *args)[0]
+    return on_platform(functools.partial(_forward, plan, False), args[-1], plan.study, *args)[0]
 
 
 def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
     params, weights, first, _, sequence = args
-    result, saved = on_platform(functools.partial(_forward, plan, True), sequence, plan.study.rows, *args)
+    result, saved = on_platform(functools.partial(_forward, plan, True), sequence, plan.study, *args)
     return result, (params, weights, first, sequence, saved)
 
 
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Array]) -> tuple[Any, ...]:
     sequence, run = residuals[3], functools.partial(backward, plan)
-    *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study.rows, *residuals, cotangents)
+    *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study, *residuals, cotangents)
     mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
     return *gradients, Sequence(d_xs, mask, reset, d_noise)
 
@@ -111,11 +111,11 @@ def _forward(
         found: list[Array] = []
         recording = products.recording(dot, weights, study.inside, found)
         after, y = advance(plan.cell, params, carry, first, u, step, recording)
-        saved = parts.save(study, found, u, study.rows) if form.by_gate else found
+        saved = parts.save(study, found, u, study.rows) if form.project_inside else found
         return after, (y, carry if save else None, saved if save_parts else None)
 
     carry, (ys, carries, saved) = lax.scan(body, carry, (us, sequence), reverse=plan.reverse)
-    if save_parts and not form.by_gate:
+    if save_parts and not form.project_inside:
         saved = parts.save(study, saved, us, study.rows + 1)
     return (carry, ys), (carries, saved)
 

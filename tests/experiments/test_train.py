@@ -18,6 +18,9 @@ from experiments.progress import plain
 TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2)
 
 
+one_run = pytest.mark.xdist_group("finished")  # on one worker, so that `finished` is made once
+
+
 def losses(config, name="gru", rate=1e-2):
     return np.stack([progress.losses for progress in train.train(config, name, rate)])
 
@@ -67,6 +70,7 @@ def test_every_update_sees_new_data_and_the_last_chunk_goes_on_from_the_first():
     assert np.all(still[0] != still[1])  # nothing is learned at rate 0: only the data differ
 
 
+@one_run
 def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     _, summary = finished
     rnn, gru = summary["results"]
@@ -78,6 +82,7 @@ def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     assert rnn["parameters"] == 16 * (2 + 16 + 1) + 16 + 1
 
 
+@one_run
 def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished):
     path, summary = finished
     names = {"config.yaml", "env.json", "metrics.jsonl", "learning.png", "summary.json"}
@@ -89,6 +94,7 @@ def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished
     assert next(iter(rows[0])) == "step" and all(not isinstance(v, dict | list) for row in rows for v in row.values())
 
 
+@one_run
 def test_the_figure_is_drawn_from_the_folder_alone(finished):
     path, summary = finished
     figure = figures.learning_figure(path)
@@ -105,6 +111,7 @@ def test_the_figure_is_drawn_from_the_folder_alone(finished):
     assert image.shape[0] > 400 and image.std() > 0.05
 
 
+@one_run
 def test_the_report_has_a_row_per_cell_and_says_not_solved_and_never_cannot(finished):
     _, summary = finished
     summary = json.loads(json.dumps(summary))
@@ -167,6 +174,7 @@ def test_a_file_in_the_way_is_one_clear_line(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: {tmp_path}/file/run: Not a directory\n"
 
 
+@one_run
 def test_a_named_folder_that_holds_a_run_is_refused_and_nothing_in_it_changes(finished, capsys):
     path, _ = finished
     before = (path / "metrics.jsonl").read_bytes()
