@@ -13,8 +13,12 @@ from jaxrnn.testing import check_cell
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-@pytest.mark.parametrize("name, cell", [(name, cell) for name, cell, _ in CELLS], ids=[name for name, _, _ in CELLS])
-def test_every_cell_keeps_the_contract(name, cell):
+LONG = {"stack", "learned_stack", "orthogonal", "conv", "learned_zoneout_dropout_lstmp", "layer_norm", "heads", "lem", "lstmp"}
+MARKED = [pytest.param(cell, id=name, marks=[pytest.mark.slow] if name in LONG else []) for name, cell, _ in CELLS]
+
+
+@pytest.mark.parametrize("cell", MARKED)
+def test_every_cell_keeps_the_contract(cell):
     check_cell(cell)
 
 

@@ -18,9 +18,6 @@ from experiments.progress import plain
 TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2)
 
 
-one_run = pytest.mark.xdist_group("finished")  # on one worker, so that `finished` is made once
-
-
 def losses(config, name="gru", rate=1e-2):
     return np.stack([progress.losses for progress in train.train(config, name, rate)])
 
@@ -40,11 +37,13 @@ def test_the_same_configuration_gives_the_same_numbers_and_another_seed_others()
     assert first.shape == (2, 2) and first[0, 0] != first[0, 1]
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_numbers_alone_and_beside_others():
     alone = losses(dataclasses.replace(TINY, seed=1, seeds=1))
     np.testing.assert_allclose(losses(TINY)[:, 1:], alone, rtol=1e-4)  # vmapped products round differently
 
 
+@pytest.mark.slow
 def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
     config = dataclasses.replace(TINY, task="temporal_order", batch_size=32)  # temporal_order: with a mask
     job, keys = train.make_job(config, "gru").compiled(), train.seed_keys(config)
@@ -70,7 +69,6 @@ def test_every_update_sees_new_data_and_the_last_chunk_goes_on_from_the_first():
     assert np.all(still[0] != still[1])  # nothing is learned at rate 0: only the data differ
 
 
-@one_run
 def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     _, summary = finished
     rnn, gru = summary["results"]
@@ -82,7 +80,6 @@ def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     assert rnn["parameters"] == 16 * (2 + 16 + 1) + 16 + 1
 
 
-@one_run
 def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished):
     path, summary = finished
     names = {"config.yaml", "env.json", "metrics.jsonl", "learning.png", "summary.json"}
@@ -94,7 +91,6 @@ def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished
     assert next(iter(rows[0])) == "step" and all(not isinstance(v, dict | list) for row in rows for v in row.values())
 
 
-@one_run
 def test_the_figure_is_drawn_from_the_folder_alone(finished):
     path, summary = finished
     figure = figures.learning_figure(path)
@@ -111,7 +107,6 @@ def test_the_figure_is_drawn_from_the_folder_alone(finished):
     assert image.shape[0] > 400 and image.std() > 0.05
 
 
-@one_run
 def test_the_report_has_a_row_per_cell_and_says_not_solved_and_never_cannot(finished):
     _, summary = finished
     summary = json.loads(json.dumps(summary))
@@ -174,7 +169,6 @@ def test_a_file_in_the_way_is_one_clear_line(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: {tmp_path}/file/run: Not a directory\n"
 
 
-@one_run
 def test_a_named_folder_that_holds_a_run_is_refused_and_nothing_in_it_changes(finished, capsys):
     path, _ = finished
     before = (path / "metrics.jsonl").read_bytes()
