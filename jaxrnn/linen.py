@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -43,8 +44,17 @@ class _Module(nn.Module):
     def _params(self, cell: Cell) -> Params:
         """Those given, else new ones. (`self.param` would trace the initialiser again on every call, 10 ms and more.)"""
         if self.has_variable("params", "cell"):
-            return self.get_variable("params", "cell")
-        return self.param("cell", lambda key: cell.init(key, self.input_size, self.param_dtype))
+            return nn.meta.unbox(self.get_variable("params", "cell"))
+        return self.param("cell", self._init, cell)
+
+    def _init(self, key: Array, cell: Cell) -> Params:
+        return self._boxed(cell.init(key, self.input_size, self.param_dtype))
+
+    def _boxed(self, params: Params) -> Params:
+        """Parameters with their partition metadata, where there is any."""
+        if self.hidden_axis is None:
+            return params
+        return jax.tree.map(lambda a: nn.Partitioned(a, layers.hidden_last(a, self.hidden_axis)), params)
 
     def _options(self) -> Options:
         return Options(self.batch_first, self.dtype, self.method, self.remat)
@@ -60,6 +70,8 @@ class Recurrent(_Module):
             no default, since the habits differ.
         deterministic: True switches the cell's noise off, False on; None leaves it to the call.
         param_dtype, dtype, method, remat: as in `jaxrnn.nnx.Recurrent`.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last axis of every parameter, which
+            `init` boxes as `nn.Partitioned`. None means no metadata.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -80,6 +92,7 @@ class Recurrent(_Module):
     dtype: DType | None = None
     method: str | None = None
     remat: str = "none"
+    hidden_axis: str | None = None
 
     def __post_init__(self) -> None:
         check_cell_type(self.cell)
@@ -165,11 +178,12 @@ class _Torch(_Module):
         Raises:
             ValueError: missing, unexpected or misshapen entries, all of them listed.
         """
-        return {"params": {"cell": from_torch(self.stack(), self.input_size, state_dict, self.param_dtype, prefix=prefix)}}
+        params = from_torch(self.stack(), self.input_size, state_dict, self.param_dtype, prefix=prefix)
+        return {"params": {"cell": self._boxed(params)}}
 
     def to_torch(self, variables: Mapping[str, Any], *, prefix: str = "") -> dict[str, np.ndarray]:
         """The weights under torch's names; `torch.as_tensor` makes each of them a tensor for `load_state_dict`."""
-        return to_torch(self.stack(), variables["params"]["cell"], prefix=prefix)
+        return to_torch(self.stack(), nn.meta.unbox(variables["params"]["cell"]), prefix=prefix)
 
 
 class RNN(_Torch):
@@ -177,6 +191,7 @@ class RNN(_Torch):
 
     Args:
         deterministic: True switches dropout off, False on; None leaves it to the call.
+        hidden_axis: as in `Recurrent`.
         All others: as in `jaxrnn.nnx.RNN`.
     """
 
@@ -197,6 +212,7 @@ class RNN(_Torch):
     dtype: DType | None = None
     method: str | None = None
     remat: str = "none"
+    hidden_axis: str | None = None
 
     def stack(self) -> Stack:
         shape = (self.hidden_size, self.num_layers, self.nonlinearity, self.bias, self.dropout, self.bidirectional)
@@ -208,6 +224,7 @@ class LSTM(_Torch):
 
     Args:
         deterministic: True switches dropout off, False on; None leaves it to the call.
+        hidden_axis: as in `Recurrent`.
         All others: as in `jaxrnn.nnx.LSTM`.
 
     Example:
@@ -239,6 +256,7 @@ class LSTM(_Torch):
     dtype: DType | None = None
     method: str | None = None
     remat: str = "none"
+    hidden_axis: str | None = None
 
     def stack(self) -> Stack:
         shape = (self.hidden_size, self.num_layers, self.bias, self.dropout, self.bidirectional, self.proj_size)
@@ -250,6 +268,7 @@ class GRU(_Torch):
 
     Args:
         deterministic: True switches dropout off, False on; None leaves it to the call.
+        hidden_axis: as in `Recurrent`.
         All others: as in `jaxrnn.nnx.GRU`.
     """
 
@@ -270,6 +289,7 @@ class GRU(_Torch):
     dtype: DType | None = None
     method: str | None = None
     remat: str = "none"
+    hidden_axis: str | None = None
 
     def stack(self) -> Stack:
         shape = (self.hidden_size, self.num_layers, self.bias, self.dropout, self.bidirectional)

@@ -24,14 +24,17 @@ __all__ = ["GRU", "LSTM", "RNN", "LSTMState", "Recurrent"]
 class _Module(nnx.Module):
     """Parameters of a cell, and a random stream only where the cell draws something."""
 
-    def __init__(self, cell: Cell, input_size: int, param_dtype: DType, options: Options, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, cell: Cell, input_size: int, param_dtype: DType, options: Options, hidden_axis: str | None, rngs: nnx.Rngs
+    ) -> None:
         layers.check_input_size(input_size)
         check_method(options.method, options.remat)
         if not isinstance(rngs, nnx.Rngs) or not ("params" in rngs or "default" in rngs):
             raise TypeError(f"rngs must be an nnx.Rngs with a stream for the parameters, such as nnx.Rngs(0), got {rngs!r}.")
         self.input_size, self.options = input_size, options
         self.cell: Any = cell
-        self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, param_dtype)))
+        params = cell.init(rngs.params(), input_size, param_dtype)
+        self.params = nnx.data(jax.tree.map(lambda a: nnx.Param(a, **_partition(a, hidden_axis)), params))
         self.deterministic = False
         noisy = layers.is_noisy(cell, input_size) and ("dropout" in rngs or "default" in rngs)
         self.rngs: Any = nnx.data(rngs.dropout.fork() if noisy else None)
@@ -61,6 +64,8 @@ class Recurrent(_Module):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last axis of every parameter, as
+            partition metadata. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where the cell draws noise.
 
     Raises:
@@ -86,10 +91,11 @@ class Recurrent(_Module):
         dtype: DType | None = None,
         method: str | None = None,
         remat: str = "none",
+        hidden_axis: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         check_cell_type(cell)
-        super().__init__(cell, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+        super().__init__(cell, input_size, param_dtype, Options(batch_first, dtype, method, remat), hidden_axis, rngs)
 
     def __call__(
         self,
@@ -185,6 +191,8 @@ class RNN(_Torch):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last axis of every parameter, as
+            partition metadata. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
 
     Raises:
@@ -209,13 +217,14 @@ class RNN(_Torch):
         dtype: DType | None = None,
         method: str | None = None,
         remat: str = "none",
+        hidden_axis: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         layers.check_input_size(input_size)
         layers.warn_of_idle_dropout(dropout, num_layers)
         shape = (hidden_size, num_layers, nonlinearity, bias, dropout, bidirectional)
         stack = layers.rnn(*shape, recurrent_init, input_init, init_scheme)
-        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), hidden_axis, rngs)
 
 
 class LSTM(_Torch):
@@ -227,6 +236,8 @@ class LSTM(_Torch):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last axis of every parameter, as
+            partition metadata. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
 
     Raises:
@@ -261,13 +272,14 @@ class LSTM(_Torch):
         dtype: DType | None = None,
         method: str | None = None,
         remat: str = "none",
+        hidden_axis: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         layers.check_input_size(input_size)
         layers.warn_of_idle_dropout(dropout, num_layers)
         shape = (hidden_size, num_layers, bias, dropout, bidirectional, proj_size)
         stack = layers.lstm(*shape, forget_bias, recurrent_init, input_init, init_scheme)
-        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), hidden_axis, rngs)
 
 
 class GRU(_Torch):
@@ -279,6 +291,8 @@ class GRU(_Torch):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last axis of every parameter, as
+            partition metadata. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
 
     Raises:
@@ -303,13 +317,18 @@ class GRU(_Torch):
         dtype: DType | None = None,
         method: str | None = None,
         remat: str = "none",
+        hidden_axis: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         layers.check_input_size(input_size)
         layers.warn_of_idle_dropout(dropout, num_layers)
         shape = (hidden_size, num_layers, bias, dropout, bidirectional)
         stack = layers.gru(*shape, update_bias, recurrent_init, input_init, init_scheme)
-        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), rngs)
+        super().__init__(stack, input_size, param_dtype, Options(batch_first, dtype, method, remat), hidden_axis, rngs)
+
+
+def _partition(a: Array, hidden_axis: str | None) -> dict[str, Any]:
+    return {} if hidden_axis is None else {"out_sharding": layers.hidden_last(a, hidden_axis)}
 
 
 def _is_variable(x: Any) -> bool:

@@ -1,6 +1,8 @@
 """Several layers, one or both directions, and dropout between layers: itself a cell."""
 
 import dataclasses
+import functools
+import math
 import numbers
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -9,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, dot, zeros
+from jaxrnn.unroll import unroll
 
 
 class StackNoise(NamedTuple):
@@ -21,6 +24,15 @@ class StackInput(NamedTuple):
     noise: StackNoise | None
 
 
+MERGES: dict[str, Callable[[list[Array]], Array]] = {
+    "concat": lambda ys: jnp.concatenate(ys, axis=-1),
+    "sum": sum,
+    "mean": lambda ys: sum(ys[1:], ys[0]) / len(ys),
+    "mul": math.prod,
+    "apart": lambda ys: jnp.stack(ys, axis=-2),
+}  # of the outputs of one layer, one for each direction
+
+
 @dataclasses.dataclass(frozen=True)
 class Stack(Cell):
     """Layers of cells; the input of each is the output of the one before, in both directions where bidirectional.
@@ -30,7 +42,9 @@ class Stack(Cell):
 
     Args:
         cells: one cell per layer. A bidirectional layer uses its cell twice, with parameters of their own.
-        bidirectional: whether a second direction reads the sequence from its end; outputs are concatenated, forward first.
+        bidirectional: whether a second direction reads the sequence from its end.
+        merge: how the outputs of both directions become one: "concat" (forward first), "sum", "mean", "mul", or "apart",
+            [..., 2, H], for a single layer.
         dropout: the probability of dropping each entry of every layer's output but the last, drawn anew for each step. It acts
             where `noise` is given, and kept entries are scaled by 1 / (1 - dropout).
 
@@ -51,6 +65,8 @@ class Stack(Cell):
     cells: tuple[Cell, ...]
     bidirectional: bool = False
     dropout: float = 0.0
+    _: dataclasses.KW_ONLY
+    merge: str = "concat"
 
     def __post_init__(self) -> None:
         cells = tuple(self.cells) if isinstance(self.cells, Iterable) else ()
@@ -61,6 +77,15 @@ class Stack(Cell):
             raise ValueError("the cells of a Stack must agree in feature_axes.")
         if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout is a probability between 0 and 1, got {self.dropout!r}.")
+        object.__setattr__(self, "dropout", float(self.dropout))  # a NumPy scalar is not weakly typed
+        if any(getattr(cell, "merge", "concat") == "apart" for cell in self.cells[:-1]):
+            raise ValueError("a layer whose directions stay apart has no next layer: it has an axis more.")
+        if self.merge not in MERGES or (self.merge != "concat" and not self.bidirectional):
+            raise ValueError(
+                f"merge joins the directions of a bidirectional stack by one of {tuple(MERGES)}, got {self.merge!r}."
+            )
+        if self.merge == "apart" and len(self.cells) > 1:
+            raise ValueError('merge="apart" is for a single layer, such as the last of a stack of stacks.')
 
     @property
     def directions(self) -> int:
@@ -73,6 +98,10 @@ class Stack(Cell):
     @property
     def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
         return len(self.cells) == 1 and self.cells[0].elementwise  # the projection of a second layer is no `dot` of `step`
+
+    @property
+    def causal(self) -> bool:  # pyrefly: ignore[bad-override]
+        return not self.bidirectional and all(cell.causal for cell in self.cells)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> tuple[Params, ...]:
         keys = jax.random.split(key, (len(self.cells), self.directions))
@@ -87,14 +116,18 @@ class Stack(Cell):
     def prepare(self, params: tuple[Params, ...]) -> tuple[Params, ...]:
         return tuple(cell.prepare(p) for (_, _, cell), p in zip(self._indexed(), params, strict=True))
 
+    def absorb(self, params: tuple[Params, ...], noise: StackNoise) -> tuple[tuple[Params, ...], StackNoise]:
+        pairs = [
+            (p, own) if own is None else cell.absorb(p, own)
+            for (_, _, cell), p, own in zip(self._indexed(), params, noise.cells, strict=True)
+        ]
+        return tuple(p for p, _ in pairs), noise._replace(cells=tuple(own for _, own in pairs))
+
     def init_carry(self, params: tuple[Params, ...], like: Array) -> tuple[Carry, ...]:
         carries: list[Carry] = []
-        for layer, cell in enumerate(self.cells):
-            mine = params[layer * self.directions : (layer + 1) * self.directions]
-            carries += [cell.init_carry(p, like) for p in mine]
-            if layer + 1 < len(self.cells):  # only the shape of the output counts
-                ys = [cell.step(p, cell.init_carry(p, like), cell.project(p, like))[1] for p in mine]
-                like = jnp.zeros_like(jnp.concatenate(ys, axis=-1))
+        for layer, (cell, shape) in enumerate(zip(self.cells, self._outputs(like.shape), strict=True)):
+            carries += [cell.init_carry(p, like) for p in params[layer * self.directions : (layer + 1) * self.directions]]
+            like = zeros(like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes)
         return tuple(carries)
 
     def noise(self, key: Array, T: int, like: Array) -> StackNoise | None:
@@ -115,7 +148,7 @@ class Stack(Cell):
     def step(
         self, params: tuple[Params, ...], carry: tuple[Carry, ...], u: StackInput, dot: Dot = dot
     ) -> tuple[tuple[Carry, ...], Array]:
-        if self.bidirectional:
+        if not self.causal:
             raise ValueError("a bidirectional stack has no single step: its second direction starts at the end. Use unroll.")
         y: Any = None
         carries, v = [], u.u
@@ -146,12 +179,12 @@ class Stack(Cell):
         carries, outputs = [], []
         for index, (layer, direction, cell) in enumerate(self._indexed()):
             if direction == 0 and layer > 0:
-                xs, outputs = self._drop(jnp.concatenate(outputs, axis=-1), noise, layer), []
+                xs, outputs = self._drop(MERGES[self.merge](outputs), noise, layer), []
             given, own = (None if t is None else t[index] for t in (carry, noise and noise.cells))
             after, ys = run(cell, params[index], xs, given, noise=own, reverse=reverse != (direction == 1))
             carries.append(after)
             outputs.append(ys)
-        return tuple(carries), jnp.concatenate(outputs, axis=-1)
+        return tuple(carries), MERGES[self.merge](outputs)
 
     def _indexed(self) -> list[tuple[int, int, Cell]]:
         return [(layer, d, cell) for layer, cell in enumerate(self.cells) for d in range(self.directions)]
@@ -165,16 +198,21 @@ class Stack(Cell):
         return jnp.where(keep, ys / max(1 - self.dropout, 1e-9), jnp.zeros_like(ys))
 
     def _outputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of each layer's output for one step's input of the given shape, found without computing."""
+        """The shape of each layer's output, but for a layer whose directions stay apart, for one step's input of that shape."""
         shapes: list[tuple[int, ...]] = []
         for cell in self.cells:
-            y = jax.eval_shape(lambda cell=cell, shape=shape: _one_output(cell, shape))
-            shape = (*y.shape[:-1], y.shape[-1] * self.directions)
+            (*leading, width) = _output_shape(cell, shape)
+            shape = (*leading, width * (self.directions if self.merge == "concat" else 1))
             shapes.append(shape)
         return shapes
 
 
-def _one_output(cell: Cell, shape: tuple[int, ...]) -> Array:
-    x = jnp.zeros(shape, jnp.float32)
-    params = cell.init(jax.random.key(0), shape[-1], jnp.float32)
-    return cell(params, cell.init_carry(cell.prepare(params), x), x)[1]
+@functools.lru_cache(maxsize=1024)
+def _output_shape(cell: Cell, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a cell's output for one step's input of that shape, found without computing."""
+
+    def one() -> Array:
+        x = jnp.zeros((1, *shape), jnp.float32)
+        return unroll(cell, cell.init(jax.random.key(0), shape[-1], jnp.float32), x, method="scan")[1]
+
+    return jax.eval_shape(one).shape[1:]

@@ -27,7 +27,8 @@ class Case(NamedTuple):
     prepared: Params
     carry: Carry  # leaves [2, 3, ...]
     xs: Array  # [T, 2, 3, *space, I]
-    noise: Noise
+    drawn: Noise
+    noise: Noise  # what `absorb` leaves of it
     random: Any  # the np.random.Generator; None while traced
 
 
@@ -94,18 +95,22 @@ def _parameters(cell: Cell, size: int) -> None:
 
 
 def _case(cell: Cell, size: int, seed: int) -> Case:
-    """init, prepare, init_carry and noise run; noise has the leading axes [T or 1, *batch]."""
+    """init, prepare, init_carry, noise and absorb run; what is left of the noise has the leading axes [T or 1, *batch]."""
     random = np.random.default_rng(seed)  # NumPy, since XLA takes a second to compile each shape of a float64 normal
     x = np.zeros((*BATCH, *(SPACE,) * (cell.feature_axes - 1), size))
     with jax.enable_x64(False):
         params = cell.init(jax.random.key(seed), size)
-        noise = fit_noise(cell.noise(jax.random.key(seed + 1), T, jnp.asarray(x, jnp.float32)), T)
-    for leaf in jax.tree.leaves(noise):
-        assert leaf.shape[1:3] == BATCH, f"a leaf of noise has shape {leaf.shape}, expected {(T, *BATCH)} and features."
+        drawn = noise = cell.noise(jax.random.key(seed + 1), T, jnp.asarray(x, jnp.float32))
     params = _perturbed(params, random)  # zero biases would hide mistakes
     prepared = jax.jit(cell.prepare)(params)
+    if noise is not None:
+        prepared, noise = cell.absorb(prepared, noise)
+    noise = fit_noise(noise, T)
+    for leaf in jax.tree.leaves(noise):
+        assert leaf.shape[1:3] == BATCH, f"a leaf of noise has shape {leaf.shape}, expected {(T, *BATCH)} and features."
     carry = _perturbed(cell.init_carry(prepared, jnp.asarray(x)), random)
-    return Case(cell, params, prepared, carry, jnp.asarray(random.normal(size=(T, *x.shape))), cast(noise, jnp.float64), random)
+    xs, (drawn, noise) = jnp.asarray(random.normal(size=(T, *x.shape))), cast((drawn, noise), jnp.float64)
+    return Case(cell, params, prepared, carry, xs, drawn, noise, random)
 
 
 def _carries(case: Case) -> None:
@@ -173,7 +178,7 @@ def _sequence(case: Case) -> None:
 def _sixteen_bits(case: Case) -> None:
     """In bfloat16 the carry is float32, the outputs are bfloat16, and no equation mixes dtypes."""
     params, xs = cast((case.params, case.xs), jnp.bfloat16)
-    carry, ys = jax.eval_shape(lambda: unroll(case.cell, params, xs, noise=case.noise))
+    carry, ys = jax.eval_shape(lambda: unroll(case.cell, params, xs, noise=case.drawn))
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(carry)}
     assert dtypes <= {"float32"} and ys.dtype == jnp.bfloat16, f"the carry is {dtypes}, the outputs are {ys.dtype}."
 
@@ -198,7 +203,7 @@ def _gradients(case: Case) -> None:
 
 def _loss(case: Case, at: tuple[Params, Array, Carry], mask: Array, reset: Array) -> Array:
     params, xs, carry = at
-    result = unroll(case.cell, params, xs, carry, mask=mask, reset=reset, noise=case.noise)
+    result = unroll(case.cell, params, xs, carry, mask=mask, reset=reset, noise=case.drawn)
     waves = [jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)) for a in jax.tree.leaves(result)]
     return jnp.sum(jnp.stack(waves))
 

@@ -110,11 +110,13 @@ class Cell:
     - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's input, [..., I], of which
       only shape, dtype, sharding and varying axes count. `jaxrnn.zeros(like, size)` makes zeros that fit.
 
-    Optional: `prepare`, `noise`, `input_size`, and the two class attributes. `jaxrnn.testing.check_cell` checks a cell.
+    Optional: `prepare`, `noise`, `absorb`, `input_size`, and the three class attributes.
+    `jaxrnn.testing.check_cell` checks a cell.
     """
 
     feature_axes: ClassVar[int] = 1  # how many trailing axes of the input are not batch: 1, or spatial axes + 1
     elementwise: ClassVar[bool] = True  # False where hidden units are mixed outside `dot` (layer norm)
+    causal: ClassVar[bool] = True  # False where outputs depend on later inputs (both directions): there is no single step
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
         raise NotImplementedError(f"{type(self).__name__} does not define init(key, input_size, dtype).")
@@ -134,6 +136,13 @@ class Cell:
         The default changes nothing.
         """
         return params
+
+    def absorb(self, params: Params, noise: Noise) -> tuple[Params, Noise]:
+        """Parameters with the draws that act on them (dropped weights), and the noise that is left for `project`.
+
+        It is called once per sequence where there is noise, with prepared parameters. The default changes nothing.
+        """
+        return params, noise
 
     def noise(self, key: Array, T: int, like: Array) -> Noise:
         """The random draws of a sequence, [T or 1, ...] each, or None (the default) for a cell without randomness."""
@@ -221,12 +230,16 @@ def fit_carry(carry: Carry, first: Carry) -> Carry:
     Raises:
         ValueError: another structure or other shapes than the cell's own carry.
     """
+    names = getattr(first, "_fields", ())
     if jax.tree.structure(carry) != jax.tree.structure(first):
-        raise ValueError(f"carry has structure {jax.tree.structure(carry)}, expected {jax.tree.structure(first)}.")
+        hint = f" Make it by name: {type(first).__name__}({', '.join(f'{n}=...' for n in names)})." if names else ""
+        raise ValueError(f"carry has structure {jax.tree.structure(carry)}, expected {jax.tree.structure(first)}.{hint}")
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (carry, first)]
+    swapped = " Are h and c swapped?" if shapes[0] == shapes[1][::-1] and names == ("h", "c") else ""
     for (path, given), own in zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(first), strict=True):
         if jnp.shape(given) != own.shape:
             name = jax.tree_util.keystr(path) or " "
-            raise ValueError(f"carry{name} has shape {jnp.shape(given)}, expected {own.shape} for these inputs.")
+            raise ValueError(f"carry{name} has shape {jnp.shape(given)}, expected {own.shape} for these inputs.{swapped}")
     return jax.tree.map(lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first)
 
 

@@ -160,21 +160,81 @@ def zoneout(inner, rates):
     def step(p, carry, x, noise):
         after, _ = inner.step(p, carry, x, None if noise is None else noise.inner)
         for name, rate in rates.items():
-            d = rate if noise is None else noise.keep[name].astype(float)
+            d = rate if noise is None else getattr(noise.keep, name).astype(float)
             after = after._replace(**{name: d * getattr(carry, name) + (1 - d) * getattr(after, name)})
         return after, after.h
 
     return Oracle(inner.first, step)
 
 
-def recurrent_dropout(inner_first, inner_step, rate):
-    """Gal & Ghahramani 2016, arXiv:1512.05287: `inner_step(p, carry, x, dropped h)` says where h meets its weights."""
+def variational(inner_first, inner_step, input=0.0, recurrent=0.0, output=0.0):
+    """Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7: `inner_step(p, carry, x, dropped h)` says where h meets its weights."""
 
     def step(p, carry, x, noise):
-        h = carry.h if noise is None else carry.h * noise.keep / (1 - rate)
-        return inner_step(p, carry, x, h)
+        if noise is None:
+            return inner_step(p, carry, x, carry.h)
+        x = x if noise.keep.input is None else x * noise.keep.input / (1 - input)
+        h = carry.h if noise.keep.recurrent is None else carry.h * noise.keep.recurrent / (1 - recurrent)
+        after, y = inner_step(p, carry, x, h)
+        return after, y if noise.keep.output is None else y * noise.keep.output / (1 - output)
 
     return Oracle(inner_first, step)
+
+
+def candidate_lstm(rate):
+    """Semeniuta et al. 2016, arXiv:1603.05118, eq. 9: c_t = f * c_{t-1} + i * d(g)."""
+
+    def step(p, carry, x, noise):
+        i, f, o = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1, 3))
+        g = np.tanh(gate(p, x, carry.h, 2))
+        c = f * carry.c + i * g * (1 if noise is None else noise.keep / (1 - rate))
+        return jaxrnn.LSTMCarry(o * np.tanh(c), c), o * np.tanh(c)
+
+    return Oracle(LSTM.first, step)
+
+
+def candidate_gru(rate):
+    """Semeniuta et al. 2016, arXiv:1603.05118, eq. 14-16, with z for 1 - z: h_t = z * h_{t-1} + (1 - z) * d(n)."""
+
+    def step(p, carry, x, noise):
+        after, _ = gru_step(p, carry, x, None)
+        z = sigmoid(gate(p, x, carry.h, 1))
+        fresh = after.h - z * carry.h  # (1 - z) * n
+        h = z * carry.h + fresh * (1 if noise is None else noise.keep / (1 - rate))
+        return jaxrnn.GRUCarry(h), h
+
+    return Oracle(GRU.first, step)
+
+
+def drop_connect(inner, rate):
+    """Merity et al. 2017, arXiv:1708.01009, section 2: the recurrent kernel with entries dropped, the same at every step."""
+
+    def step(p, carry, x, noise):
+        p = p if noise is None else p._replace(w_h=p.w_h * noise.keep["w_h"] / (1 - rate))
+        return inner.step(p, carry, x, None if noise is None else noise.inner)
+
+    return Oracle(inner.first, step)
+
+
+def beside(inner, join):
+    """The output of a cell joined with its input."""
+
+    def step(p, carry, x, noise):
+        after, y = inner.step(p, carry, x, noise)
+        return after, join(y, x)
+
+    return Oracle(inner.first, step)
+
+
+def normalised(inner):
+    """Ba et al. 2016, arXiv:1607.06450, eq. 4, of the input."""
+
+    def step(p, carry, x, noise):
+        centred = x - x.mean(-1, keepdims=True)
+        x = p.scale * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) + p.bias
+        return inner.step(p.inner, carry, x, noise)
+
+    return Oracle(lambda p, shape: inner.first(p.inner, shape), step)
 
 
 def lstm_with(p, carry, x, h):
@@ -266,26 +326,41 @@ TORTURE = [
     ("conv", torture.ConvLSTM(2), CONV),
     ("orthogonal", torture.OrthogonalRNN(4), ORTHOGONAL),
     ("diagonal", torture.LinearDiagonal(4), Oracle(zero(jaxrnn.RNNCarry, "w_h"), diagonal_step)),
-    ("zoneout", torture.Zoneout(jaxrnn.LSTMCell(4)), zoneout(LSTM, {"h": 0.3, "c": 0.1})),
-    ("recurrent_dropout", torture.RecurrentDropout(jaxrnn.GRUCell(4)), recurrent_dropout(GRU.first, gru_with, 0.4)),
-    ("learned_start", torture.LearnedStart(jaxrnn.GRUCell(4)), learned(GRU)),
+]
+
+AROUND = [
+    ("zoneout", jaxrnn.Zoneout(jaxrnn.LSTMCell(4), h=0.3, c=0.1), zoneout(LSTM, {"h": 0.3, "c": 0.1})),
+    (
+        "variational_dropout",
+        jaxrnn.VariationalDropout(jaxrnn.GRUCell(4), input=0.2, recurrent=0.4, output=0.3),
+        variational(GRU.first, gru_with, 0.2, 0.4, 0.3),
+    ),
+    ("recurrent_dropout", jaxrnn.RecurrentDropout(jaxrnn.LSTMCell(4), 0.4), candidate_lstm(0.4)),
+    ("recurrent_dropout_gru", jaxrnn.RecurrentDropout(jaxrnn.GRUCell(4), 0.4), candidate_gru(0.4)),
+    ("drop_connect", jaxrnn.DropConnect(jaxrnn.LSTMCell(4), 0.3), drop_connect(LSTM, 0.3)),
+    ("residual", jaxrnn.Residual(jaxrnn.GRUCell(3)), beside(GRU, lambda y, x: y + x)),
+    ("skip", jaxrnn.Skip(jaxrnn.GRUCell(4)), beside(GRU, lambda y, x: np.concatenate([y, x], -1))),
+    ("layer_norm_input", jaxrnn.LayerNormInput(jaxrnn.LSTMCell(4)), normalised(LSTM)),
+    ("learned_start", jaxrnn.LearnedInitialCarry(jaxrnn.GRUCell(4)), learned(GRU)),
     (
         "learned_zoneout_dropout_lstmp",
-        torture.LearnedStart(torture.Zoneout(torture.RecurrentDropout(jaxrnn.LSTMPCell(4, 2)))),
-        learned(zoneout(recurrent_dropout(LSTMP.first, lstmp_with, 0.4), {"h": 0.3, "c": 0.1})),
+        jaxrnn.LearnedInitialCarry(jaxrnn.Zoneout(jaxrnn.VariationalDropout(jaxrnn.LSTMPCell(4, 2), recurrent=0.4), 0.3, 0.1)),
+        learned(zoneout(variational(LSTMP.first, lstmp_with, recurrent=0.4), {"h": 0.3, "c": 0.1})),
     ),
     (
         "stack",
-        jaxrnn.Stack((torture.Zoneout(jaxrnn.GRUCell(4)), torture.LearnedStart(torture.PeepholeLSTM(3))), dropout=0.5),
+        jaxrnn.Stack(
+            (jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3), jaxrnn.LearnedInitialCarry(torture.PeepholeLSTM(3))), dropout=0.5
+        ),
         stacked((zoneout(GRU, {"h": 0.3}), 4), (learned(PEEPHOLE), 3), rate=0.5),
     ),
     (
         "learned_stack",
-        torture.LearnedStart(jaxrnn.Stack((torture.ConvLSTM(2), torture.ConvLSTM(3)))),
+        jaxrnn.LearnedInitialCarry(jaxrnn.Stack((torture.ConvLSTM(2), torture.ConvLSTM(3)))),
         learned(stacked((CONV, 2), (CONV, 3))),
     ),
 ]
-CELLS = BUILT_IN + TORTURE
+CELLS = BUILT_IN + TORTURE + AROUND
 
 
 def parameters(cell, size=3, seed=0):

@@ -11,6 +11,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "typing": set(),
     "devices": set(),
+    "packing": {"typing"},
+    "outputs": {"typing"},
     "initializers": {"typing"},
     "cells": {"typing", "initializers"},
     "unroll": {"typing"},
@@ -20,8 +22,8 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "testing": {"typing", "initializers", "cells", "unroll", "stack"},
     "nnx": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
     "linen": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
-    "__init__": {"typing", "initializers", "cells", "unroll", "stack", "interop", "devices", "diagnostics", "testing"},
 }
+ORDER["__init__"] = set(ORDER) - {"nnx", "linen"}
 EVERYWHERE = {"jax", "numpy"}
 OUTSIDE = {"nnx": {"flax"}, "linen": {"flax"}}  # what else each part may import
 INSIDE_FUNCTIONS = {"interop": {"safetensors", "onnx"}}

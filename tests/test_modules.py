@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -161,6 +162,25 @@ def test_a_batch_sharded_input_gives_the_same_numbers_on_a_mesh(api, axis_type):
         close(jax.tree.leaves(value), jax.tree.leaves(expected), 1e-4)
         default, _ = jax.jit(lambda w, x: module(x, weights=w))(weights, xs)
     close(default, module(XS)[0])
+
+
+@both
+def test_hidden_units_are_split_by_the_partition_metadata_of_the_parameters(api):
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))
+    plain = random_weights(api("LSTM", I, 6, 2))
+    with jax.set_mesh(mesh):
+        module = api("LSTM", I, 6, 2, hidden_axis="model")
+        specs = nnx.get_partition_spec(nnx.state(module.weights)) if api is Nnx else nn.get_partition_spec(module.weights)
+        assert {spec[-1] for spec in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))} == {"model"}
+        module.load_torch(plain.to_torch())
+        value = jax.jit(jax.value_and_grad(lambda w: (module(XS, weights=w)[0] ** 2).sum()))(module.weights)  # as they are made
+        assert jax.tree.structure(value[1]) == jax.tree.structure(module.weights)
+        split = lambda a: jax.device_put(a, NamedSharding(mesh, P(*[None] * (a.ndim - 1), "model")))  # noqa: E731
+        weights = jax.tree.map(split, module.weights)
+        placed = jax.jit(jax.value_and_grad(lambda w: (module(XS, weights=w)[0] ** 2).sum()))(weights)
+    want = jax.value_and_grad(lambda w: (plain(XS, weights=w)[0] ** 2).sum())(plain.weights)
+    close(jax.tree.leaves(value), jax.tree.leaves(want), 1e-4)
+    close(jax.tree.leaves(placed), jax.tree.leaves(want), 1e-4)
 
 
 @both

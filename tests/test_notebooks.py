@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
-FIGURES = {"01_quickstart": 0, "02_vanishing_gradients": 4}
+FIGURES = {"01_quickstart": 0, "02_vanishing_gradients": 4, "03_step_by_step": 1}
 
 
 def sources(notebook):

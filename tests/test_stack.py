@@ -129,8 +129,52 @@ def test_a_carry_with_too_few_entries_is_refused():
         (lambda: jaxrnn.Stack([4]), "needs a tuple with one jaxrnn.Cell per layer"),
         (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4), BY_NAME["conv"][0]]), "must agree in feature_axes"),
         (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], dropout=1.5), "probability between 0 and 1, got 1.5"),
+        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], True, merge="add"), r"one of \('concat', 'sum', .*, got 'add'"),
+        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], merge="sum"), "merge joins the directions of a bidirectional stack"),
+        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2, True, merge="apart"), "is for a single layer"),
+        (lambda: jaxrnn.Stack([jaxrnn.Stack([jaxrnn.GRUCell(4)], True, merge="apart")] * 2), "has no next layer"),
     ],
 )
 def test_a_stack_that_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+JOIN = {
+    "sum": lambda a, b: a + b,
+    "mean": lambda a, b: (a + b) / 2,
+    "mul": lambda a, b: a * b,
+    "concat": lambda a, b: np.concatenate([a, b], -1),
+    "apart": lambda a, b: np.stack([a, b], -2),
+}
+
+
+@pytest.mark.parametrize("merge", JOIN)
+def test_the_directions_are_merged_as_asked(merge):
+    layers = [jaxrnn.GRUCell(4)] * (1 if merge == "apart" else 2)
+    stack = jaxrnn.Stack(layers, bidirectional=True, merge=merge)
+    p, xs = parameters(stack), inputs(stack, T, BATCH)
+    carry, ys = jaxrnn.unroll(stack, p, xs, mask=MASK, reset=RESET)
+    want, after = xs, []
+    for layer in range(len(layers)):
+        pairs = [
+            jaxrnn.unroll(layers[0], p[2 * layer + d], want, mask=MASK, reset=RESET, reverse=d == 1, method="scan")
+            for d in (0, 1)
+        ]
+        after += [pair[0] for pair in pairs]
+        want = JOIN[merge](*(np.asarray(pair[1]) for pair in pairs))
+    assert_close((carry, ys), (tuple(after), want))
+    assert_close(jaxrnn.initial_carry(stack, p, BATCH), jax.tree.map(jnp.zeros_like, carry))
+
+
+def test_layers_of_both_directions_may_be_stacked_with_layers_of_one():
+    both = jaxrnn.Stack([jaxrnn.LSTMCell(4)], bidirectional=True, merge="mean")
+    stack = jaxrnn.Stack([both, jaxrnn.GRUCell(2)], dropout=0.5)
+    p, xs = parameters(stack), inputs(stack, T, BATCH)
+    noise = stack.noise(jax.random.key(0), T, jnp.asarray(xs[0], jnp.float32))
+    carry, ys = jaxrnn.unroll(stack, p, xs, mask=MASK, noise=noise)
+    after, between = jaxrnn.unroll(both, p[0], xs, mask=MASK)
+    last, want = jaxrnn.unroll(stack.cells[1], p[1], np.where(noise.keep[0], between * 2, 0), mask=MASK)
+    assert_close((carry, ys), ((after, last), want))
+    with pytest.raises(ValueError, match="no single step"):
+        stack(p, None, xs[0])

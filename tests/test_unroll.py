@@ -25,7 +25,10 @@ REVERSED = [
     "lstm",
     "conv",
     "zoneout",
+    "variational_dropout",
     "recurrent_dropout",
+    "recurrent_dropout_gru",
+    "drop_connect",
     "learned_start",
     "learned_zoneout_dropout_lstmp",
     "stack",
@@ -109,8 +112,8 @@ def test_any_number_of_batch_axes_and_steps(name, steps, batch):
     assert ys.shape[: 1 + len(batch)] == (steps, *batch)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize("name", ["lstmp", "gru", "orthogonal", "conv", "stack"])
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2), ("float16", 4e-3)])  # of float16: 1e-3 each
+@pytest.mark.parametrize("name", ["lstmp", "gru", "orthogonal", "conv", "stack", "layer_norm_input", "variational_dropout"])
 def test_narrow_dtypes_agree_with_float64(name, dtype, tolerance):
     cell, oracle, p, xs, _, noise = setting(name)
     narrow = jax.tree.map(lambda a: jnp.asarray(a / 2, dtype), (p, xs))
@@ -118,6 +121,16 @@ def test_narrow_dtypes_agree_with_float64(name, dtype, tolerance):
     carry, ys = jaxrnn.unroll(cell, *narrow, mask=MASK, noise=noise)
     assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype("float32")} and ys.dtype == dtype
     assert_close((carry, ys), drive(oracle, p, xs, mask=MASK, noise=noise, feature_axes=cell.feature_axes), tolerance)
+
+
+def test_the_matmul_precision_is_that_of_jax_forward_and_backward():
+    p, xs = parameters(LSTM), inputs(LSTM, T, BATCH)
+    slope = jax.jit(jax.grad(lambda p, xs: jaxrnn.unroll(LSTM, p, xs)[1].sum(), argnums=(0, 1)))
+    for precision, word in (("default", "DEFAULT"), ("highest", "HIGHEST")):
+        with jax.default_matmul_precision(precision):
+            text = slope.lower(p, xs).as_text()
+        products = [line for line in text.splitlines() if "dot_general" in line]
+        assert len(products) >= 6 and all(f"precision = [{word}, {word}]" in line for line in products)
 
 
 def test_inputs_set_the_dtype_not_parameters():
@@ -195,7 +208,7 @@ def test_a_loop_of_single_steps_equals_unroll(name):
     assert_close(jaxrnn.unroll(cell, p, xs, carry), (want, np.stack(ys)))
 
 
-@pytest.mark.parametrize("name", ["recurrent_dropout"])
+@pytest.mark.parametrize("name", ["variational_dropout"])
 def test_method_and_remat_change_no_value_and_no_gradient(name):
     cell, _, p, xs, carry, noise = setting(name)
 
@@ -288,7 +301,7 @@ def test_hessian_and_forward_over_reverse_agree_with_finite_differences(method):
 
 
 def test_noise_that_is_held_equals_the_same_draw_at_every_step():
-    cell, _, p, xs, _, noise = setting("recurrent_dropout")
+    cell, _, p, xs, _, noise = setting("variational_dropout")
     repeated = jax.tree.map(lambda n: np.repeat(n, T, axis=0), noise)
     assert jax.tree.leaves(noise)[0].shape[0] == 1
     assert_close(jaxrnn.unroll(cell, p, xs, noise=noise), jaxrnn.unroll(cell, p, xs, noise=repeated), 0)

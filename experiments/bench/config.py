@@ -17,7 +17,7 @@ class BenchConfig:
     Args:
         cells: lstm, gru, rnn.
         shapes: BxTxIxH, with -2layers, -bidirectional, -ragged; none means the matrix of the device.
-        peers: none means all; jaxrnn is always among them.
+        peers: none means all but jaxrnn_scan and jaxrnn_sqrt; jaxrnn is always among them.
         split: which of them are timed again with the batch split over two CPU devices, where B >= 16; none of them means that
             the process has one device.
         variants: float32, strict, bfloat16, float16; none means float32 on a CPU and all on a GPU.
@@ -33,7 +33,7 @@ class BenchConfig:
     cells: tuple[str, ...] = ("lstm", "gru", "rnn")
     shapes: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
-    split: tuple[str, ...] = (OURS, "hand_scan", "flax_nnx")
+    split: tuple[str, ...] = (OURS,)
     variants: tuple[str, ...] = ()
     rounds: int = 30
     minutes: float = 27.0
@@ -67,7 +67,7 @@ class BenchConfig:
     @property
     def names(self) -> list[str]:
         """The peers, jaxrnn first."""
-        return [name for name in PEERS if name == OURS or not self.peers or name in self.peers]
+        return [name for name, peer in PEERS.items() if name == OURS or (name in self.peers if self.peers else not peer.extra)]
 
     @property
     def halved(self) -> list[str]:

@@ -30,7 +30,7 @@ PATIENCE = 120.0  # seconds for a child; they take 3 to 10
 def measure_memory(config: BenchConfig, names: Sequence[str], results: dict[str, Any], say: Callable[[str], None]) -> None:
     """Fills `long_rows` and, on a CPU, `resident_rows` of `results`; what fails goes to its `problems`."""
     for cell in [cell for cell in CELLS if cell in config.cells]:
-        for name in [name for name in LONG_PEERS if name in names]:
+        for name in [name for name in LONG_PEERS if name in names or not config.peers]:
             job, choice = Job(cell, LONG), Choice(name, "float32")
             attempt(functools.partial(long_rows, job, name), job, choice, results, "long_rows")
         say(f"memory at T = {LONG.T:,}, {cell}")

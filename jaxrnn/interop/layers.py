@@ -91,6 +91,11 @@ def check_input_size(input_size: Any) -> None:
     check_size("input_size", input_size)
 
 
+def hidden_last(a: Array, hidden_axis: str) -> tuple[str | None, ...]:
+    """The mesh axes of a parameter of which the last axis, that of the hidden units, is split."""
+    return (None,) * (a.ndim - 1) + (hidden_axis,)
+
+
 def warn_of_idle_dropout(dropout: float, num_layers: int) -> None:
     """Warns, as torch does, where dropout is asked for and has no place."""
     if dropout and num_layers == 1:
@@ -126,7 +131,7 @@ def call(
     mask, reset = (None if rows is None else jnp.moveaxis(_rows(n, rows, shape), axis, 0) for n, rows in
                    (("mask", mask), ("reset", reset)))  # fmt: skip
     if lengths is not None:
-        valid = lengths_to_mask(_check_lengths(lengths, xs.shape[1 : xs.ndim - cell.feature_axes]), xs.shape[0])
+        valid = lengths_to_mask(_check_lengths(lengths, xs.shape[: xs.ndim - cell.feature_axes], options), xs.shape[0])
         mask = valid if mask is None else valid & mask
     noise = None if key is None else cell.noise(key, xs.shape[0], jnp.zeros_like(jnp.sum(xs, axis=0)))
     carry, ys = unroll(cell, params, xs, carry, mask=mask, reset=reset, noise=noise, method=options.method, remat=options.remat)
@@ -150,7 +155,7 @@ def torch_call(
 def step(cell: Cell, params: Params, x: Any, carry: Carry | None, options: Options) -> tuple[Array, Carry]:
     """One step of a module: `x` [*batch, I] to `(y, carry)`, by the sequence of that one step, compiled once."""
     x = jnp.asarray(x) if options.dtype is None else jnp.asarray(x, options.dtype)
-    if isinstance(cell, Stack) and cell.bidirectional:
+    if not cell.causal:
         raise ValueError("a bidirectional module has no single step: its second direction starts at the end.")
     check_features(cell, params, x, axes="...")
     carry, ys = unroll(cell, params, x[None], carry, method=options.method)
@@ -174,13 +179,19 @@ def _stack(cell: Cell, num_layers: int, dropout: float, bidirectional: bool) -> 
 def _rows(name: str, rows: Any, shape: tuple[int, ...]) -> Array:
     rows = jnp.asarray(rows)
     if rows.shape != shape:
-        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: the leading axes of xs, as it was passed.")
+        hint = " Are time and batch swapped?" if rows.shape == shape[::-1] else ""
+        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: the leading axes of xs, as it was passed.{hint}")
     return rows
 
 
-def _check_lengths(lengths: Any, batch: tuple[int, ...]) -> Any:
-    if np.shape(lengths) != batch:
-        raise ValueError(f"lengths has shape {np.shape(lengths)}, expected the batch axes of xs, {batch}.")
+def _check_lengths(lengths: Any, rows: tuple[int, ...], options: Options) -> Any:
+    """Lengths of the batch axes of `rows`, (T, *batch) of the time-major inputs."""
+    T, *batch = rows
+    if np.shape(lengths) != tuple(batch):
+        now, other = ("time-major", False) if options.batch_first else ("batch-first", True)
+        swapped = f" Is xs {now}? Then make the module with batch_first={other}."
+        hint = swapped if np.shape(lengths) == (T,) and len(batch) == 1 else ""
+        raise ValueError(f"lengths has shape {np.shape(lengths)}, expected the batch axes of xs, {tuple(batch)}.{hint}")
     return lengths
 
 
@@ -198,9 +209,10 @@ def _to_carry(stack: Stack, state: Any, batch: tuple[int, ...]) -> tuple[Carry, 
     parts = state if lstm else (state,)
     for name, part, size in zip(("h_0", "c_0"), parts, sizes, strict=False):
         if np.shape(part) != (count, *batch, size):
+            swapped = lstm and [np.shape(a)[-1:] for a in parts] == [(n,) for n in sizes[::-1]] and sizes[0] != sizes[1]
             raise ValueError(
                 f"{name} has shape {np.shape(part)}, expected {(count, *batch, size)}: num_layers * num_directions, the batch "
-                "if there is one, and size, whatever batch_first."
+                f"if there is one, and size, whatever batch_first.{' Are h_0 and c_0 swapped?' if swapped else ''}"
             )
     carry = _CARRIES[type(cell)]
     return tuple(carry(*(part[i] for part in parts)) for i in range(count))

@@ -91,6 +91,8 @@ def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
     for cell in stack.cells:
         if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not type(stack.cells[0]):
             raise TypeError(f"torch has no module of these cells: {stack.cells}. Use equal RNN, LSTM, LSTMP or GRU cells.")
+    if stack.merge != "concat":
+        raise TypeError(f"torch concatenates the outputs of both directions, this stack has merge={stack.merge!r}.")
     return {kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in _export_cell(p).items()}
 
 

@@ -1,31 +1,16 @@
 """How a cell runs over time: one file per method, one dispatcher. It knows the contract of a cell, never a cell."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxrnn.typing import (
-    Array,
-    Carry,
-    Cell,
-    Noise,
-    Params,
-    carry_dtype,
-    cast,
-    check_cell_type,
-    check_features,
-    check_params,
-    fit_carry,
-)
-from jaxrnn.unroll.fused import fused
-from jaxrnn.unroll.scan import Sequence, scan
-from jaxrnn.unroll.sequence import fit_noise, fit_rows, initial_carry, lengths_to_mask, one_step, select
+from jaxrnn.typing import Array, Carry, Cell, Noise, Params, check_cell_type, check_size
+from jaxrnn.unroll.run import carries, check_method, run, windows
+from jaxrnn.unroll.sequence import check_lengths, initial_carry, lengths_to_mask
 
-__all__ = ["initial_carry", "lengths_to_mask", "unroll"]
-
-METHODS = {None: fused, "scan": scan, "fused": fused}
-REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt")}
+__all__ = ["check_lengths", "check_method", "initial_carry", "lengths_to_mask", "unroll", "unroll_carries", "unroll_windows"]
 
 
 def unroll(
@@ -78,61 +63,94 @@ def unroll(
     """
     check_cell_type(cell)
     check_method(method, remat)
-    return _jitted(cell, params, xs, carry, mask, reset, noise, reverse, method, remat)
+    options = (("reverse", reverse), ("method", method), ("remat", remat))
+    return _jitted(run, cell, options, params, xs, carry, mask, reset, noise)
 
 
-def check_method(method: str | None, remat: str) -> None:
-    """Raises ValueError unless there is such a method and such a `remat`."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {tuple(METHODS)}, got {method!r}.")
-    if remat not in REMAT[METHODS[method]]:
-        raise ValueError(f"remat must be one of {REMAT[METHODS[method]]} for method={method!r}, got {remat!r}.")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 7, 8, 9))
-def _jitted(
+def unroll_carries(
     cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry = None,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    noise: Noise = None,
+    reverse: bool = False,
+    remat: str = "none",
+) -> tuple[Carry, Array]:
+    """The carries after every step, for those who need the c of an LSTM or the states of all layers; else as `unroll`.
+
+    It is run by `method="scan"`, and keeps all carries of all layers.
+
+    Args:
+        cell, params, xs, carry, mask, reset, noise, reverse: as in `unroll`.
+        remat: "none" or "carry", as in `unroll`.
+
+    Returns:
+        (carries, ys): a carry of which every leaf is [T, *batch, ...], in the carry's dtype and held at masked steps, and the
+        outputs. `carries[t]` is the carry after step t has been seen, whichever way time runs.
+
+    Raises:
+        TypeError, ValueError: as `unroll`.
+    """
+    check_cell_type(cell)
+    check_method("scan", remat)
+    return _jitted(carries, cell, (("reverse", reverse), ("remat", remat)), params, xs, carry, mask, reset, noise)
+
+
+def unroll_windows(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry = None,
+    *,
+    window: int,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    noise: Noise = None,
+    method: str | None = None,
+    remat: str = "none",
+) -> tuple[Carry, Array]:
+    """Truncated backpropagation through time: `unroll` in windows, of which each hands its carry on without its gradient.
+
+    The values are those of `unroll`. Gradients flow inside a window, and to a given or learned carry in the first window and from
+    the resets of all; no gradient flows from one window to the window before.
+
+    Args:
+        cell, params, xs, carry, mask, reset, method, remat: as in `unroll`. The cell runs forward in time.
+        window: the steps of a window; the last may be shorter.
+        noise: as in `unroll`, for all T steps: what is held over time is held over the windows too.
+
+    Returns:
+        (carry, ys) as `unroll`; gradients of the carry reach the last window.
+
+    Raises:
+        TypeError, ValueError: as `unroll`; a window below 1; a cell that runs in both directions.
+
+    Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network
+    trajectories"; here the gradient reaches back to the beginning of the window.
+    """
+    check_cell_type(cell)
+    check_method(method, remat)
+    check_size("window", window)
+    if not cell.causal:
+        raise ValueError("a cell that runs in both directions sees the whole sequence at once; it has no windows.")
+    options = (("window", window), ("method", method), ("remat", remat))
+    return _jitted(windows, cell, options, params, xs, carry, mask, reset, noise)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _jitted(
+    run: Callable[..., tuple[Carry, Array]],
+    cell: Cell,
+    options: tuple[tuple[str, Any], ...],
     params: Params,
     xs: Array,
     carry: Carry,
     mask: Array | None,
     reset: Array | None,
     noise: Noise,
-    reverse: bool,
-    method: str | None,
-    remat: str,
 ) -> tuple[Carry, Array]:
     # An eager lax.scan compiles anew on every call (50-200 ms): this is the library's only jit.
-    return _run(cell, params, xs, carry, mask=mask, reset=reset, noise=noise, reverse=reverse, method=method, remat=remat)
-
-
-def _run(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    *,
-    mask: Array | None,
-    reset: Array | None,
-    noise: Noise,
-    reverse: bool,
-    method: str | None,
-    remat: str,
-) -> tuple[Carry, Array]:
-    xs = check_features(cell, params, xs, axes="T, ...")
-    mask = None if mask is None else fit_rows("mask", mask, xs, cell.feature_axes)
-    reset = None if reset is None else fit_rows("reset", reset, xs, cell.feature_axes)
-    layers = getattr(cell, "unroll_layers", None)  # a stack: one layer after another, each of them through here
-    if layers is not None:
-        run = functools.partial(_run, mask=mask, reset=reset, method=method, remat=remat)
-        return layers(run, params, xs, carry, noise=noise, reverse=reverse)
-    wide = carry_dtype(xs.dtype)
-    params = cell.prepare(cast(check_params(cell, params), wide))
-    like = one_step(xs, params, carry, mask, reset, noise).astype(wide)
-    first = cell.init_carry(params, like)
-    carry = first if carry is None else fit_carry(carry, first)
-    xs = xs if mask is None else select(mask, xs, 0)
-    if reset is not None and reverse:  # the boundary between t - 1 and t comes before step t - 1
-        reset = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
-    sequence = Sequence(xs=xs, mask=mask, reset=reset, noise=fit_noise(noise, xs.shape[0]))
-    return METHODS[method](cell, params, sequence, carry, first, reverse=reverse, remat=remat)
+    return run(cell, params, xs, carry, mask=mask, reset=reset, noise=noise, **dict(options))

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import checkify
 
 from jaxrnn.typing import Array, Carry, Cell, DType, Params, Tree, carry_dtype, cast, check_cell_type
 
@@ -13,7 +14,8 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
     """The mask of right-padded sequences: True at the first `lengths` steps of each.
 
     Args:
-        lengths: [*batch] integers from 0 to T. Values beyond T mean T while tracing, where they cannot be checked.
+        lengths: [*batch] integers from 0 to T. While tracing, where they cannot be checked, a value beyond T means T and one
+            below 0 means 0; `check_lengths` checks them at run time.
         T: the number of steps.
 
     Returns:
@@ -36,6 +38,29 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
         raise ValueError(f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}.")
     lengths = jnp.asarray(lengths, jnp.int32)
     return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
+
+
+def check_lengths(lengths: Array, T: int) -> None:
+    """A switch for debugging: checks lengths at run time, inside `jax.jit`, of a function that `checkify` has transformed.
+
+    Elsewhere it does nothing. It is a call of its own since a program with checks, done or not, starts more slowly and cannot be
+    exported.
+
+    Args:
+        lengths: [*batch] integers, traced or not.
+        T: the number of steps.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> from jax.experimental import checkify
+        >>> checked = checkify.checkify(jax.jit(lambda n: jaxrnn.check_lengths(n, T=5)), errors=checkify.user_checks)
+        >>> error, _ = checked(jnp.array([3, 9]))
+        >>> error.get().splitlines()[0].split(" (")[0]
+        'lengths must lie between 0 and T=5, got [3 9].'
+    """
+    lengths = jnp.asarray(lengths)
+    inside = jnp.all((lengths >= 0) & (lengths <= T))
+    checkify.debug_check(inside, f"lengths must lie between 0 and T={T}, got {{lengths}}.", lengths=lengths)
 
 
 def initial_carry(
@@ -110,7 +135,8 @@ def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
     """
     shape, rows = xs.shape[: xs.ndim - feature_axes], jnp.asarray(rows)
     if rows.shape != shape:
-        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: (T, *batch) of xs, whose shape is {xs.shape}.")
+        hint = " Is the time axis first?" if rows.shape == (*shape[1:], shape[0]) else ""
+        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: (T, *batch) of xs, whose shape is {xs.shape}.{hint}")
     if rows.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean, got dtype {rows.dtype}; {name} != 0 makes one.")
     return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)

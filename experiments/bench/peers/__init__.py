@@ -22,6 +22,7 @@ class Peer(NamedTuple):
     modes: tuple[str, ...] = MODES
     splits: bool = True  # whether its batch can be split over devices
     least_steps: int = 0  # shorter sequences are not what it is for
+    extra: bool = False  # runs only where it is asked for
     aside: bool = False  # beside the question who is faster: runs in every third round only, which leaves more rounds to the rest
 
     def load(self) -> Any:
@@ -50,9 +51,11 @@ class Choice(NamedTuple):
 OURS = "jaxrnn"
 PEERS = {
     OURS: Peer("jaxrnn", "ours:jaxrnn", about="unroll, default method"),
-    "jaxrnn_scan": Peer("jaxrnn", "ours:jaxrnn_scan", about='unroll, method="scan"', aside=True),
+    "jaxrnn_scan": Peer("jaxrnn", "ours:jaxrnn_scan", about='unroll, method="scan"', extra=True, aside=True),
     "jaxrnn_carry": Peer("jaxrnn", "ours:jaxrnn_carry", about='unroll, remat="carry"', modes=(BOTH,), aside=True),
-    "jaxrnn_sqrt": Peer("jaxrnn", "ours:jaxrnn_sqrt", about='unroll, remat="sqrt"', modes=(BOTH,), least_steps=512, aside=True),
+    "jaxrnn_sqrt": Peer(
+        "jaxrnn", "ours:jaxrnn_sqrt", about='unroll, remat="sqrt"', modes=(BOTH,), least_steps=512, extra=True, aside=True
+    ),
     "hand_scan": Peer("jax", "ours:hand_scan", about="a plain lax.scan"),
     "flax_nnx": Peer("flax", "flax:flax_nnx", about="nnx.RNN"),
     "flax_linen": Peer("flax", "flax:flax_linen", about="linen.RNN"),

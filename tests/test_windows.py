@@ -1,0 +1,157 @@
+"""Truncated backpropagation in windows, and the carries of all steps: against the same written by hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import CELLS, assert_close, inputs, parameters, randomised
+
+import jaxrnn
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+BY_NAME = {name: cell for name, cell, _ in CELLS}
+T, BATCH = 8, (3,)
+RNG = np.random.default_rng(2)
+MASK, RESET = RNG.random((T, *BATCH)) < 0.8, RNG.random((T, *BATCH)) < 0.3
+NOISY = ["variational_dropout", "recurrent_dropout", "drop_connect", "stack"]
+
+
+def setting(name):
+    cell = BY_NAME[name]
+    p, xs = parameters(cell), inputs(cell, T, BATCH)
+    carry = randomised(jaxrnn.unroll(cell, p, xs)[0])
+    return cell, p, xs, carry, cell.noise(jax.random.key(1), T, jnp.asarray(xs[0], jnp.float32))
+
+
+def by_hand(window, cell, p, xs, carry, *, mask, reset, noise):
+    """Windows of `unroll`, the carry between two of them without its gradient, noise that is held the same in all."""
+    ys = []
+    for start in range(0, T, window):
+        at = slice(start, start + window)
+        now = jax.tree.map(lambda n, at=at: n[at] if len(n) == T else n, noise)
+        carry = carry if start == 0 else jax.lax.stop_gradient(carry)
+        carry, y = jaxrnn.unroll(cell, p, xs[at], carry, mask=mask[at], reset=reset[at], noise=now, method="scan")
+        ys.append(y)
+    return carry, jnp.concatenate(ys)
+
+
+def slopes(run, *args, **options):
+    def loss(p, xs, carry):
+        after, ys = run(p, xs, carry, **options)
+        leaves = [ys, *jax.tree.leaves(after)]
+        return sum((a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves), (after, ys)
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(*args)
+
+
+@pytest.mark.parametrize("window", [3, 4])
+@pytest.mark.parametrize("name", ["lstm", "learned_start", *NOISY])
+def test_windows_equal_the_manual_version_values_and_gradients(name, window):
+    cell, p, xs, carry, noise = setting(name)
+    options = dict(mask=MASK, reset=RESET, noise=noise)
+    got = slopes(functools.partial(jaxrnn.unroll_windows, cell, window=window), p, xs, carry, **options)
+    assert_close(got, slopes(functools.partial(by_hand, window, cell), p, xs, carry, **options))
+
+
+@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+@pytest.mark.parametrize("window", [1, 5, T, T + 1])
+def test_the_values_are_those_of_unroll_whatever_the_window(window, remat):
+    cell, p, xs, carry, noise = setting("variational_dropout")
+    options = dict(mask=MASK, reset=RESET, noise=noise)
+    got = jaxrnn.unroll_windows(cell, p, xs, carry, window=window, remat=remat, **options)
+    assert_close(got, jaxrnn.unroll(cell, p, xs, carry, **options))
+
+
+def test_no_gradient_reaches_an_earlier_window_and_a_learned_start_gets_its_from_the_first_and_from_resets():
+    cell, p, xs, _, _ = setting("learned_start")
+    reset = np.zeros((T, *BATCH), bool)
+
+    def last(p, xs, reset):
+        return jaxrnn.unroll_windows(cell, p, xs, window=4, reset=reset)[1][-1].sum()
+
+    d_p, d_xs = jax.grad(last, argnums=(0, 1))(p, xs, reset)
+    assert not d_xs[:4].any() and d_xs[4:].any(axis=(1, 2)).all() and not d_p.first.h.any()
+    d_p, _ = jax.grad(last, argnums=(0, 1))(p, xs, np.arange(T)[:, None] + np.zeros(BATCH) == 6)
+    assert d_p.first.h.any()
+    d_p = jax.grad(lambda p: jaxrnn.unroll_windows(cell, p, xs, window=4)[1][0].sum())(p)
+    assert d_p.first.h.any()
+
+
+def test_windows_run_eagerly_and_trace_once():
+    traced = []
+
+    class Traced(jaxrnn.GRUCell):
+        def step(self, *args, **kwargs):
+            traced.append(1)
+            return super().step(*args, **kwargs)
+
+    p, xs = parameters(Traced(4)), inputs(Traced(4), T, BATCH)
+    first = jaxrnn.unroll_windows(Traced(4), p, xs, window=3)
+    count = len(traced)
+    assert_close(jaxrnn.unroll_windows(Traced(4), p, xs, window=3), first)
+    assert len(traced) == count > 0
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "learned_start", "zoneout", "stack"])
+def test_the_carries_of_all_steps_are_those_of_single_steps(name, reverse):
+    cell, p, xs, carry, noise = setting(name)
+    options = dict(mask=MASK, reset=RESET, reverse=reverse)
+    carries, ys = jaxrnn.unroll_carries(cell, p, xs, carry, noise=noise, **options)
+    final, want = jaxrnn.unroll(cell, p, xs, carry, noise=noise, **options)
+    assert_close(ys, want)
+    assert_close(jax.tree.map(lambda a: a[0 if reverse else -1], carries), final)
+    for t in range(1, T):
+        part = slice(T - t, T) if reverse else slice(0, t)
+        now = jax.tree.map(lambda n, part=part: n[part] if len(n) == T else n, noise)
+        reset = RESET.copy()
+        if reverse:
+            reset[part.start] = False  # the boundary before step T - t comes after it in this direction
+        options = dict(mask=MASK[part], reset=reset[part], reverse=reverse)
+        after, _ = jaxrnn.unroll(cell, p, xs[part], carry, noise=now, **options)
+        assert_close(jax.tree.map(lambda a, t=t: a[T - t if reverse else t - 1], carries), after)
+
+
+def test_the_carries_of_a_bidirectional_stack_and_their_gradients():
+    stack = jaxrnn.Stack([jaxrnn.LSTMCell(4), jaxrnn.GRUCell(2)], bidirectional=True)
+    p, xs = parameters(stack), inputs(stack, T, BATCH)
+    carries, ys = jaxrnn.unroll_carries(stack, p, xs, mask=MASK)
+    final, want = jaxrnn.unroll(stack, p, xs, mask=MASK)
+    assert_close(ys, want)
+    last = tuple(jax.tree.map(lambda a, k=k: a[-(k % 2 == 0)], c) for k, c in enumerate(carries))
+    assert_close(last, final)
+    slope = jax.grad(lambda xs: jaxrnn.unroll_carries(stack, p, xs, remat="carry")[0][0].c[3].sum())(xs)
+    assert slope[:4].any(axis=(1, 2)).all() and not slope[4:].any()
+
+
+def test_carries_keep_their_dtype_in_half_precision():
+    cell = jaxrnn.LSTMCell(4)
+    carries, ys = jaxrnn.unroll_carries(cell, parameters(cell), inputs(cell, T, BATCH).astype(jnp.bfloat16))
+    assert carries.c.dtype == jnp.float32 and ys.dtype == jnp.bfloat16
+
+
+def test_an_empty_sequence_has_no_carries_and_keeps_its_carry_in_windows():
+    cell, p, xs, carry, _ = setting("lstm")
+    carries, ys = jaxrnn.unroll_carries(cell, p, xs[:0], carry)
+    assert carries.c.shape == (0, 3, 4) == ys.shape
+    assert_close(jaxrnn.unroll_windows(cell, p, xs[:0], carry, window=3)[0], carry)
+
+
+STACK = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=0), "window must be an integer of at least 1, got 0"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(STACK, parameters(STACK), xs, window=2), "both directions sees the whole"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, method="fast"), "method must be one of"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, mask=MASK.T), r"mask .* \(3, 8\), expected \(8, 3\)"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs[..., :2], window=2), "xs has 2 features but .* input_size=3"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=4, noise=MASK[:4]), "first axis must be T=8 or 1"),
+    (lambda cell, p, xs: jaxrnn.unroll_carries(cell, p, xs, remat="sqrt"), "remat must be one of"),
+])  # fmt: skip
+def test_a_mistake_is_told_with_what_was_expected(call, message):
+    cell, p, xs, _, _ = setting("lstm")
+    with pytest.raises(ValueError, match=message):
+        call(cell, p, xs)
