@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import math
 import numbers
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -26,9 +26,9 @@ class StackInput(NamedTuple):
 
 MERGES: dict[str, Callable[[list[Array]], Array]] = {
     "concat": lambda ys: jnp.concatenate(ys, axis=-1),
-    "sum": sum,
-    "mean": lambda ys: sum(ys[1:], ys[0]) / len(ys),
-    "mul": math.prod,
+    "sum": lambda ys: functools.reduce(operator.add, ys),
+    "mean": lambda ys: functools.reduce(operator.add, ys) / len(ys),
+    "mul": lambda ys: functools.reduce(operator.mul, ys),
     "apart": lambda ys: jnp.stack(ys, axis=-2),
 }  # of the outputs of one layer, one for each direction
 

@@ -4,11 +4,11 @@ All draws come from `noise`, made outside the loop from one key; without noise a
 """
 
 import dataclasses
-import numbers
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
@@ -21,8 +21,8 @@ from jaxrnn.typing import Array, Carry, Cell, Dot, Noise, Params, dot, gates, ze
 def check_rates(cell: Cell, names: tuple[str, ...], *, one: bool = False) -> None:
     """Checks that fields of a cell are probabilities, below 1 unless `one`, and makes them Python's: NumPy's have a dtype."""
     for name in names:
-        rate = getattr(cell, name)
-        if not isinstance(rate, numbers.Real) or not (0 <= rate < 1 or (one and rate == 1)):
+        rate: Any = getattr(cell, name)
+        if not isinstance(rate, int | float | np.number) or not (0 <= rate < 1 or (one and rate == 1)):
             raise ValueError(f"{name} is a probability from 0 to {'' if one else 'below '}1, got {rate!r}.")
         object.__setattr__(cell, name, float(rate))
 
@@ -68,7 +68,6 @@ class Zoneout(Wrapper):
     Source: Krueger et al. 2017, arXiv:1606.01305, eq. 5-6. As there h is made from the new c, before that is zoned out.
     """
 
-    cell: Cell
     h: float = 0.05
     c: float = 0.5
 
@@ -119,7 +118,6 @@ class VariationalDropout(Wrapper):
     Source: Gal and Ghahramani 2016, arXiv:1512.05287, eq. 7.
     """
 
-    cell: Cell
     input: float = 0.0
     recurrent: float = 0.0
     output: float = 0.0
@@ -169,7 +167,6 @@ class RecurrentDropout(Wrapper):
     Source: Semeniuta et al. 2016, arXiv:1603.05118, eq. 9-10 and 14-16; its z is 1 - z here.
     """
 
-    cell: LSTMCell | GRUCell
     rate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -212,7 +209,6 @@ class DropConnect(Wrapper):
     Source: Merity et al. 2017, arXiv:1708.01009, section 2; Wan et al. 2013 for feed-forward layers.
     """
 
-    cell: Cell
     rate: float = 0.0
     names: tuple[str, ...] = ("w_h",)
 

@@ -19,11 +19,12 @@ class Around(NamedTuple):
     keep: Any  # booleans; None at evaluation
 
 
+@dataclasses.dataclass(frozen=True)
 class Wrapper(Cell):
     """A cell that is in everything the cell inside, `self.cell`, but for what a subclass says otherwise.
 
-    A subclass is a frozen dataclass with a field `cell`. Its parameters and carry are those of the cell inside. Around a `Stack`
-    it runs step by step, not layer by layer, and in one direction; inside a `Stack` it is as fast as its cell.
+    A subclass is a frozen dataclass, whose first field is `cell`. Its parameters and carry are those of the cell inside. Around a
+    `Stack` it runs step by step, not layer by layer, and in one direction; inside a `Stack` it is as fast as its cell.
     """
 
     cell: Cell
@@ -101,8 +102,6 @@ class LearnedInitialCarry(Wrapper):
         (4,)
     """
 
-    cell: Cell
-
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LearnedParams:
         shapes = carry_shapes(self.cell, (1,) * (self.feature_axes - 1) + (input_size,))
         first = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes)
@@ -145,8 +144,6 @@ class Residual(Wrapper):
     Source: He et al. 2016, arXiv:1512.03385; in stacks of LSTMs Wu et al. 2016, arXiv:1609.08144, section 3.1.
     """
 
-    cell: Cell
-
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Passed:
         return Passed(inner=self.cell.project(params, xs, noise), x=xs)
 
@@ -170,8 +167,9 @@ class Skip(Wrapper):
     Source: Graves 2013, arXiv:1308.0850, section 2; Haiku's `deep_rnn_with_skip_connections`.
     """
 
-    elementwise = False
-    cell: Cell
+    @property
+    def elementwise(self) -> bool:
+        return False
 
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Passed:
         return Passed(inner=self.cell.project(params, xs, noise), x=xs)
@@ -210,7 +208,6 @@ class LayerNormInput(Wrapper):
     Source: Ba et al. 2016, arXiv:1607.06450, eq. 4; before each layer as in Xiong et al. 2020, arXiv:2002.04745.
     """
 
-    cell: Cell
     epsilon: float = 1e-5
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> NormParams:
