@@ -141,6 +141,12 @@ def test_a_program_for_another_platform_projects_all_inputs_at_once(monkeypatch)
     assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
 
 
+@pytest.mark.parametrize("T, B", [(128, 64), (512, 32), (1024, 1), (40, 2), (1, 1)])
+def test_the_chunks_of_recomputed_carries_are_no_longer_than_the_others(T, B):
+    none, carry = chunk_length(T, B), chunk_length(T, B, "carry")
+    assert 1 <= carry <= none <= T and (carry <= max(T // 16, 8))
+
+
 def test_memory_beyond_the_outputs_grows_with_the_square_root_of_the_length():
     cell = jaxrnn.GRUCell(16)
     q = cell.init(jax.random.key(0), 4, jnp.float32)

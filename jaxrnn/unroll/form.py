@@ -20,7 +20,7 @@ class Form(NamedTuple):
     chunk: int  # steps of a chunk of the backward pass
 
 
-def forms(steps: int, batch: int, projection: int, fold: bool) -> tuple[Form, Form]:
+def forms(steps: int, batch: int, projection: int, fold: bool, remat: str) -> tuple[Form, Form]:
     """The forms for XLA:CPU and for all other platforms.
 
     A CPU projects inside the loop: all at once took 1.9 to 2.5 times as long forward at (8,256,64,64) and (16,128,64,128). But
@@ -33,31 +33,36 @@ def forms(steps: int, batch: int, projection: int, fold: bool) -> tuple[Form, Fo
         batch: how many rows a step has, pixels of a convolutional cell counted.
         projection: how many entries a kernel has that makes the projected input of a row from its features.
         fold: whether batch and time may become one axis.
+        remat: "none" or "carry".
     """
     inside = batch > 1 or projection < 2**17
-    cpu = Form(project_inside=inside, by_gate=True, fold=fold, chunk=chunk_length(steps, batch))
+    cpu = Form(project_inside=inside, by_gate=True, fold=fold, chunk=chunk_length(steps, batch, remat))
     return cpu, Form(project_inside=False, by_gate=False, fold=False, chunk=steps)
 
 
-def chunk_length(steps: int, batch: int) -> int:
+def chunk_length(steps: int, batch: int, remat: str = "none") -> int:
     """The steps of a chunk on a CPU: a divisor of T where there is one, from 32 on, and more where a step has few rows.
 
     From 16 to 128 the time of LSTM and GRU changed by less than 5 % at (16,128,64,128), (32,512,128,128), (8,2048,64,64) and
     (8,1024,32,32), and memory grows with the chunk. With one row per step 128 steps took 2 % less than 32 at (1,1024,64,64), and
     512 steps 2 % less again, but 1.2 times the memory of `flax.nnx.RNN`.
+
+    With `remat="carry"` a chunk holds most of the memory: a sixteenth of T instead of a quarter is half of it at T = 128, and
+    took 0.93-1.04 of the time at (64,128,256,256) and (32,128,512,512), 1.2 times at (16,128,64,128).
     """
     most = min(max(512 // max(batch, 1), 32), 128, steps)
+    most = min(most, max(steps // 16, 8)) if remat == "carry" else most
     return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)
 
 
-def on_platform(run: Callable[..., Any], sequence: Sequence, study: Study, *args: Any) -> Any:
+def on_platform(run: Callable[..., Any], sequence: Sequence, study: Study, remat: str, *args: Any) -> Any:
     """`run(form, *args)` with the form for the platform that the program is compiled for."""
     shape = sequence.xs.shape  # [T, *batch, *space, I]
     projection = shape[-1] * sum(math.prod(u[study.rows :]) for u in study.us)
     fold = not jax.sharding.get_abstract_mesh().explicit_axes  # explicit shardings do not let two axes become one
     leading = {leaf.shape[: study.rows + 1] for leaf in jax.tree.leaves(sequence)}
     fold = fold and len(leading) == 1  # noise may broadcast
-    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, fold)
+    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, fold, remat)
     if cpu_only():  # nothing to choose from: half of the tracing is saved (80 ms of 650)
         return run(cpu, *args)
     return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))

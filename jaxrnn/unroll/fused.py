@@ -78,18 +78,18 @@ def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, fir
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(plan: Plan, *args: Any) -> tuple[Carry, Array]:
-    return on_platform(functools.partial(_forward, plan, False), args[-1], plan.study, *args)[0]
+    return on_platform(functools.partial(_forward, plan, False), args[-1], plan.study, plan.remat, *args)[0]
 
 
 def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
     params, weights, first, _, sequence = args
-    result, saved = on_platform(functools.partial(_forward, plan, True), sequence, plan.study, *args)
+    result, saved = on_platform(functools.partial(_forward, plan, True), sequence, plan.study, plan.remat, *args)
     return result, (params, weights, first, sequence, saved)
 
 
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Array]) -> tuple[Any, ...]:
     sequence, run = residuals[3], functools.partial(backward, plan)
-    *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study, *residuals, cotangents)
+    *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study, plan.remat, *residuals, cotangents)
     mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
     return *gradients, Sequence(d_xs, mask, reset, d_noise)
 
