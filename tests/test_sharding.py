@@ -90,6 +90,18 @@ def test_a_sharded_batch_needs_nothing_inside_the_loops_over_steps(name):
     assert len(found["innermost"]) == 1 and not any(found["innermost"]) and not found["outside"]
 
 
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=lambda a: a.name)
+@pytest.mark.parametrize("around", [jaxrnn.Zoneout, lambda cell: jaxrnn.VariationalDropout(cell, 0.3, 0.3, 0.3)])
+def test_noise_drawn_for_an_unsharded_input_fits_a_sharded_one(around, axis_type):
+    cell, (_, p, xs) = around(CELLS["lstm"]), setting("lstm")
+    noise = cell.noise(jax.random.key(0), T, xs[0])
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(axis_type,))
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(xs, NamedSharding(mesh, P(None, "data")))
+        got = jax.jit(lambda p, xs: jaxrnn.unroll(cell, p, xs, noise=noise)[1])(p, sharded)
+    assert_close(got, jaxrnn.unroll(cell, p, xs, noise=noise)[1], 1e-5)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_under_shard_map_weight_gradients_are_reduced_once_in_all(name):
     cell, p, xs = setting(name)

@@ -90,6 +90,12 @@ def test_a_cell_that_torch_does_not_have_is_refused():
         from_torch(stack, 3, {})
 
 
+def test_directions_that_are_not_concatenated_are_refused():
+    stack = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True, merge="sum")
+    with pytest.raises(TypeError, match="torch concatenates the outputs of both directions, this stack has merge='sum'"):
+        to_torch(stack, stack.init(jax.random.key(0), 3))
+
+
 def test_loading_keeps_the_sharding_of_the_parameters():
     mesh = jax.make_mesh((2,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     module = rnn.GRU(3, 4, rngs=nnx.Rngs(0))
