@@ -42,7 +42,6 @@ def scan(
     *,
     reverse: bool,
     remat: str,
-    project_inside: bool = False,
     collect: bool = False,
 ) -> tuple[Carry, Any]:
     """Runs a cell over time, one step after another.
@@ -55,18 +54,16 @@ def scan(
         first: the carry after a reset.
         reverse: whether time runs from T - 1 to 0.
         remat: "none"; otherwise only the carries are saved, and each step is computed again in the backward pass.
-        project_inside: whether inputs are projected step by step.
         collect: whether ys are followed by the carries after each step.
 
     Returns:
         The carry after the last step, and ys [T, *batch, ...] in the dtype of `xs`; with `collect` `(ys, carries)`.
     """
     dot = dot_in(sequence.xs.dtype)
-    us = None if project_inside else project(cell, params, sequence)
+    us = project(cell, params, sequence)
 
     def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Any]:
         u, step = inputs
-        u = project(cell, params, step) if project_inside else u
         after, y = advance(cell, params, carry, first, u, step, dot)
         return after, (y, after) if collect else y
 
