@@ -25,14 +25,15 @@ DEFAULT = {"gru", "gru_reset_before", "zoneout"}  # the others are slow tests
 CASES += [("lstm", jaxrnn.LSTMCell(4), remat) for remat in ("none", "carry", "sqrt")]
 
 
-@pytest.fixture(params=["cpu", "default"])
+@pytest.fixture(params=["cpu", pytest.param("columns", marks=pytest.mark.slow), "default"])
 def platform(request, monkeypatch):
     """Runs a test in each form of the loops; both are correct on every platform."""
     forms = form.forms
 
     def chosen(*args):
         cpu, default = forms(*args)  # with few rows per step the CPU's chunks are long: several of them, and a rest
-        return (cpu._replace(chunk=min(cpu.chunk, 16)) if request.param == "cpu" else default,) * 2
+        cpu = cpu._replace(chunk=min(cpu.chunk, 16), columns=request.param == "columns" and args[-2])
+        return (default if request.param == "default" else cpu,) * 2
 
     monkeypatch.setattr(form, "forms", chosen)
     monkeypatch.setattr(form, "cpu_only", lambda: True)  # no branches for other platforms in the program
@@ -90,6 +91,22 @@ def test_one_row_with_large_input_weights_is_projected_all_at_once(batch, at_onc
     assert_close(*(slopes(cell, p, xs, method=m, **options | {"remat": r}) for m, r in (("fused", remat), ("scan", "none"))))
 
 
+@pytest.mark.parametrize(
+    "batch, dtype, layout",
+    [((8,), "float64", "512,8"), ((4, 2), "float64", "512,4,2"), ((2,), "float64", None), ((8,), "bfloat16", None)],
+)
+def test_with_a_large_kernel_and_few_rows_the_batch_stands_last(batch, dtype, layout, monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    jitted.clear_cache()
+    cell = jaxrnn.LSTMCell(512)
+    p, xs = parameters(cell, 3), jnp.asarray(inputs(cell, 3, batch, 3), dtype)
+    options = dict(mask=jnp.ones((3, *batch), bool).at[1].set(False), reset=jnp.zeros((3, *batch), bool).at[2].set(True))
+    program = str(jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, **options)[1])(p))
+    assert layout in program if layout else ("[512," + ",".join(map(str, batch)) + "]") not in program
+    if dtype == "float64":
+        assert_close(*(slopes(cell, p, xs, method=m, remat="none", **options) for m in ("fused", "scan")))
+
+
 def test_no_step_at_all_returns_the_first_carry():
     p, xs = parameters(jaxrnn.GRUCell(4)), inputs(jaxrnn.GRUCell(4), 0, (2,))
     carry, ys = jaxrnn.unroll(jaxrnn.GRUCell(4), p, xs, method="fused")
@@ -125,7 +142,7 @@ def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(cell
     p, xs = parameters(cell), inputs(cell, 64, (3,))
     program = jax.make_jaxpr(jax.grad(lambda p: jaxrnn.unroll(cell, p, xs, method="fused")[1].sum()))(p)
     found = list(loops(program.jaxpr))
-    chunks = platform == "cpu"  # elsewhere there is one chunk, and so no loop over them
+    chunks = platform != "default"  # elsewhere there is one chunk, and so no loop over them
     (backward,) = [count for depth, count, reverse in found if depth == chunks and reverse]
     assert backward == products, found
 

@@ -9,6 +9,7 @@ import jax
 import jax.extend.backend
 from jax import lax
 
+from jaxrnn.typing import Array, dot, dot_in
 from jaxrnn.unroll.scan import Sequence
 from jaxrnn.unroll.study import Study
 
@@ -17,10 +18,11 @@ class Form(NamedTuple):
     project_inside: bool  # the inputs are projected step by step, not all at once
     by_gate: bool  # the cotangent of a product is written down gate by gate
     fold: bool  # whether the rows of a chunk become one axis where the gradients of weights are taken
+    columns: bool  # forward, the rows of the batch stand last in each array
     chunk: int  # steps of a chunk of the backward pass
 
 
-def forms(steps: int, batch: int, projection: int, fold: bool, remat: str) -> tuple[Form, Form]:
+def forms(steps: int, batch: int, projection: int, kernel: int, fold: bool, remat: str) -> tuple[Form, Form]:
     """The forms for XLA:CPU and for all other platforms.
 
     A CPU projects inside the loop: all at once took 1.9 to 2.5 times as long forward at (8,256,64,64) and (16,128,64,128). But
@@ -28,16 +30,22 @@ def forms(steps: int, batch: int, projection: int, fold: bool, remat: str) -> tu
     (LSTM), all at once is 1.9 and 2.6 times as fast forward, 1.4 and 1.6 times with the backward pass; at (1,512,128,128), a
     quarter of that, as fast (LSTM) or slower (GRU 0.75 forward).
 
+    A kernel of 4 MB and few rows: `kernel @ columns` instead of `rows @ kernel` took the forward LSTM 1.5 and 1.1 times as fast
+    at H = 512 with 16 and 8 rows, 1.4-1.7 times with 32, 2.2 at (32,32,768,768), 2.6 at (32,32,1024,1024), there GRU 2.8 and RNN
+    1.9; 1.1 to 1.4 times with the backward pass. Nothing was gained from 64 rows on, at H = 384, and with 4 rows.
+
     Args:
         steps: T.
         batch: how many rows a step has, pixels of a convolutional cell counted.
         projection: how many entries a kernel has that makes the projected input of a row from its features.
+        kernel: how many entries the largest weight in the loop has; 0 where the batch cannot stand last.
         fold: whether batch and time may become one axis.
         remat: "none" or "carry".
     """
     inside = batch > 1 or projection < 2**17
-    cpu = Form(project_inside=inside, by_gate=True, fold=fold, chunk=chunk_length(steps, batch, remat))
-    return cpu, Form(project_inside=False, by_gate=False, fold=False, chunk=steps)
+    columns = 8 <= batch <= 48 and kernel >= 2**20
+    cpu = Form(project_inside=inside, by_gate=True, fold=fold, columns=columns, chunk=chunk_length(steps, batch, remat))
+    return cpu, Form(project_inside=False, by_gate=False, fold=False, columns=False, chunk=steps)
 
 
 def chunk_length(steps: int, batch: int, remat: str = "none") -> int:
@@ -55,14 +63,16 @@ def chunk_length(steps: int, batch: int, remat: str = "none") -> int:
     return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)
 
 
-def on_platform(run: Callable[..., Any], sequence: Sequence, study: Study, remat: str, *args: Any) -> Any:
+def on_platform(run: Callable[..., Any], study: Study, remat: str, sequence: Sequence, weights: list[Array], *args: Any) -> Any:
     """`run(form, *args)` with the form for the platform that the program is compiled for."""
     shape = sequence.xs.shape  # [T, *batch, *space, I]
     projection = shape[-1] * sum(math.prod(u[study.rows :]) for u in study.us)
     fold = not jax.sharding.get_abstract_mesh().explicit_axes  # explicit shardings do not let two axes become one
     leading = {leaf.shape[: study.rows + 1] for leaf in jax.tree.leaves(sequence)}
     fold = fold and len(leading) == 1  # noise may broadcast
-    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, fold, remat)
+    plain = fold and dot_in(sequence.xs.dtype) is dot
+    kernel = max([w.size for w in weights], default=0) if plain else 0
+    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, kernel, fold, remat)
     if cpu_only():  # nothing to choose from: half of the tracing is saved (80 ms of 650)
         return run(cpu, *args)
     return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))

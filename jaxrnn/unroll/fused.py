@@ -22,7 +22,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
-from jaxrnn.unroll import parts, products
+from jaxrnn.unroll import columns, parts, products
 from jaxrnn.unroll.backward import Plan, backward, cut, join
 from jaxrnn.unroll.form import Form, on_platform
 from jaxrnn.unroll.scan import Sequence, advance, project, scan
@@ -78,18 +78,18 @@ def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, fir
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(plan: Plan, *args: Any) -> tuple[Carry, Array]:
-    return on_platform(functools.partial(_forward, plan, False), args[-1], plan.study, plan.remat, *args)[0]
+    return on_platform(functools.partial(_forward, plan, False), plan.study, plan.remat, args[-1], args[1], *args)[0]
 
 
 def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
     params, weights, first, _, sequence = args
-    result, saved = on_platform(functools.partial(_forward, plan, True), sequence, plan.study, plan.remat, *args)
+    result, saved = on_platform(functools.partial(_forward, plan, True), plan.study, plan.remat, sequence, weights, *args)
     return result, (params, weights, first, sequence, saved)
 
 
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Array]) -> tuple[Any, ...]:
-    sequence, run = residuals[3], functools.partial(backward, plan)
-    *gradients, d_xs, d_noise = on_platform(run, sequence, plan.study, plan.remat, *residuals, cotangents)
+    (_, weights, _, sequence, _), run = residuals, functools.partial(backward, plan)
+    *gradients, d_xs, d_noise = on_platform(run, plan.study, plan.remat, sequence, weights, *residuals, cotangents)
     mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
     return *gradients, Sequence(d_xs, mask, reset, d_noise)
 
@@ -103,16 +103,23 @@ def _forward(
     """The result, and what the backward pass needs of it: the carries before each step, and what `remat` asks to save else."""
     study, dot = plan.study, dot_in(sequence.xs.dtype)
     us = None if form.project_inside else project(plan.cell, params, sequence)
-    save_parts = save and plan.remat == "none"
+    save_parts, rows = save and plan.remat == "none", 0 if form.columns else study.rows
+    held = columns.turned((params, weights)) if form.columns else (params, weights)
 
-    def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Any]:
-        u, step = inputs
+    def one(carry: Carry, first: Carry, u: Any, step: Sequence) -> tuple[Carry, Array, Any]:
+        params, weights = columns.turned_back(held) if form.columns else held
         u = project(plan.cell, params, step) if form.project_inside else u
         found: list[Array] = []
         recording = products.recording(dot, weights, study.inside, found)
         after, y = advance(plan.cell, params, carry, first, u, step, recording)
-        saved = parts.save(study, found, u, study.rows) if form.project_inside else found
-        return after, (y, carry if save else None, saved if save_parts else None)
+        saved = parts.save(study, found, u, rows) if form.project_inside else found
+        return after, y, saved if save_parts else None
+
+    one = columns.in_columns(one, study.rows) if form.columns else one
+
+    def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Any]:
+        after, y, saved = one(carry, first, *inputs)
+        return after, (y, carry if save else None, saved)
 
     carry, (ys, carries, saved) = lax.scan(body, carry, (us, sequence), reverse=plan.reverse)
     if save_parts and not form.project_inside:
