@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torture
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracles import assert_close, inputs, parameters
@@ -17,6 +18,7 @@ import jaxrnn
 
 T, B, I, H = 64, 16, 4, 8  # two chunks of 32 steps in the backward pass
 CELLS = {"lstm": jaxrnn.LSTMCell(H), "gru": jaxrnn.GRUCell(H)}
+ELEMENTWISE = {"peephole": torture.PeepholeLSTM(H)}  # parameters that act inside the step otherwise than as biases
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
 CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?%?([\w.\-]+)")
 
@@ -52,7 +54,7 @@ def collectives(text):
 
 
 def setting(name):
-    cell = CELLS[name]
+    cell = (CELLS | ELEMENTWISE)[name]
     p = jax.tree.map(lambda a: np.asarray(a, np.float32), parameters(cell, I))
     return cell, p, np.asarray(inputs(cell, T, (B,), I), np.float32)
 
@@ -74,10 +76,7 @@ def everywhere(tree, spec):
     return jax.tree.map(lambda _: spec, tree)
 
 
-REDUCED = "b_hn acts inside the step, and its gradient is summed over the batch at each step"
-
-
-@pytest.mark.parametrize("name", ["lstm", pytest.param("gru", marks=pytest.mark.xfail(strict=True, reason=REDUCED))])
+@pytest.mark.parametrize("name", [*CELLS, *ELEMENTWISE])
 def test_a_sharded_batch_needs_nothing_inside_the_loops_over_steps(name):
     cell, p, xs = setting(name)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))

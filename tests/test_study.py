@@ -26,21 +26,22 @@ def of(cell, params=None):
 
 
 @pytest.mark.parametrize(
-    "name, sums, elementwise",
+    "name, sums, biases, elementwise",
     [
-        ("lstm", WHOLE, ()),
-        ("rnn_relu", WHOLE, ()),
-        ("gru", GATES, ("b_hn",)),  # n needs its two parts apart: r multiplies the product
-        ("gru_reset_before", GATES, ()),  # the second product meets the third gate after it is taken apart
-        ("peephole", WHOLE, ("w_c",)),
-        ("layer_norm", (), ("scale_h", "scale_c", "b_c")),  # the product is normalised before it meets the input
-        ("diagonal", (), ("w_h",)),
+        ("lstm", WHOLE, {}, ()),
+        ("rnn_relu", WHOLE, {}, ()),
+        ("gru", GATES, {"b_hn": Part(0, 2)}, ()),  # n needs its two parts apart: r multiplies the product
+        ("gru_reset_before", GATES, {}, ()),  # the second product meets the third gate after it is taken apart
+        ("peephole", WHOLE, {}, ("w_c",)),
+        ("layer_norm", (), {}, ("scale_h", "scale_c", "b_c")),  # the product is normalised before it meets the input
+        ("diagonal", (), {}, ("w_h",)),
     ],
 )
-def test_sums_and_elementwise_parameters_are_found(name, sums, elementwise):
+def test_sums_biases_and_elementwise_parameters_are_found(name, sums, biases, elementwise):
     found, params = of(NAMED[name])
     fields = [field for field, value in zip(params._fields, params, strict=True) if value is not None]
     assert found.sums == sums
+    assert {fields[leaf]: part for part, leaf in found.biases} == biases
     assert tuple(field for field, used in zip(fields, found.elementwise, strict=True) if used) == elementwise
     assert not any(found.inside)
 
@@ -134,6 +135,30 @@ class ProductInLoop(Odd):
         return jax.lax.fori_loop(0, 3, deepen, carry.h), carry.a
 
 
+class BiasedParams(NamedTuple):
+    w_x: Any  # [I, 2, H]
+    w_h: Any  # [H, 2, H]
+    whole: Any  # [2, H]
+    gate: Any  # [H]
+    twice: Any  # [H]
+    one: Any  # [1]
+
+
+class Biased(Odd):
+    """Biases inside the step: of a product as a whole, of one of its gates, one used once more, and one for all units."""
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        p, (a, b) = super().init(key, input_size, dtype), jax.random.normal(key, (2, 3), dtype)
+        return BiasedParams(*p, whole=a + jnp.stack([a, b]), gate=a, twice=b, one=a[:1])
+
+    def mix(self, params, carry, u, dot):
+        a, b = jaxrnn.gates(u * (dot(carry.h, params.w_h) + params.whole))
+        c, d = jaxrnn.gates(dot(jnp.tanh(a), params.w_h))
+        e, f = jaxrnn.gates(dot(jnp.tanh(b), params.w_h))
+        c, d = jnp.sin(c + params.gate), jax.nn.sigmoid(d + params.twice) * params.twice
+        return jnp.tanh(c * d + (e + params.one) * f), carry.a
+
+
 ODD = {
     OpWithParameter: ((), (True,)),
     ProductOfParameters: ((), (True, False)),
@@ -151,7 +176,7 @@ def test_an_odd_step_is_read_as_it_is(cell):
 
 
 @pytest.mark.parametrize("remat", ["none", *(pytest.param(remat, marks=pytest.mark.slow) for remat in ("carry", "sqrt"))])
-@pytest.mark.parametrize("cell", [*ODD, ProductInLoop])
+@pytest.mark.parametrize("cell", [*ODD, ProductInLoop, Biased])
 def test_an_odd_step_keeps_its_gradients(cell, remat):
     p, xs = parameters(cell()), inputs(cell(), 11, (2,))
     reset = np.arange(22).reshape(11, 2) % 7 == 5
@@ -164,6 +189,12 @@ def test_an_odd_step_keeps_its_gradients(cell, remat):
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(p, xs)
 
     assert_close(slopes(None, remat), slopes("scan", "none"))
+
+
+def test_biases_are_told_from_what_is_no_bias():
+    found, _ = of(Biased())
+    assert found.biases == ((Part(0, None), 2), (Part(1, 0), 3))
+    assert found.elementwise == (False, False, False, False, True, True)
 
 
 class ClockParams(NamedTuple):

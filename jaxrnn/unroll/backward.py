@@ -13,7 +13,7 @@ from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
 from jaxrnn.unroll import parts, products
 from jaxrnn.unroll.form import Form
 from jaxrnn.unroll.parts import Saved
-from jaxrnn.unroll.products import Slot
+from jaxrnn.unroll.products import NOWHERE, Slot
 from jaxrnn.unroll.scan import Sequence, advance, project
 from jaxrnn.unroll.study import Study
 
@@ -94,14 +94,15 @@ def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chun
     """The state before a chunk, and the gradients of its inputs and noise."""
     (d_carry, sums), rows = state, plan.study.rows
     chunk = chunk if chunk.saved is not None else chunk._replace(saved=_again(plan, given, chunk))
-    (d_carry, d_params, d_first), d_products, d_us = _loop(plan, form, given, (d_carry, sums.params, sums.first), chunk)
+    (d_carry, d_first), d_products, d_us, d_afters = _loop(plan, form, given, (d_carry, sums.first), chunk)
     n, *batch = chunk.steps.xs.shape[: rows + 1]
     starts = _like(given.first, chunk.carries)
     if form.fold:
-        chunk, starts, d_us = _fold(rows, (chunk, starts, d_us))
+        chunk, starts, d_us, d_afters = _fold(rows, (chunk, starts, d_us, d_afters))
         d_products = [d.reshape(-1, *d.shape[rows + 1 :]) for d in d_products]
     d_us = parts.input_cotangents(plan.study, d_products, d_us)
     d_weights = _weight_gradients(plan, given, starts, chunk, d_products)
+    d_params = _step_gradients(plan, given, starts, chunk, d_products, d_afters)
     steps = chunk.steps
     _, pull = jax.vjp(
         lambda p, xs, noise: project(plan.cell, p, steps._replace(xs=xs, noise=noise)), given.params, steps.xs, steps.noise
@@ -109,7 +110,8 @@ def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chun
     d_project, *d_inputs = pull(d_us)
     if form.fold:
         d_inputs = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*batch, n, *a.shape[1:]), rows, 0), d_inputs)
-    return (d_carry, Sums(_add(d_params, d_project), _add(sums.weights, d_weights), d_first)), d_inputs
+    d_params = _add(_add(sums.params, d_params), d_project)
+    return (d_carry, Sums(d_params, _add(sums.weights, d_weights), d_first)), d_inputs
 
 
 def _fold(rows: int, tree: Tree) -> Tree:
@@ -127,38 +129,40 @@ def _again(plan: Plan, given: Given, chunk: Chunk) -> Saved:
     return parts.save(plan.study, found, us, plan.study.rows + 1)
 
 
-def _loop(plan: Plan, form: Form, given: Given, state: tuple[Carry, Params, Carry], chunk: Chunk) -> tuple[Any, list[Array], Any]:
+def _loop(
+    plan: Plan, form: Form, given: Given, state: tuple[Carry, Carry], chunk: Chunk
+) -> tuple[Any, list[Array], Any, Carry | None]:
     """Runs the adjoint of the carry through a chunk, and writes down the cotangents of products and projected inputs.
 
     Returns:
-        The state before the chunk: the adjoint, and the sums for parameters that act elementwise and for the reset carry; the
-        cotangents of the products, time behind the batch where `form.fold`; and those of the inputs as in `Saved.us`.
+        The state before the chunk: the adjoint, and the sum for the reset carry; the cotangents of the products, time behind the
+        batch where `form.fold`; those of the inputs as in `Saved.us`; and where parameters act elementwise the adjoints after
+        each step.
     """
-    study, dot, (d_carry, d_params, d_first) = plan.study, dot_in(chunk.steps.xs.dtype), state
+    study, dot, (d_carry, d_first) = plan.study, dot_in(chunk.steps.xs.dtype), state
     axis = study.rows if form.fold else 0
 
     def body(state: Any, inputs: tuple[Array, Chunk]) -> tuple[Any, Any]:
-        (d_after, sums), buffers = state
+        (d_after, d_first), buffers = state
         index, now = inputs
         found, _ = parts.restore(study, now.saved)
 
-        def replay(carry: Carry, us: Any, buffers: list[Array], chosen: list[Array], first: Carry) -> tuple[Carry, Array]:
+        def replay(carry: Carry, us: Any, buffers: list[Array], first: Carry) -> tuple[Carry, Array]:
             def again(k: int, v: Array, w: Array, op: Any) -> Array:
                 slot = Slot(buffers[k], index, axis, form.by_gate and parts.has_gates(found[k].shape, study.rows))
                 return products.replayed(dot, found[k], given.weights[k], given.transposed[k], slot, v, op)
 
             _, u = parts.restore(study, now.saved._replace(us=us))
-            params, replaying = _put(study, chosen, given.params), products.handled(dot, study.inside, again)
-            return advance(plan.cell, params, carry, first, u, now.steps, replaying)
+            return advance(plan.cell, given.params, carry, first, u, now.steps, products.handled(dot, study.inside, again))
 
-        _, pull = jax.vjp(replay, now.carries, now.saved.us, buffers, _pick(study, given.params), given.first)
-        d_carry, d_us, buffers, *more = pull((d_after, now.d_ys))
-        return ((d_carry, _add(sums, more)), buffers), d_us
+        _, pull = jax.vjp(replay, now.carries, now.saved.us, buffers, given.first)
+        d_carry, d_us, buffers, more = pull((d_after, now.d_ys))
+        return ((d_carry, _add(d_first, more)), buffers), (d_us, d_after if any(study.elementwise) else None)
 
     blank = [jnp.moveaxis(jnp.zeros_like(a), 0, axis) for a in parts.restore(study, chunk.saved)[0]]
-    start, inputs = ((d_carry, [_pick(study, d_params), d_first]), blank), (jnp.arange(chunk.steps.xs.shape[0]), chunk)
-    ((d_carry, (chosen, d_first)), d_products), d_us = lax.scan(body, start, inputs, reverse=not plan.reverse)
-    return (d_carry, _put(study, chosen, d_params), d_first), d_products, d_us
+    start, inputs = ((d_carry, d_first), blank), (jnp.arange(chunk.steps.xs.shape[0]), chunk)
+    (state, d_products), (d_us, d_afters) = lax.scan(body, start, inputs, reverse=not plan.reverse)
+    return state, d_products, d_us, d_afters
 
 
 def _pick(study: Study, params: Params) -> list[Array]:
@@ -184,6 +188,30 @@ def _weight_gradients(plan: Plan, given: Given, starts: Carry, chunk: Chunk, d_p
     replaying = products.handled(dot, plan.study.inside, take)
     advance(plan.cell, given.params, chunk.carries, starts, us, chunk.steps, replaying)
     return gradients
+
+
+def _step_gradients(
+    plan: Plan, given: Given, starts: Carry, chunk: Chunk, d_products: list[Array], d_afters: Carry | None
+) -> Params:
+    """The gradients of the parameters that act inside `step`, from a whole chunk: one reduction each."""
+    study, dot = plan.study, dot_in(chunk.steps.xs.dtype)
+    leaves, tree = jax.tree.flatten(jax.tree.map(_zero, given.params))
+    for (product, gate), leaf in study.biases:
+        part = d_products[product] if gate is None else d_products[product][..., gate, :]
+        leaves[leaf] = jnp.sum(part, axis=tuple(range(part.ndim - leaves[leaf].ndim)))
+    if not any(study.elementwise):
+        return jax.tree.unflatten(tree, leaves)
+    found, us = parts.restore(study, chunk.saved)
+
+    def replay(chosen: list[Array]) -> tuple[Carry, Array]:
+        def again(k: int, v: Array, w: Array, op: Any) -> Array:
+            return products.replayed(dot, found[k], given.weights[k], given.transposed[k], NOWHERE, v, op)
+
+        params, replaying = _put(study, chosen, given.params), products.handled(dot, study.inside, again)
+        return advance(plan.cell, params, chunk.carries, starts, us, chunk.steps, replaying)
+
+    (chosen,) = jax.vjp(replay, _pick(study, given.params))[1]((d_afters, chunk.d_ys))
+    return _put(study, chosen, jax.tree.unflatten(tree, leaves))
 
 
 def _like(first: Carry, carries: Carry) -> Carry:

@@ -60,10 +60,13 @@ def transposed(dot: Dot, weights: list[Array]) -> list[Array | None]:
 class Slot(NamedTuple):
     """Where the cotangents of a product are written down: `axis` of `buffer` is time, and `index` the step."""
 
-    buffer: Array
-    index: Array
+    buffer: Array | None  # None: nowhere
+    index: Array | None
     axis: int
     by_gate: bool  # gate for gate
+
+
+NOWHERE = Slot(None, None, 0, False)
 
 
 def replayed(dot: Dot, product: Array, w: Array, transposed: Array | None, slot: Slot, v: Array, op: Any) -> Array:
@@ -79,18 +82,23 @@ def _replayed(rule: Any, product: Array, *operands: Any) -> Array:
 
 def _pull(dot: Dot, op: Any, axis: int, by_gate: bool, operands: tuple[Any, ...], d_product: Array) -> tuple[Any, ...]:
     buffer, index, w, transposed, v = operands
-    if by_gate:
-        # A loop for each gate, and a copy of all: in one loop XLA:CPU would compute them entry by entry (40 us instead of 12).
-        for g, part in enumerate(jnp.unstack(d_product, axis=-2)):
-            buffer = _write(buffer, part[..., None, :], index, axis, g)
-        d_product = lax.dynamic_index_in_dim(buffer, index, axis, keepdims=False)
-    else:
-        buffer = _write(buffer, d_product, index, axis, None)
+    if buffer is not None:
+        buffer, d_product = _written(buffer, d_product, index, axis, by_gate)
     if transposed is None or v.dtype != d_product.dtype:
         (d_v,) = jax.vjp(lambda v: dot(v, w, op), v)[1](d_product)
     else:
         d_v = jnp.tensordot(d_product, transposed, transposed.ndim - 1)
     return None, buffer, None, None, None, d_v
+
+
+def _written(buffer: Array, d_product: Array, index: Array, axis: int, by_gate: bool) -> tuple[Array, Array]:
+    """The buffer with the cotangent of one step, and that cotangent."""
+    if not by_gate:
+        return _write(buffer, d_product, index, axis, None), d_product
+    # A loop for each gate, and a copy of all: in one loop XLA:CPU would compute them entry by entry (40 us instead of 12).
+    for g, part in enumerate(jnp.unstack(d_product, axis=-2)):
+        buffer = _write(buffer, part[..., None, :], index, axis, g)
+    return buffer, lax.dynamic_index_in_dim(buffer, index, axis, keepdims=False)
 
 
 def _write(buffer: Array, part: Array, index: Array, axis: int, gate: int | None) -> Array:

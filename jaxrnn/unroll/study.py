@@ -1,10 +1,11 @@
 """What one step of a cell does with its products, its projected input and its parameters: read from its jaxpr, never run.
 
-A `Part` is one gate of an array with a gate axis, or the whole of another. Three things are found:
+A `Part` is one gate of an array with a gate axis, or the whole of another. Four things are found:
 
 - sums: where a part of the input and a part of a product meet in an addition and are used nowhere else, as in
   `gates(u + dot(h, w_h))`, their sum is all that the backward pass needs of both;
-- elementwise: the parameters that act otherwise than as the weight of a product (peepholes, a bias inside the step);
+- biases: the parameters that are added to a part of a product, both used nowhere else: the gradient is that part's, summed;
+- elementwise: the other parameters that act otherwise than as the weight of a product (peepholes, time constants);
 - inside: the products that are not one of the step with a weight that is the same for all steps: the weight depends on the carry
   or the input (fast weights), the vector does not (a product of two parameters), or `op` brings arrays of its own. They are
   differentiated as any other operation.
@@ -37,6 +38,7 @@ class Study(NamedTuple):
     us: tuple[tuple[int, ...], ...]  # the shape of each leaf of the projected input
     tree: Any  # its structure
     sums: tuple[tuple[Part, Part], ...]  # (of a product, of the input)
+    biases: tuple[tuple[Part, int], ...]  # (of a product, number of a leaf of the parameters)
     elementwise: tuple[bool, ...]  # for each leaf of the parameters
     inside: tuple[bool, ...]  # for each product
 
@@ -64,7 +66,9 @@ def study(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, rows: int)
     leaves, tree = jax.tree.flatten(u)
     products = tuple(s.shape for s, inside in zip(trace.slots, trace.inside, strict=True) if not inside)
     us = tuple(leaf.shape for leaf in leaves)
-    return Study(rows, products, us, tree, trace.sums(rows), trace.elementwise, trace.inside)
+    sums, biases = trace.sums(rows)
+    elementwise = [used and k not in dict(map(reversed, biases)) for k, used in enumerate(trace.elementwise)]
+    return Study(rows, products, us, tree, sums, biases, tuple(elementwise), trace.inside)
 
 
 def _products(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot) -> list[Any]:
@@ -135,24 +139,29 @@ class _Trace:
                 found |= set(equation.inputs)
         return found
 
-    def sums(self, rows: int) -> tuple[tuple[Part, Part], ...]:
-        """The additions of an input's part and a product's, of which neither has another use."""
-        before = sum(self.counts[:2])
-        arrays = [("u", k) for k in range(self.counts[2])] + [("product", k) for k in range(self.counts[3])]
-        parts: dict[Any, Any] = {v: (*a, None) for v, a in zip(self.inputs[before:], arrays, strict=True)}
-        gated = {v for v, s in zip(self.inputs[before:], self.shapes[before:], strict=True) if has_gates(s, rows)}
+    def sums(self, rows: int) -> tuple[Any, Any]:
+        """The additions of a product's part with an input's part, and with a parameter, of which neither has another use."""
+        kinds = [(kind, k) for kind, n in zip(("param", "carry", "u", "product"), self.counts, strict=True) for k in range(n)]
+        parts: dict[Any, Any] = {v: (*k, None) for v, k in zip(self.inputs, kinds, strict=True) if k[0] != "carry"}
+        shapes = dict(zip(kinds, self.shapes, strict=True))
+        gated = {v for v, k in zip(self.inputs, kinds, strict=True) if k[0] in ("u", "product") and has_gates(shapes[k], rows)}
         uses, added = [parts[v] for v in self.outputs if v in parts], []
         for equation in self.equations:
             of: list[Any] = [parts.get(v) for v in equation.inputs]
             if equation.name == "unstack" and equation.inputs[0] in gated and equation.axis == rows:
                 parts |= {v: (*of[0][:2], gate) for gate, v in enumerate(equation.outputs)}
+            elif equation.name == "broadcast_in_dim" and of[0] and of[0][0] == "param":
+                parts[equation.outputs[0]] = of[0]
             elif self.needed & set(equation.outputs):
                 uses += [part for part in of if part]
-                if equation.name == "add" and all(of) and of[0][0] != of[1][0] and of[0][2] == of[1][2]:
-                    added.append(sorted(of))  # the product first
+                if equation.name == "add" and all(of) and (of[0][0] == "product") != (of[1][0] == "product"):
+                    added.append(sorted(of, key=lambda part: part[0] != "product"))
         alone = {part for part in uses if uses.count(part) == 1 and not any(_overlap(part, other) for other in uses)}
         number = [sum(not i for i in self.inside[:k]) for k in range(len(self.inside))]  # among those not inside
-        return tuple((Part(number[a[1]], a[2]), Part(*b[1:])) for a, b in added if a in alone and b in alone)
+        pairs = [(Part(number[a[1]], a[2]), b, shapes[a[:2]][rows:]) for a, b in added if a in alone and b in alone]
+        sums = tuple((a, Part(*b[1:])) for a, b, _ in pairs if b[0] == "u" and a.gate == b[2])
+        biases = ((a, b[1]) for a, b, s in pairs if b[0] == "param" and shapes[b[:2]] == (s if a.gate is None else s[1:]))
+        return sums, tuple(biases)
 
 
 def _overlap(part: Any, other: Any) -> bool:
