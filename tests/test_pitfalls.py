@@ -122,6 +122,15 @@ def test_a_state_of_another_batch_size_is_refused_and_told():
         jaxrnn.unroll(cell, p, xs[:, :2], carry)
 
 
+def test_a_weak_type_in_a_state_changes_no_compiled_program():
+    cell = jaxrnn.LSTMCell(2)
+    p, xs = parameters(cell), np.asarray(inputs(cell, 5, (3,)), np.float32)
+    weak, strong = jnp.broadcast_to(0.5, (3, 2)), jnp.full((3, 2), 0.5, jnp.float32)
+    assert weak.weak_type and not strong.weak_type
+    slopes = jax.jit(jax.grad(lambda p, h, c: jaxrnn.unroll(cell, p, xs, jaxrnn.LSTMCarry(h=h, c=c))[1].sum()))
+    assert slopes.lower(p, weak, weak).as_text() == slopes.lower(p, strong, strong).as_text()
+
+
 def test_the_kind_of_number_in_a_state_changes_no_result():
     cell = jaxrnn.LSTMCell(2)
     p, xs = parameters(cell), np.asarray(inputs(cell, 5, (3,)), np.float32)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 from oracles import CELLS, assert_close, inputs, parameters, randomised
 
 import jaxrnn
@@ -114,6 +116,20 @@ def test_the_carries_of_all_steps_are_those_of_single_steps(name, reverse):
         assert_close(jax.tree.map(lambda a, t=t: a[T - t if reverse else t - 1], carries), after)
 
 
+@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+@pytest.mark.parametrize("name", ["lstm", "peephole", "learned_stack", "zoneout"])
+def test_the_carries_of_all_steps_have_the_gradients_of_the_scan(name, remat):
+    cell, p, xs, carry, noise = setting(name)
+    options = dict(mask=MASK, reset=RESET, noise=noise, reverse=remat == "carry")
+
+    def run(method, remat, p, xs, carry):
+        carries, ys = jaxrnn.unroll_carries(cell, p, xs, carry, method=method, remat=remat, **options)
+        return carries, ys
+
+    got = slopes(functools.partial(run, "fused", remat), p, xs, carry)
+    assert_close(got, slopes(functools.partial(run, "scan", "none"), p, xs, carry))
+
+
 def test_the_carries_of_a_bidirectional_stack_and_their_gradients():
     stack = jaxrnn.Stack([jaxrnn.LSTMCell(4), jaxrnn.GRUCell(2)], bidirectional=True)
     p, xs = parameters(stack), inputs(stack, T, BATCH)
@@ -124,6 +140,29 @@ def test_the_carries_of_a_bidirectional_stack_and_their_gradients():
     assert_close(last, final)
     slope = jax.grad(lambda xs: jaxrnn.unroll_carries(stack, p, xs, remat="carry")[0][0].c[3].sum())(xs)
     assert slope[:4].any(axis=(1, 2)).all() and not slope[4:].any()
+
+
+FUNCTIONS = {
+    "windows": lambda cell, p, xs, mask: jaxrnn.unroll_windows(cell, p, xs, window=3, mask=mask),
+    "carries": lambda cell, p, xs, mask: jaxrnn.unroll_carries(cell, p, xs, mask=mask),
+    "last_output": lambda cell, p, xs, mask: jaxrnn.last_output(jaxrnn.unroll(cell, p, xs, mask=mask)[1], mask),
+    "penalty": lambda cell, p, xs, mask: jax.vmap(jaxrnn.temporal_activation_regularization, 1)(xs, mask),
+    "resets": lambda cell, p, xs, mask: jaxrnn.resets_from_dones(mask),
+}
+ALONG = {"windows": (P("data"), P(None, "data")), "carries": P(None, "data"), "resets": P(None, "data")}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_batches_may_be_vmapped_or_split_over_devices(function):
+    cell, p, xs, _, _ = setting("gru")
+    xs, mask = np.stack([xs[:, :2], -xs[:, 1:]]), np.stack([MASK[:, :2], MASK[:, 1:]])
+    run = functools.partial(FUNCTIONS[function], cell)
+    want = jax.tree.map(lambda *a: np.stack(a), *(run(p, x, m) for x, m in zip(xs, mask, strict=True)))
+    assert_close(jax.jit(jax.vmap(run, in_axes=(None, 0, 0)))(p, xs, mask), want)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    specs = (P(), P(None, "data"), P(None, "data"))
+    split = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=ALONG.get(function, P("data")))
+    assert_close(jax.jit(split)(p, xs[0], mask[0]), jax.tree.map(lambda a: a[0], want))
 
 
 def test_carries_keep_their_dtype_in_half_precision():
@@ -149,7 +188,7 @@ STACK = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True)
     (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, mask=MASK.T), r"mask .* \(3, 8\), expected \(8, 3\)"),
     (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs[..., :2], window=2), "xs has 2 features but .* input_size=3"),
     (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=4, noise=MASK[:4]), "first axis must be T=8 or 1"),
-    (lambda cell, p, xs: jaxrnn.unroll_carries(cell, p, xs, remat="sqrt"), "remat must be one of"),
+    (lambda cell, p, xs: jaxrnn.unroll_carries(cell, p, xs, method="scan", remat="sqrt"), "remat must be one of"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_what_was_expected(call, message):
     cell, p, xs, _, _ = setting("lstm")

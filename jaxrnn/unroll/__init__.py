@@ -77,15 +77,13 @@ def unroll_carries(
     reset: Array | None = None,
     noise: Noise = None,
     reverse: bool = False,
+    method: str | None = None,
     remat: str = "none",
 ) -> tuple[Carry, Array]:
     """The carries after every step, for those who need the c of an LSTM or the states of all layers; else as `unroll`.
 
-    It is run by `method="scan"`, and keeps all carries of all layers.
-
     Args:
-        cell, params, xs, carry, mask, reset, noise, reverse: as in `unroll`.
-        remat: "none" or "carry", as in `unroll`.
+        cell, params, xs, carry, mask, reset, noise, reverse, method, remat: as in `unroll`.
 
     Returns:
         (carries, ys): a carry of which every leaf is [T, *batch, ...], in the carry's dtype and held at masked steps, and the
@@ -95,8 +93,9 @@ def unroll_carries(
         TypeError, ValueError: as `unroll`.
     """
     check_cell_type(cell)
-    check_method("scan", remat)
-    return _jitted(carries, cell, (("reverse", reverse), ("remat", remat)), params, xs, carry, mask, reset, noise)
+    check_method(method, remat)
+    options = (("reverse", reverse), ("method", method), ("remat", remat))
+    return _jitted(carries, cell, options, params, xs, carry, mask, reset, noise)
 
 
 def unroll_windows(

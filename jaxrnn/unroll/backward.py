@@ -24,6 +24,7 @@ class Plan(NamedTuple):
     cell: Cell
     reverse: bool
     remat: str  # "none" or "carry"
+    collect: bool  # whether the carries after each step are put out too
     study: Study
 
 
@@ -51,6 +52,7 @@ class Chunk(NamedTuple):
     carries: Carry  # before each step
     saved: Any  # parts.Saved; None where the carries are all that is saved
     d_ys: Array  # the cotangents of the outputs
+    d_carries: Carry | None  # those of the carries after each step, where they are put out
 
 
 def backward(
@@ -60,7 +62,8 @@ def backward(
     (d_carry, d_ys), (carries, kept) = cotangents, saved
     given = Given(params, weights, products.transposed(dot_in(sequence.xs.dtype), weights), first)
     state, d_inputs = (d_carry, jax.tree.map(_zero, Sums(params, weights, first))), []
-    for piece in cut(Chunk(sequence, carries, kept, d_ys), form.chunk, not plan.reverse):
+    d_ys, d_carries = d_ys if plan.collect else (d_ys, None)
+    for piece in cut(Chunk(sequence, carries, kept, d_ys, d_carries), form.chunk, not plan.reverse):
         state, d_piece = _each(functools.partial(_chunk, plan, form, given), state, piece, not plan.reverse)
         d_inputs.append(d_piece)
     d_carry, sums = state
@@ -145,6 +148,7 @@ def _loop(
     def body(state: Any, inputs: tuple[Array, Chunk]) -> tuple[Any, Any]:
         (d_after, d_first), buffers = state
         index, now = inputs
+        d_after = d_after if now.d_carries is None else _add(d_after, now.d_carries)
         found, _ = parts.restore(study, now.saved)
 
         def replay(carry: Carry, us: Any, buffers: list[Array], first: Carry) -> tuple[Carry, Array]:

@@ -30,14 +30,22 @@ from jaxrnn.unroll.study import NestedProductError, study
 
 
 def fused(
-    cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, *, reverse: bool, remat: str
-) -> tuple[Carry, Array]:
+    cell: Cell,
+    params: Params,
+    sequence: Sequence,
+    carry: Carry,
+    first: Carry,
+    *,
+    reverse: bool,
+    remat: str,
+    collect: bool = False,
+) -> tuple[Carry, Any]:
     """Runs a cell over time; arguments and returns are those of `scan`, and `remat` is "none", "carry" or "sqrt".
 
     Where it cannot take the cell apart it runs it as `scan` does: sizes that are symbols, a leaf of the carry without the batch
     axes, and a `dot` that is called inside a loop, branch or transform of its own.
     """
-    plain = functools.partial(scan, cell, params, sequence, carry, first, reverse=reverse)
+    plain = functools.partial(scan, cell, params, sequence, carry, first, reverse=reverse, collect=collect)
     plain = functools.partial(plain, remat="none" if remat == "none" else "carry")
     if not _regular(sequence.xs, first, cell.feature_axes):
         return plain()
@@ -49,10 +57,10 @@ def fused(
     except NestedProductError:
         return plain()
     if remat == "sqrt":
-        return _in_chunks(cell, params, sequence, carry, first, reverse)
+        return _in_chunks(cell, params, sequence, carry, first, reverse, collect)
     run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
     weights = products.weights(run, dot, found.inside)
-    return _run(Plan(cell, reverse, remat, found), params, weights, first, carry, sequence)
+    return _run(Plan(cell, reverse, remat, collect, found), params, weights, first, carry, sequence)
 
 
 def _regular(xs: Array, first: Carry, feature_axes: int) -> bool:
@@ -62,12 +70,14 @@ def _regular(xs: Array, first: Carry, feature_axes: int) -> bool:
     return known and xs.size > 0 and all(leaf.shape[: len(batch)] == batch for leaf in jax.tree.leaves(first))
 
 
-def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, reverse: bool) -> tuple[Carry, Array]:
+def _in_chunks(
+    cell: Cell, params: Params, sequence: Sequence, carry: Carry, first: Carry, reverse: bool, collect: bool
+) -> tuple[Carry, Any]:
     """Chunks of about sqrt(T) steps, of which the carry before each is all that is saved."""
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def chunk(carry: Carry, piece: Sequence) -> tuple[Carry, Array]:
-        return fused(cell, params, piece, carry, first, reverse=reverse, remat="none")
+    def chunk(carry: Carry, piece: Sequence) -> tuple[Carry, Any]:
+        return fused(cell, params, piece, carry, first, reverse=reverse, remat="none", collect=collect)
 
     ys = []
     for piece in cut(sequence, math.isqrt(sequence.xs.shape[0]), reverse):
@@ -77,7 +87,7 @@ def _in_chunks(cell: Cell, params: Params, sequence: Sequence, carry: Carry, fir
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(plan: Plan, *args: Any) -> tuple[Carry, Array]:
+def _run(plan: Plan, *args: Any) -> tuple[Carry, Any]:
     return on_platform(functools.partial(_forward, plan, False), plan.study, plan.remat, args[-1], args[1], *args)[0]
 
 
@@ -87,7 +97,7 @@ def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
     return result, (params, weights, first, sequence, saved)
 
 
-def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Array]) -> tuple[Any, ...]:
+def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Any]) -> tuple[Any, ...]:
     (_, weights, _, sequence, _), run = residuals, functools.partial(backward, plan)
     *gradients, d_xs, d_noise = on_platform(run, plan.study, plan.remat, sequence, weights, *residuals, cotangents)
     mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
@@ -99,7 +109,7 @@ _run.defvjp(_run_forward, _run_backward)
 
 def _forward(
     plan: Plan, save: bool, form: Form, params: Params, weights: list[Array], first: Carry, carry: Carry, sequence: Sequence
-) -> tuple[tuple[Carry, Array], Any]:
+) -> tuple[tuple[Carry, Any], Any]:
     """The result, and what the backward pass needs of it: the carries before each step, and what `remat` asks to save else."""
     study, dot = plan.study, dot_in(sequence.xs.dtype)
     us = None if form.project_inside else project(plan.cell, params, sequence)
@@ -119,7 +129,7 @@ def _forward(
 
     def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Any]:
         after, y, saved = one(carry, first, *inputs)
-        return after, (y, carry if save else None, saved)
+        return after, ((y, after) if plan.collect else y, carry if save else None, saved)
 
     carry, (ys, carries, saved) = lax.scan(body, carry, (us, sequence), reverse=plan.reverse)
     if save_parts and not form.project_inside:

@@ -67,9 +67,10 @@ def run(
     if reset is not None and reverse:  # the boundary between t - 1 and t comes before step t - 1
         reset = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
     sequence = Sequence(xs=xs, mask=mask, reset=reset, noise=fit_noise(noise, xs.shape[0]))
+    each = functools.partial(METHODS[method], cell, params, sequence, carry, first, reverse=reverse, remat=remat)
     if collected is None:
-        return METHODS[method](cell, params, sequence, carry, first, reverse=reverse, remat=remat)
-    carry, (ys, after) = scan(cell, params, sequence, carry, first, reverse=reverse, remat=remat, collect=True)
+        return each()
+    carry, (ys, after) = each(collect=True)
     collected.append(after)
     return carry, ys
 
@@ -85,7 +86,7 @@ def _start(cell: Cell, params: Params, xs: Array, carry: Carry, *others: Any) ->
 
 def carries(cell: Cell, *args: Any, **options: Any) -> tuple[Carry, Array]:
     collected: list[Carry] = []
-    carry, ys = run(cell, *args, **options, method="scan", collected=collected)
+    carry, ys = run(cell, *args, **options, collected=collected)
     return jax.tree.unflatten(jax.tree.structure(carry), jax.tree.leaves(collected)), ys
 
 

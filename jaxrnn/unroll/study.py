@@ -67,7 +67,8 @@ def study(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, rows: int)
     products = tuple(s.shape for s, inside in zip(trace.slots, trace.inside, strict=True) if not inside)
     us = tuple(leaf.shape for leaf in leaves)
     sums, biases = trace.sums(rows)
-    elementwise = [used and k not in dict(map(reversed, biases)) for k, used in enumerate(trace.elementwise)]
+    added = {leaf for _, leaf in biases}
+    elementwise = [used and k not in added for k, used in enumerate(trace.elementwise)]
     return Study(rows, products, us, tree, sums, biases, tuple(elementwise), trace.inside)
 
 
