@@ -177,3 +177,17 @@ AROUND = jaxrnn.VariationalDropout(jaxrnn.Skip(LSTM), output=0.5)
 def test_a_mistake_is_told_with_what_was_expected(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_noise_of_another_cell_batch_or_length_is_told_what_was_expected():
+    cell = jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3)
+    p, xs = parameters(cell), inputs(cell, 5, (2,))
+    noise = cell.noise(jax.random.key(0), 5, xs[0])
+    stack = jaxrnn.Stack((cell, cell), dropout=0.5)
+    for wrong in (jax.tree.map(lambda n: n[:, :1], noise), jax.tree.leaves(noise)[0], stack.noise(jax.random.key(0), 5, xs[0])):
+        with pytest.raises(ValueError, match=r"noise does not fit Zoneout and xs of shape \(5, 2, 3\): .* expected"):
+            jaxrnn.unroll(cell, p, xs, noise=wrong)
+    with pytest.raises(ValueError, match="noise does not fit Stack"):
+        jaxrnn.unroll(stack, parameters(stack), xs, noise=noise)
+    with pytest.raises(ValueError, match="first axis must be T=5 or 1"):
+        jaxrnn.unroll(cell, p, xs, noise=jax.tree.map(lambda n: n[:3], noise))

@@ -35,7 +35,7 @@ def from_torch(
 
     Raises:
         ValueError: missing, unexpected or misshapen entries, all of them listed.
-        TypeError: a cell that torch does not have, or an entry that is not floating point.
+        TypeError: a cell that torch does not have, no mapping of names to arrays, or an entry that is not floating point.
 
     Example:
         >>> import jax, jaxrnn
@@ -48,6 +48,9 @@ def from_torch(
         >>> bool((from_torch(stack, 3, weights)[0].w_x == params[0].w_x).all())
         True
     """
+    if not isinstance(state_dict, Mapping) or not all(hasattr(value, "shape") for value in state_dict.values()):
+        hint = " Pass module.state_dict()." if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(f"state_dict must map names to arrays, got {type(state_dict).__name__}.{hint}")
     own = jax.eval_shape(lambda: stack.init(jax.random.key(0), input_size))
     wanted = {prefix + n: a.shape for n, a in _export(stack, jax.tree.map(lambda a: np.empty(a.shape, np.int8), own)).items()}
     arrays = {name: value for name, value in state_dict.items() if name.startswith(prefix)}

@@ -22,7 +22,7 @@ from jaxrnn.typing import (
 from jaxrnn.unroll.backward import cut, join
 from jaxrnn.unroll.fused import fused
 from jaxrnn.unroll.scan import Sequence, scan
-from jaxrnn.unroll.sequence import fit_noise, fit_rows, one_step, select
+from jaxrnn.unroll.sequence import check_noise, fit_noise, fit_rows, one_step, select
 
 METHODS = {None: fused, "scan": scan, "fused": fused}
 REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt")}
@@ -55,6 +55,8 @@ def run(
     mask = None if mask is None else fit_rows("mask", mask, xs, cell.feature_axes)
     reset = None if reset is None else fit_rows("reset", reset, xs, cell.feature_axes)
     xs = xs if mask is None else select(mask, xs, 0)
+    if noise is not None:
+        check_noise(cell, noise, xs)
     layers = getattr(cell, "unroll_layers", None)  # a stack: one layer after another, each of them through here
     if layers is not None:
         each = functools.partial(run, mask=mask, reset=reset, method=method, remat=remat, collected=collected)

@@ -32,6 +32,7 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
     """
     traced = isinstance(lengths, jax.core.Tracer)
     lengths = lengths if traced else np.asarray(lengths)
+    lengths = lengths if traced or lengths.size else lengths.astype(np.int32)  # an empty list is one of floats to NumPy
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}.")
     if not traced and lengths.size and (lengths.min() < 0 or lengths.max() > T):
@@ -140,6 +141,22 @@ def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
     if rows.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean, got dtype {rows.dtype}; {name} != 0 makes one.")
     return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)
+
+
+def check_noise(cell: Cell, noise: Any, xs: Array) -> None:
+    """Raises ValueError unless noise is what `cell.noise` would draw for these inputs [T, ...]."""
+    like = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+    want = jax.eval_shape(lambda like: cell.noise(jax.random.key(0), xs.shape[0], like), like)
+    if not jax.tree.leaves(want):
+        if jax.tree.leaves(noise):
+            raise ValueError(f"noise was given, but {type(cell).__name__} draws none: noise must be None.")
+        return
+    shapes, wanted = (jax.tree.map(lambda a: ("T or 1", *jnp.shape(a)[1:]), tree) for tree in (noise, want))
+    if shapes != wanted:
+        raise ValueError(
+            f"noise does not fit {type(cell).__name__} and xs of shape {xs.shape}: its leaves have shapes {shapes}, expected "
+            f"{wanted}. cell.noise(key, T, like) draws it, with one step of these inputs as `like`."
+        )
 
 
 def fit_noise(noise: Any, T: int) -> Any:

@@ -82,6 +82,21 @@ def test_an_entry_of_integers_is_refused():
         module.load_torch(module.to_torch() | {"weight_ih_l0": np.zeros((15, 3), np.int8)})
 
 
+@pytest.mark.parametrize("given", ["weights.pt", {"weight_ih_l0": [1.0]}])
+def test_what_is_no_state_dict_is_refused(given):
+    with pytest.raises(TypeError, match="state_dict must map names to arrays, got (str|dict)"):
+        Nnx("GRU", 3, 5).load_torch(given)
+
+
+def test_a_module_in_place_of_its_state_dict_is_told_what_to_pass():
+    class Module:
+        def state_dict(self):
+            return {}
+
+    with pytest.raises(TypeError, match=r"got Module\. Pass module\.state_dict\(\)"):
+        Nnx("GRU", 3, 5).load_torch(Module())
+
+
 def test_a_cell_that_torch_does_not_have_is_refused():
     stack = jaxrnn.Stack((jaxrnn.GRUResetBeforeCell(4),))
     with pytest.raises(TypeError, match="torch has no module of these cells"):
