@@ -84,7 +84,7 @@ def test_an_entry_of_integers_is_refused():
 
 @pytest.mark.parametrize("given", ["weights.pt", {"weight_ih_l0": [1.0]}])
 def test_what_is_no_state_dict_is_refused(given):
-    with pytest.raises(TypeError, match="state_dict must map names to arrays, got (str|dict)"):
+    with pytest.raises(TypeError, match=r"state_dict must map names to arrays, got (str|dict)"):
         Nnx("GRU", 3, 5).load_torch(given)
 
 
