@@ -6,7 +6,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
-from oracles import BUILT_IN, CELLS, assert_close, inputs, parameters, randomised
+from oracles import BUILT_IN, EVERY, assert_close, inputs, parameters, randomised
 
 import jaxrnn
 
@@ -36,7 +36,7 @@ def test_the_two_grus_differ_where_the_reset_gate_is_not_one():
     assert np.abs(difference).max() > 1e-3
 
 
-@pytest.mark.parametrize("name, cell, oracle", CELLS, ids=[name for name, _, _ in CELLS])
+@pytest.mark.parametrize("name, cell, oracle", EVERY, ids=[name for name, _, _ in EVERY])
 def test_a_cell_survives_pickle_and_hashes_alike(name, cell, oracle):
     again = pickle.loads(pickle.dumps(cell))
     assert again == cell and hash(again) == hash(cell)

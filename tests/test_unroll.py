@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from oracles import CELLS, assert_close, drive, inputs, parameters, randomised
+from oracles import EVERY, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 5, (3,)
-BY_NAME = {name: (cell, oracle) for name, cell, oracle in CELLS}
+BY_NAME = {name: (cell, oracle) for name, cell, oracle in EVERY}
 NAMES = list(BY_NAME)
 MASK = jaxrnn.lengths_to_mask(np.array([5, 2, 0]), T=T)  # a full, a padded and an empty sequence
 HOLES = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0], [1, 1, 0]], bool)
