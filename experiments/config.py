@@ -51,6 +51,13 @@ class Config:
     def __post_init__(self) -> None:
         choose("task", self.task, TASKS)
         check(self)
+        spatial = len(TASKS[self.task].spatial_shape)
+        for name in self.cells:
+            axes = CELLS[name].make(self.hidden_size, self.lag).feature_axes - 1
+            if axes != spatial:
+                raise UsageError(
+                    f"cell {name!r} runs on inputs with {axes} spatial axes, those of task {self.task!r} have {spatial}."
+                )
         if not self.learning_rates:
             raise UsageError("learning_rates must name at least one.")
         for rate in (*self.learning_rates, self.clip):

@@ -153,7 +153,8 @@ def evaluation_batch(task: Task) -> Batch:
 
 def evaluate_constant(task: Task) -> float:
     """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
-    return float(task.loss(jnp.tile(jnp.array(task.constant), (EVALUATION, 1)), evaluation_batch(task).targets))
+    outputs = jnp.broadcast_to(jnp.array(task.constant), (EVALUATION, *task.spatial_shape, task.output_size))
+    return float(task.loss(outputs, evaluation_batch(task).targets))
 
 
 @functools.partial(jax.jit, static_argnums=0)

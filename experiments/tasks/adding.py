@@ -28,6 +28,7 @@ class Adding:
 
     lag: int = 200
     description: ClassVar[str] = "the sum of two marked numbers in a sequence of length lag"
+    spatial_shape: ClassVar[tuple[int, ...]] = ()
     input_size: ClassVar[int] = 2
     output_size: ClassVar[int] = 1
     constant: ClassVar[tuple[float, ...]] = (1.0,)

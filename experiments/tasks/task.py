@@ -6,8 +6,8 @@ from jax import Array
 
 
 class Batch(NamedTuple):
-    inputs: Array  # [T, B, input_size]
-    targets: Array  # [B, output_size], or [B] classes
+    inputs: Array  # [T, B, *spatial_shape, input_size]
+    targets: Array  # [B, *spatial_shape, output_size], or [B] classes
     mask: Array | None = None  # [T, B], True at the steps of the sequence; the last step always is one
 
 
@@ -15,6 +15,7 @@ class Task(Protocol):
     """A frozen dataclass of plain values. `lag` is the difficulty: about how far back the answer lies, in steps."""
 
     description: ClassVar[str]  # one line
+    spatial_shape: ClassVar[tuple[int, ...]]  # () for vectors; the height and width of pictures, for convolutional cells
     input_size: ClassVar[int]
     output_size: ClassVar[int]
     constant: ClassVar[tuple[float, ...]]  # the best outputs that do not depend on the inputs
@@ -34,7 +35,7 @@ class Task(Protocol):
         ...
 
     def loss(self, outputs: Array, targets: Array) -> Array:
-        """The mean loss of the outputs at the last step, [B, output_size]."""
+        """The mean loss of the outputs at the last step, [B, *spatial_shape, output_size]."""
         ...
 
     def metric(self, outputs: Array, targets: Array) -> Array:

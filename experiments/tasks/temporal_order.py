@@ -33,6 +33,7 @@ class TemporalOrder:
 
     lag: int = 100
     description: ClassVar[str] = "which of X and Y came first and second, in a sequence of length lag (4 classes)"
+    spatial_shape: ClassVar[tuple[int, ...]] = ()
     input_size: ClassVar[int] = len(ALPHABET)
     output_size: ClassVar[int] = 4
     constant: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0, 0.0)

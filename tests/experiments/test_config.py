@@ -7,6 +7,7 @@ import pytest
 from experiments import cli, folder
 from experiments.cells import CELLS
 from experiments.config import PRESETS, Config, GradientConfig
+from experiments.tasks import TASKS
 from jaxrnn import Chrono
 
 
@@ -33,6 +34,10 @@ from jaxrnn import Chrono
         ("run adding --cells lstm,gruu", "unknown cell 'gruu'; did you mean 'gru'?"),
         ("run adding --cells []", "cells must name at least one"),
         ("run adding --task addin", "unknown task 'addin'; did you mean 'adding'?"),
+        (
+            "run adding --task moving_pattern",
+            "cell 'rnn_orth' runs on inputs with 0 spatial axes, those of task 'moving_pattern'",
+        ),
         ("run adding --config nowhere.yaml", "nowhere.yaml"),
         ("gradients --cells lstn", "unknown cell 'lstn'; did you mean 'lstm'?"),
         ("gradients --learning_rates 1", "unknown key 'learning_rates'; did you mean 'learning_rate'?"),
@@ -97,7 +102,7 @@ def test_print_config_prints_what_would_be_run(capsys):
 def test_list_has_a_line_for_every_task_cell_and_preset(capsys):
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "tasks" and len(lines) == 3 + 2 + len(CELLS) + len(PRESETS)
+    assert lines[0] == "tasks" and len(lines) == 3 + len(TASKS) + len(CELLS) + len(PRESETS)
     assert any(line.split() == ["gru", *"GRU, orthogonal per gate, update bias 0".split()] for line in lines)
 
 

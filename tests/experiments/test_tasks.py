@@ -1,11 +1,13 @@
 """The tasks: what is drawn, and that the closed-form baselines are what a constant predictor scores."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.tasks import TASKS, Adding, TemporalOrder
+from experiments.tasks import TASKS, Adding, MovingPattern, TemporalOrder
 
 KEY = jax.random.key(11)
 N = 20_000
@@ -94,8 +96,54 @@ def test_the_oracle_of_temporal_order_is_perfect(order):
 def test_every_lag_gives_whole_sequences_that_the_key_decides(name, lag):
     task = TASKS[name](lag)
     batch, again, other = task.sample(KEY, 64), task.sample(KEY, 64), task.sample(jax.random.key(12), 64)
-    assert batch.inputs.shape[1:] == (64, task.input_size) and batch.inputs.dtype == jnp.float32
+    assert batch.inputs.shape[1:] == (64, *task.spatial_shape, task.input_size) and batch.inputs.dtype == jnp.float32
     assert bool(jnp.all(batch.inputs == again.inputs)) and bool(jnp.all(batch.targets == again.targets))
     assert not bool(jnp.all(batch.inputs == other.inputs))
-    marked = batch.inputs[..., 1] if name == "adding" else batch.inputs[..., 4:6].sum(axis=-1)
-    assert bool(jnp.all(marked.sum(axis=0) == 2))
+    if name == "moving_pattern":
+        assert batch.inputs.shape[0] == lag and bool(jnp.all(batch.inputs.sum(axis=(2, 3, 4)) <= 9))
+    else:
+        marked = batch.inputs[..., 1] if name == "adding" else batch.inputs[..., 4:6].sum(axis=-1)
+        assert bool(jnp.all(marked.sum(axis=0) == 2))
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return jax.tree.map(np.asarray, MovingPattern(lag=10).sample(KEY, N // 4))
+
+
+def test_the_best_constant_of_moving_pattern_scores_the_variance_of_a_pixel(moving):
+    loss = float(MovingPattern(lag=10).loss(jnp.full((1, 8, 8, 1), MovingPattern.constant[0]), moving.targets))
+    assert abs(loss - MovingPattern.baseline) < 4 * 1.5 / 64 / np.sqrt(N // 4)  # the number of ones has deviation 1.5
+
+
+def test_who_knows_the_last_frame_but_not_the_directions_of_moving_pattern_scores_its_partial():
+    patterns = np.array(list(itertools.product([0.0, 1.0], repeat=9))).reshape(-1, 3, 3)  # all of them
+    way = [0, 1, 2, 3, 4, 5, 4, 3, 2, 1]
+    errors = []
+    for x, y in itertools.product(range(10), repeat=2):  # all phases
+        ahead = [{(x + 1) % 10, (11 - x) % 10}, {(y + 1) % 10, (11 - y) % 10}]  # with and against the way to and fro
+        frames = np.zeros((len(ahead[0]) * len(ahead[1]), len(patterns), 8, 8))
+        for frame, (i, j) in zip(frames, itertools.product(*ahead), strict=True):
+            frame[:, way[i] : way[i] + 3, way[j] : way[j] + 3] = patterns
+        errors.append(np.mean((frames - frames.mean(axis=0)) ** 2))
+    np.testing.assert_allclose(np.mean(errors), MovingPattern.partial, rtol=1e-12)
+
+
+def test_the_pattern_moves_by_one_pixel_along_both_axes_turns_at_the_edges_and_is_never_cut(moving):
+    frames = np.concatenate([moving.inputs, moving.targets[None]])[..., 0]
+    assert frames.shape == (11, N // 4, 8, 8) and set(np.unique(frames)) == {0, 1}
+    assert np.all(frames.sum(axis=(2, 3)) == frames[0].sum(axis=(1, 2)))
+    shifts = [np.roll(frames[:-1], way, axis=(2, 3)) for way in itertools.product([1, -1], repeat=2)]
+    assert np.all(np.any([np.all(shift == frames[1:], axis=(2, 3)) for shift in shifts], axis=0))
+    full = frames[:, frames[0].sum(axis=(1, 2)) >= 9]  # no pixel missing, so that the place of the pattern is seen
+    rows = full.any(axis=3).argmax(axis=2)
+    ways = np.diff(rows, axis=0)
+    turned = ways[1:] != ways[:-1]
+    assert np.all(np.isin(rows[1:-1][turned], [0, 5])) and turned.any()
+
+
+def test_the_oracle_of_moving_pattern_is_perfect(moving):
+    first = moving.inputs[0]  # the way to and fro takes ten steps
+    task = MovingPattern(lag=10)
+    assert float(task.loss(first, moving.targets)) == 0 and float(task.metric(first, moving.targets)) == 1
+    assert float(task.metric(moving.inputs[-1], moving.targets)) < 0.1
