@@ -88,7 +88,7 @@ def lem_step(p, carry, x, noise):
     dt_bar = 0.5 * sigmoid(carry.y @ p.w_y[:, 1] + v[1])
     z = (1 - dt) * carry.z + dt * np.tanh(carry.y @ p.w_y[:, 2] + v[2])
     y = (1 - dt_bar) * carry.y + dt_bar * np.tanh(z @ p.w_z + v[3])
-    return torture.LEMCarry(y=y, z=z), y
+    return jaxrnn.LEMCarry(y=y, z=z), y
 
 
 def heads_step(p, carry, x, noise):
@@ -296,12 +296,12 @@ BUILT_IN = [  # (name, cell, oracle)
     ("gru_no_bias", jaxrnn.GRUCell(4, bias=False), GRU),
 ]
 TORTURE = [
-    ("layer_norm", torture.LayerNormLSTM(4), Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), layer_norm_step)),
-    ("peephole", torture.PeepholeLSTM(4), PEEPHOLE),
-    ("lem", torture.LEM(4, dt=0.5), Oracle(zero(torture.LEMCarry, "w_z", "w_z"), lem_step)),
-    ("heads", torture.MultiHeadLSTM(4, heads=2), HEADS),
-    ("conv", torture.ConvLSTM(2), CONV),
-    ("orthogonal", torture.OrthogonalRNN(4), ORTHOGONAL),
+    ("layer_norm", jaxrnn.LayerNormLSTMCell(4), Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), layer_norm_step)),
+    ("peephole", jaxrnn.PeepholeLSTMCell(4), PEEPHOLE),
+    ("lem", jaxrnn.LEMCell(4, dt=0.5), Oracle(zero(jaxrnn.LEMCarry, "w_z", "w_z"), lem_step)),
+    ("heads", jaxrnn.MultiHeadLSTMCell(4, heads=2), HEADS),
+    ("conv", jaxrnn.ConvLSTMCell(2), CONV),
+    ("orthogonal", jaxrnn.ExpRNNCell(4), ORTHOGONAL),
     ("diagonal", torture.LinearDiagonal(4), Oracle(zero(jaxrnn.RNNCarry, "w_h"), diagonal_step)),
 ]
 
@@ -327,13 +327,13 @@ AROUND = [
     (
         "stack",
         jaxrnn.Stack(
-            (jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3), jaxrnn.LearnedInitialCarry(torture.PeepholeLSTM(3))), dropout=0.5
+            (jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3), jaxrnn.LearnedInitialCarry(jaxrnn.PeepholeLSTMCell(3))), dropout=0.5
         ),
         stacked((zoneout(GRU, {"h": 0.3}), 4), (learned(PEEPHOLE), 3), rate=0.5),
     ),
     (
         "learned_stack",
-        jaxrnn.LearnedInitialCarry(jaxrnn.Stack((torture.ConvLSTM(2), torture.ConvLSTM(3)))),
+        jaxrnn.LearnedInitialCarry(jaxrnn.Stack((jaxrnn.ConvLSTMCell(2), jaxrnn.ConvLSTMCell(3)))),
         learned(stacked((CONV, 2), (CONV, 3))),
     ),
 ]

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torture
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracles import assert_close, inputs, parameters
@@ -18,7 +17,7 @@ import jaxrnn
 
 T, B, I, H = 64, 16, 4, 8  # two chunks of 32 steps in the backward pass
 CELLS = {"lstm": jaxrnn.LSTMCell(H), "gru": jaxrnn.GRUCell(H)}
-ELEMENTWISE = {"peephole": torture.PeepholeLSTM(H)}  # parameters that act inside the step otherwise than as biases
+ELEMENTWISE = {"peephole": jaxrnn.PeepholeLSTMCell(H)}  # parameters that act inside the step otherwise than as biases
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
 CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?%?([\w.\-]+)")
 

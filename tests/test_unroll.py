@@ -385,5 +385,5 @@ def test_impossible_lengths_are_refused(lengths, error, message):
 def test_the_initial_carry_of_a_convolutional_cell_needs_its_spatial_axes():
     cell, oracle, p, _, _, _ = setting("conv")
     assert_close(jaxrnn.initial_carry(cell, p, (2,), spatial_shape=(5, 6)), oracle.first(p, (2, 5, 6, 3)))
-    with pytest.raises(ValueError, match=r"ConvLSTM needs 2 spatial axes, got spatial_shape=\(\)"):
+    with pytest.raises(ValueError, match=r"ConvLSTMCell needs 2 spatial axes, got spatial_shape=\(\)"):
         jaxrnn.initial_carry(cell, p)

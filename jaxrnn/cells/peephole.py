@@ -1,0 +1,79 @@
+"""The LSTM whose gates see the cell."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jax.numpy import tanh
+
+from jaxrnn import initializers
+from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
+from jaxrnn.initializers import Chrono, Initializer
+from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
+
+
+class PeepholeLSTMParams(NamedTuple):
+    w_x: Array  # [I, 4, H], gates i f g o
+    w_h: Array  # [H, 4, H]
+    b: Array | None  # [4, H]
+    w_c: Array  # [3, H], the peepholes of i f o
+
+
+@dataclasses.dataclass(frozen=True)
+class PeepholeLSTMCell(Cell):
+    """The LSTM with peepholes: i and f see the old cell, o the new one, each unit its own; y = h'.
+
+        i, f, g, o = W_x x + W_h h + b
+        c' = sigmoid(f + w_cf * c) * c + sigmoid(i + w_ci * c) * tanh(g)
+        h' = sigmoid(o + w_co * c') * tanh(c')
+
+    Args:
+        hidden_size: H.
+        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`. The peepholes are zeros, and with the
+            torch scheme uniform like all else; `bias=False` leaves them in.
+
+    Source: Gers & Schmidhuber 2000, "Recurrent nets that time and count"; Graves 2013, arXiv:1308.0850, eq. 7-11.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> cell = jaxrnn.PeepholeLSTMCell(hidden_size=4)
+        >>> params = cell.init(jax.random.key(0), input_size=3)
+        >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+        >>> params.w_c.shape, ys.shape
+        ((3, 4), (5, 2, 4))
+    """
+
+    hidden_size: int
+    _: dataclasses.KW_ONLY
+    forget_bias: float | Chrono = 1.0
+    recurrent_init: Initializer = "orthogonal"
+    input_init: Initializer = "lecun_normal"
+    bias: bool = True
+    init_scheme: str = "jaxrnn"
+
+    def __post_init__(self) -> None:
+        initializers.check_options(self, self.forget_bias)
+
+    def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> PeepholeLSTMParams:
+        key, key_c = jax.random.split(key)
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        w_x, w_h, b = LSTMCell(**options).init(key, input_size, dtype)
+        w_c = jnp.zeros((3, self.hidden_size), dtype)
+        if self.init_scheme == "torch":
+            w_c = initializers.kernel(initializers.TorchUniform(self.hidden_size), key_c, 1, 3, self.hidden_size, dtype)[0]
+        return PeepholeLSTMParams(w_x=w_x, w_h=w_h, b=b, w_c=w_c)
+
+    def init_carry(self, params: PeepholeLSTMParams, like: Array) -> LSTMCarry:
+        return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
+
+    def project(self, params: PeepholeLSTMParams, xs: Array, noise: Any = None) -> Array:
+        return affine(xs, params.w_x, params.b)  # [..., 4, H]
+
+    def step(self, params: PeepholeLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+        w_ci, w_cf, w_co = params.w_c
+        i, f, g, o = gates(u + dot(carry.h, params.w_h))
+        c = sigmoid(f + w_cf * carry.c) * carry.c + sigmoid(i + w_ci * carry.c) * tanh(g)
+        h = sigmoid(o + w_co * c) * tanh(c)
+        return LSTMCarry(h=h, c=c), h
