@@ -4,6 +4,7 @@
 runs any cell or stack. Modules train by default, as in torch: `module.eval()` and `module.train()` switch dropout.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +16,10 @@ from flax import nnx
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
-from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_cell_type
-from jaxrnn.unroll import check_method
+from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, cast, check_cell_type, dot
+from jaxrnn.unroll import check_method, initial_carry
 
-__all__ = ["GRU", "LSTM", "RNN", "LSTMState", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromNnx", "LSTMState", "Recurrent"]
 
 
 class _Module(nnx.Module):
@@ -333,3 +334,93 @@ def _partition(a: Array, hidden_axis: str | None) -> dict[str, Any]:
 
 def _is_variable(x: Any) -> bool:
     return isinstance(x, nnx.Variable)
+
+
+class CellForRNN(nnx.RNNCellBase):
+    """A cell as a Flax nnx cell, for `flax.nnx.RNN` and `flax.nnx.Bidirectional`, without its noise.
+
+    Where nothing in Flax is needed around it, `Recurrent` does the same faster: it takes all inputs' products at once.
+
+    Args:
+        cell: the cell or stack; one direction, since Flax runs it step by step.
+        input_size: the number of input features.
+        param_dtype: dtype of the parameters.
+        dtype: dtype of the computation; None means `param_dtype`.
+        rngs: makes the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn
+        >>> from flax import nnx
+        >>> import jaxrnn.nnx as rnn
+        >>> module = nnx.RNN(rnn.CellForRNN(jaxrnn.LSTMCell(20), 10, rngs=nnx.Rngs(0)), return_carry=True)
+        >>> carry, ys = module(jnp.ones((5, 15, 10)), seq_lengths=jnp.array([15, 7, 1, 2, 3]))
+        >>> ys.shape, carry.c.shape
+        ((5, 15, 20), (5, 20))
+    """
+
+    def __init__(
+        self, cell: Cell, input_size: int, *, param_dtype: DType = jnp.float32, dtype: DType | None = None, rngs: nnx.Rngs
+    ) -> None:
+        check_cell_type(cell)
+        layers.check_input_size(input_size)
+        self.cell: Any = cell
+        self.dtype = dtype or param_dtype
+        self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, param_dtype)))
+
+    def __call__(self, carry: Carry, inputs: Array) -> tuple[Carry, Array]:  # pyrefly: ignore[bad-override]
+        """One step: `inputs` [*batch, features] to `(carry, y)`."""
+        return self.cell(self._params(), carry, jnp.asarray(inputs, self.dtype))
+
+    def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Carry:
+        """The carry before the first step, for inputs of one step's shape, [*batch, features]; it needs no random stream."""
+        axes = len(input_shape) - self.cell.feature_axes
+        batch, space = input_shape[:axes], input_shape[axes:-1]
+        return initial_carry(self.cell, self._params(), batch, self.dtype, spatial_shape=space)
+
+    @property
+    def num_feature_axes(self) -> int:
+        return self.cell.feature_axes
+
+    def _params(self) -> Params:
+        return jax.tree.map(lambda p: p[...], self.params, is_leaf=_is_variable)
+
+
+@dataclasses.dataclass(frozen=True)
+class FromNnx(Cell):
+    """A Flax nnx cell as a cell, for `jaxrnn.unroll` and all else: its parameters are the module's state.
+
+    Its products do not go through `dot`, so that it is right, but not as fast as a cell of ours. It must need no random stream.
+    It has no `init`, since the parameters are made with the module: `graph, params = nnx.split(module)`. Its inputs have one
+    feature axis.
+
+    Args:
+        graph: the `nnx.GraphDef` of the cell, an `nnx.RNNCellBase`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn
+        >>> from flax import nnx
+        >>> import jaxrnn.nnx as rnn
+        >>> graph, params = nnx.split(nnx.LSTMCell(10, 20, rngs=nnx.Rngs(0)))
+        >>> (c, h), ys = jaxrnn.unroll(rnn.FromNnx(graph), params, jnp.ones((15, 5, 10)))
+        >>> ys.shape
+        (15, 5, 20)
+    """
+
+    graph: nnx.GraphDef
+    feature_axes = 1  # of every cell that Flax nnx has
+    elementwise = False  # its products are out of reach
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.graph, nnx.GraphDef):
+            raise TypeError(f"FromNnx takes the first part of nnx.split(module), got {type(self.graph).__name__}.")
+
+    def init_carry(self, params: Params, like: Array) -> Carry:
+        first = nnx.merge(self.graph, params).initialize_carry(like.shape, rngs=nnx.Rngs(0))
+        return layers.like_inputs(first, like, self.feature_axes)
+
+    def project(self, params: Params, xs: Array, noise: Noise = None) -> Array:
+        return xs
+
+    def step(self, params: Params, carry: Carry, u: Array, dot: Dot = dot) -> tuple[Carry, Array]:
+        carry, y = cast(nnx.merge(self.graph, params)(carry, u), u.dtype)
+        return carry, y

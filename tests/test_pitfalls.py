@@ -44,6 +44,7 @@ HELD = {
     "E23 outputs at padding": STEP_BY_STEP,
     "E24 reversed outputs": "test_stack.py::test_a_reversed_bidirectional_stack_swaps_the_directions_of_time",
     "E25 the last output": "test_outputs.py::test_the_last_output_equals_the_final_state_of_each_direction",
+    "E26 strides and padding of a ConvLSTM": "test_long_memory.py::test_convolutional_states_take_the_space_that_is_left",
     "E27 closures of jit": "test_modules.py::test_a_module_without_dropout_works_in_closures_of_plain_transformations",
     "E28 a stack of one cell": "test_pitfalls.py::test_a_stack_of_one_layer_has_a_tuple_of_one_carry",
     "E29 a state of another batch": "test_pitfalls.py::test_a_state_of_another_batch_size_is_refused_and_told",
@@ -59,7 +60,6 @@ HELD = {
     "E42 initialisation of fused kernels": "test_initializers.py::test_each_recurrent_gate_is_orthogonal_for_itself",
 }
 NOT_HERE = {
-    "E26": "strides and padding of ConvLSTM: no convolutional cell is public yet",
     "E32": "limits of cuDNN: nothing here calls it; every method is made of JAX operations, with vmap and derivatives",
     "E38": "an unroll factor that does not divide T: there is no such option, and no loop is ever written out",
     "E39": "the parameters of scan's jaxpr: they are not read; `study` reads names, operands and results of a step's equations",

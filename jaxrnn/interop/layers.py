@@ -11,7 +11,7 @@ import numpy as np
 from jaxrnn.cells import GRUCarry, GRUCell, LSTMCarry, LSTMCell, LSTMPCell, RNNCarry, RNNCell
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_features, check_size
+from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_features, check_size, zeros
 from jaxrnn.unroll import lengths_to_mask, unroll
 
 _CARRIES: dict[type, Any] = {RNNCell: RNNCarry, LSTMCell: LSTMCarry, LSTMPCell: LSTMCarry, GRUCell: GRUCarry}
@@ -169,6 +169,12 @@ def torch_step(stack: Stack, params: Params, x: Any, state: Any, options: Option
         raise ValueError(f"x has shape {x.shape}, expected (batch, features) or (features,): step takes no time axis.")
     y, carry = step(stack, params, x, _to_carry(stack, state, x.shape[:-1]), options)
     return y, _to_state(carry)
+
+
+def like_inputs(carry: Carry, like: Array, feature_axes: int) -> Carry:
+    """A carry with the batch axes of `like`, one step's input, brought to its dtype, sharding and varying axes."""
+    batch = like.ndim - feature_axes
+    return jax.tree.map(lambda c: zeros(like, *c.shape[batch:], feature_axes=feature_axes) + c.astype(like.dtype), carry)
 
 
 def _stack(cell: Cell, num_layers: int, dropout: float, bidirectional: bool) -> Stack:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells import GRUCell, LSTMCell, LSTMPCell, RNNCell
+from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, LSTMPCell, LSTMPParams, RNNCell, RNNParams
+from jaxrnn.interop.layouts import Arrays, ConversionError, check_entries, fuse, split, to_numpy
 from jaxrnn.stack import Stack
 from jaxrnn.typing import DType, Params
 
@@ -35,7 +36,8 @@ def from_torch(
 
     Raises:
         ValueError: missing, unexpected or misshapen entries, all of them listed.
-        TypeError: a cell that torch does not have, no mapping of names to arrays, or an entry that is not floating point.
+        ConversionError: a cell that torch does not have, or directions that are not concatenated.
+        TypeError: no mapping of names to arrays, or an entry that is not floating point.
 
     Example:
         >>> import jax, jaxrnn
@@ -54,9 +56,10 @@ def from_torch(
     own = jax.eval_shape(lambda: stack.init(jax.random.key(0), input_size))
     wanted = {prefix + n: a.shape for n, a in _export(stack, jax.tree.map(lambda a: np.empty(a.shape, np.int8), own)).items()}
     arrays = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
-    _check(wanted, {name: tuple(value.shape) for name, value in arrays.items()}, prefix)
-    arrays = {name: _numpy(name, value) for name, value in arrays.items()}
-    params = (_import(like, {k: arrays[prefix + k + end] for k in _KINDS if prefix + k + end in arrays})
+    given = {name: tuple(value.shape) for name, value in arrays.items()}
+    check_entries(wanted, given, "the state_dict does not fit this module")
+    arrays = {name: to_numpy(name, value) for name, value in arrays.items()}
+    params = (import_cell(type(like), {k: arrays[prefix + k + end] for k in _KINDS if prefix + k + end in arrays})
               for end, like in zip(_endings(stack), own, strict=True))  # fmt: skip
     return jax.tree.map(lambda a: jnp.asarray(a, dtype), tuple(params))
 
@@ -76,13 +79,14 @@ def to_torch(stack: Stack, params: tuple[Params, ...], *, prefix: str = "") -> d
         from NumPy and which loses nothing.
 
     Raises:
-        TypeError: a cell that torch does not have.
+        ConversionError: a cell that torch does not have, or directions that are not concatenated.
     """
     half = jnp.bfloat16
     arrays = _export(stack, jax.tree.map(lambda a: np.asarray(a, np.float32 if a.dtype == half else None), params))
     return {prefix + name: np.array(a, order="C") for name, a in arrays.items()}  # contiguous, writable copies
 
 
+_GATES = {RNNParams: 1, LSTMParams: 4, LSTMPParams: 4, GRUParams: 3}
 _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
@@ -93,62 +97,34 @@ def _endings(stack: Stack) -> list[str]:
 def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
     for cell in stack.cells:
         if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not type(stack.cells[0]):
-            raise TypeError(f"torch has no module of these cells: {stack.cells}. Use equal RNN, LSTM, LSTMP or GRU cells.")
+            raise ConversionError(f"torch has no module of these cells: {stack.cells}. Use equal RNN, LSTM, LSTMP or GRU cells.")
     if stack.merge != "concat":
-        raise TypeError(f"torch concatenates the outputs of both directions, this stack has merge={stack.merge!r}.")
-    return {kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in _export_cell(p).items()}
+        raise ConversionError(f"torch concatenates the outputs of both directions, this stack has merge={stack.merge!r}.")
+    return {kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in export_cell(p).items()}
 
 
-def _export_cell(params: Params) -> dict[str, np.ndarray]:
-    arrays = {
-        "weight_ih": params.w_x.reshape(params.w_x.shape[0], -1).T,
-        "weight_hh": params.w_h.reshape(params.w_h.shape[0], -1).T,
-    }
+def export_cell(params: Any) -> Arrays:
+    """One cell's parameters under torch's names without their suffixes."""
+    arrays = {"weight_ih": fuse(params.w_x, "torch").T, "weight_hh": fuse(params.w_h, "torch").T}
     if params.b is not None:
         bias_hh = np.zeros_like(params.b)
         if hasattr(params, "b_hn"):
             bias_hh[-1] = params.b_hn
-        arrays |= {"bias_ih": params.b.reshape(-1), "bias_hh": bias_hh.reshape(-1)}
+        arrays |= {"bias_ih": fuse(params.b, "torch"), "bias_hh": fuse(bias_hh, "torch")}
     if hasattr(params, "w_p"):
         arrays["weight_hr"] = params.w_p.T
     return arrays
 
 
-def _import(like: Params, arrays: dict[str, np.ndarray]) -> Params:
-    values: dict[str, np.ndarray | None] = {
-        "w_x": arrays["weight_ih"].T.reshape(like.w_x.shape),
-        "w_h": arrays["weight_hh"].T.reshape(like.w_h.shape),
-        "b": None,
-    }
-    if like.b is not None:
-        bias_ih, bias_hh = arrays["bias_ih"].reshape(like.b.shape), arrays["bias_hh"].reshape(like.b.shape)
-        if hasattr(like, "b_hn"):  # it stands inside the reset gate's product, and is no part of the sum
+def import_cell(kind: Any, arrays: Arrays) -> Params:
+    """Parameters of one kind from arrays under torch's names without their suffixes."""
+    w_x, w_h = (split(arrays[name].T, _GATES[kind], "torch") for name in ("weight_ih", "weight_hh"))
+    values: dict[str, Any] = {"w_x": w_x, "w_h": w_h}
+    if "bias_ih" in arrays:
+        bias_ih, bias_hh = (split(arrays[name], _GATES[kind], "torch") for name in ("bias_ih", "bias_hh"))
+        if "b_hn" in kind._fields:  # it stands inside the reset gate's product, and is no part of the sum
             values["b_hn"], bias_hh = bias_hh[-1], np.concatenate([bias_hh[:-1], np.zeros_like(bias_hh[-1:])])
         values["b"] = np.where(bias_hh == 0, bias_ih, bias_ih + bias_hh)  # -0.0 + 0.0 would be 0.0
-    if hasattr(like, "w_p"):
+    if "weight_hr" in arrays:
         values["w_p"] = arrays["weight_hr"].T
-    return type(like)(**{name: values.get(name) for name in like._fields})
-
-
-def _numpy(name: str, value: Any) -> np.ndarray:
-    """A torch tensor or an array as NumPy, in float32 or wider."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-    array = np.asarray(value)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} has dtype {array.dtype}, expected floating point.")
-    return array.astype(np.float32) if array.dtype.itemsize <= 2 else array
-
-
-def _check(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]], prefix: str) -> None:
-    missing = [n for n in wanted if n not in given]
-    unexpected = [n for n in given if n not in wanted]
-    misshapen = [f"{n} {given[n]}, expected {s}" for n, s in wanted.items() if n in given and given[n] != s]
-    problems = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    if not any(problems.values()):
-        return
-    text = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-    before = {n[: -len(w)] for n in unexpected for w in wanted if n.endswith("." + w)} if not prefix else set()
-    hint = f" Pass prefix={min(before)!r} for the names under it." if before else ""
-    raise ValueError(f"the state_dict does not fit this module. {text}.{hint}")
+    return kind(**{name: values.get(name) for name in kind._fields})

@@ -107,6 +107,8 @@ def windows(
 ) -> tuple[Carry, Array]:
     each = functools.partial(run, cell, params, reverse=False, method=method, remat=remat)
     T = jnp.shape(xs)[0] if jnp.ndim(xs) else 0
+    if not isinstance(T, int):
+        raise ValueError(f"windows need a known number of steps, got the symbol {T}; the values of unroll are the same.")
     if T <= window:
         return each(xs, carry, mask=mask, reset=reset, noise=noise)
     xs = check_features(cell, params, xs, axes="T, ...")

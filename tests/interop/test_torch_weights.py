@@ -11,7 +11,7 @@ from parity import CASES, torch_installed
 
 import jaxrnn
 import jaxrnn.nnx as rnn
-from jaxrnn.interop import from_torch, to_torch
+from jaxrnn.interop import ConversionError, from_torch, to_torch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 both = pytest.mark.parametrize("api", APIS, ids=lambda a: a.name)
@@ -99,15 +99,15 @@ def test_a_module_in_place_of_its_state_dict_is_told_what_to_pass():
 
 def test_a_cell_that_torch_does_not_have_is_refused():
     stack = jaxrnn.Stack((jaxrnn.GRUResetBeforeCell(4),))
-    with pytest.raises(TypeError, match="torch has no module of these cells"):
+    with pytest.raises(ConversionError, match="torch has no module of these cells"):
         to_torch(stack, stack.init(jax.random.key(0), 3))
-    with pytest.raises(TypeError, match="torch has no module of these cells"):
+    with pytest.raises(ConversionError, match="torch has no module of these cells"):
         from_torch(stack, 3, {})
 
 
 def test_directions_that_are_not_concatenated_are_refused():
     stack = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True, merge="sum")
-    with pytest.raises(TypeError, match="torch concatenates the outputs of both directions, this stack has merge='sum'"):
+    with pytest.raises(ConversionError, match="torch concatenates the outputs of both directions, this stack has merge='sum'"):
         to_torch(stack, stack.init(jax.random.key(0), 3))
 
 
