@@ -3,7 +3,37 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxrnn import Cell, Chrono, GRUCell, LSTMCell, RNNCell
+from jaxrnn import (
+    AntisymmetricRNNCell,
+    Cell,
+    Chrono,
+    CIFGCell,
+    ConvGRUCell,
+    ConvLSTMCell,
+    CoRNNCell,
+    ExpRNNCell,
+    GatedAntisymmetricRNNCell,
+    GRUCell,
+    GRUResetBeforeCell,
+    IndRNNCell,
+    JANETCell,
+    LayerNormGRUCell,
+    LayerNormLSTMCell,
+    LayerNormRNNCell,
+    LEMCell,
+    LiGRUCell,
+    LSTMCell,
+    LSTMPCell,
+    MGUCell,
+    MGUResetAfterCell,
+    MultiHeadGRUCell,
+    MultiHeadLSTMCell,
+    MultiHeadRNNCell,
+    PeepholeLSTMCell,
+    RNNCell,
+    UGRNNCell,
+    UnICORNNCell,
+)
 from jaxrnn.initializers import Normal
 
 
@@ -31,4 +61,29 @@ CELLS: dict[str, NamedCell] = {
     "gru_chrono": NamedCell(
         "GRU, orthogonal per gate, update bias log U(1, lag - 1)", lambda H, lag: GRUCell(H, update_bias=Chrono(lag))
     ),
+    "gru_before": NamedCell("GRU with the reset before the product", lambda H, lag: GRUResetBeforeCell(H)),
+    "lstmp": NamedCell("LSTM, projected to half of its units", lambda H, lag: LSTMPCell(H, max(H // 2, 1))),
+    "ln_rnn": NamedCell("tanh RNN with layer norm", lambda H, lag: LayerNormRNNCell(H)),
+    "ln_lstm": NamedCell("LSTM with layer norm", lambda H, lag: LayerNormLSTMCell(H)),
+    "ln_gru": NamedCell("GRU with layer norm", lambda H, lag: LayerNormGRUCell(H)),
+    "peephole": NamedCell("LSTM whose gates see the cell", lambda H, lag: PeepholeLSTMCell(H)),
+    "cifg": NamedCell("LSTM with coupled input and forget gates", lambda H, lag: CIFGCell(H)),
+    "janet": NamedCell("JANET: forget gate only, forget bias 1", lambda H, lag: JANETCell(H)),
+    "janet_chrono": NamedCell("JANET, forget bias log U(1, lag - 1)", lambda H, lag: JANETCell(H, forget_bias=Chrono(lag))),
+    "mgu": NamedCell("minimal gated unit", lambda H, lag: MGUCell(H)),
+    "mgu_after": NamedCell("minimal gated unit, the gate after the product", lambda H, lag: MGUResetAfterCell(H)),
+    "ugrnn": NamedCell("update gate RNN", lambda H, lag: UGRNNCell(H)),
+    "ligru": NamedCell("light GRU: no reset gate, ReLU", lambda H, lag: LiGRUCell(H)),
+    "indrnn": NamedCell("IndRNN: one recurrent weight per unit, ReLU", lambda H, lag: IndRNNCell(H)),
+    "mh_rnn": NamedCell("tanh RNN of four heads", lambda H, lag: MultiHeadRNNCell(H, heads=4)),
+    "mh_lstm": NamedCell("LSTM of four heads", lambda H, lag: MultiHeadLSTMCell(H, heads=4)),
+    "mh_gru": NamedCell("GRU of four heads", lambda H, lag: MultiHeadGRUCell(H, heads=4)),
+    "lem": NamedCell("long expressive memory, time step 1", lambda H, lag: LEMCell(H)),
+    "cornn": NamedCell("coupled oscillators", lambda H, lag: CoRNNCell(H)),
+    "unicornn": NamedCell("undamped independent oscillators", lambda H, lag: UnICORNNCell(H)),
+    "antisymmetric": NamedCell("antisymmetric RNN", lambda H, lag: AntisymmetricRNNCell(H)),
+    "antisymmetric_gated": NamedCell("antisymmetric RNN with a gate", lambda H, lag: GatedAntisymmetricRNNCell(H)),
+    "exprnn": NamedCell("orthogonal RNN, exp of a skew-symmetric matrix", lambda H, lag: ExpRNNCell(H)),
+    "conv_lstm": NamedCell("convolutional LSTM, 3 x 3, for pictures", lambda H, lag: ConvLSTMCell(H, 3, dims=2)),
+    "conv_gru": NamedCell("convolutional GRU, 3 x 3, for pictures", lambda H, lag: ConvGRUCell(H, 3, dims=2)),
 }
