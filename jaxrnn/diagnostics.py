@@ -63,7 +63,8 @@ def carry_gradients(
 
     def perturbed(zeros: Carry) -> Array:
         inner, last = jax.tree.map(lambda a: a[:-1], zeros), jax.tree.map(lambda a: a[-1], zeros)
-        carry, ys = unroll(_Perturbed(cell), params, xs, first, noise=inner)
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), inner)
+        carry, ys = unroll(_Perturbed(cell, shapes), params, xs, first, noise=inner)
         return loss(jax.tree.map(jnp.add, carry, last), ys)
 
     return jax.grad(perturbed)(zeros)
@@ -187,6 +188,7 @@ class _Perturbed(Cell):
     """A cell to whose carry the noise is added before each step."""
 
     cell: Cell
+    shapes: Carry  # of that noise, [T, ...]
 
     @property
     def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]
@@ -200,6 +202,9 @@ class _Perturbed(Cell):
 
     def init_carry(self, params: Params, like: Array) -> Carry:
         return self.cell.init_carry(params, like)
+
+    def noise(self, key: Array, T: int, like: Array) -> Noise:
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.shapes)
 
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
         return self.cell.project(params, xs), noise
