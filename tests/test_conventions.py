@@ -14,6 +14,7 @@ from flax import nnx
 
 import jaxrnn
 
+pytestmark = pytest.mark.peers
 T = 5
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 NAMES = ("library", "lstm", "gru", "state", "z", "reset", "biases", "forget", "time")

@@ -188,6 +188,7 @@ def test_a_convolution_over_three_axes_holds_those_over_fewer(make):
     ],
     ids=str,
 )
+@pytest.mark.peers
 def test_the_convolutional_lstm_has_the_numbers_of_keras(dims, options):
     os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = pytest.importorskip("keras")

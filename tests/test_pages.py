@@ -60,7 +60,7 @@ def load(name):
     return module
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[pytest.mark.slow] if p == "write_your_own_cell" else []) for p in PAGES])
 def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
     namespace = {}
     for block in (block for block in blocks(page) if not peers(block)):
@@ -69,6 +69,7 @@ def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras's variables under NumPy 2
+@pytest.mark.peers
 @pytest.mark.parametrize("page", [page for page in PAGES if peers(text(page))])
 def test_the_code_of_a_page_runs_from_top_to_bottom(page):
     for library in sorted(peers(text(page))):
@@ -115,6 +116,7 @@ def test_a_page_has_a_table_for_every_layer(page):
     assert sorted(name for names, _ in sections(page) for name in names) == sorted(layer_names(page))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("names", "body"), [pair for page in LAYERS for pair in sections(page)], ids=lambda v: str(v)[:40])
 def test_a_table_has_exactly_the_arguments_that_the_library_has(names, body):
     real = set().union(*(arguments(name) for name in names))

@@ -43,7 +43,7 @@ def fused(
     """Runs a cell over time; arguments and returns are those of `scan`, and `remat` is "none", "carry" or "sqrt".
 
     Where it cannot take the cell apart it runs it as `scan` does: sizes that are symbols, a leaf of the carry without the batch
-    axes, and a `dot` that is called inside a loop, branch or transform of its own.
+    axes, a `dot` that is called inside a loop, branch or transform of its own, and, off meshes, a step without any product.
     """
     plain = functools.partial(scan, cell, params, sequence, carry, first, reverse=reverse, collect=collect)
     plain = functools.partial(plain, remat="none" if remat == "none" else "carry")
@@ -58,6 +58,8 @@ def fused(
         return plain()
     if remat == "sqrt":
         return _in_chunks(cell, params, sequence, carry, first, reverse, collect)
+    if not found.products and jax.sharding.get_abstract_mesh().empty:
+        return plain()  # nothing to gain: IndRNN, UnICORNN took 1.4 to 1.8 times as long; on a mesh it would reduce at each step
     run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
     weights = products.weights(run, dot, found.inside)
     return _run(Plan(cell, reverse, remat, collect, found), params, weights, first, carry, sequence)

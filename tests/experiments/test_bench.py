@@ -47,6 +47,7 @@ ON_CPU = [
 
 
 @pytest.mark.slow
+@pytest.mark.peers
 @pytest.mark.parametrize("name", ON_CPU)
 def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(name):
     if not PEERS[name].installed:
@@ -68,6 +69,7 @@ def test_layers_follow_one_another(name):
 SPLIT = [pytest.param(n, marks=() if n in ("jaxrnn", "keras") else pytest.mark.slow) for n, p in PEERS.items() if p.splits]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", SPLIT)
 def test_a_batch_split_over_two_devices_gives_the_same_values_and_gradients(name):
     if not PEERS[name].installed:

@@ -8,7 +8,7 @@ from peers import PEERS, B, I, T, random
 
 import jaxrnn
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.peers]
 
 
 @pytest.fixture(scope="module", params=PEERS)

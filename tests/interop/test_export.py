@@ -86,6 +86,7 @@ def test_an_exported_cell_gives_the_numbers_of_its_equations_at_every_size(name,
         assert_close(got, drive(oracle, params, xs, mask=mask, reset=reset, reverse=reverse))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STACKS)
 def test_an_exported_stack_gives_the_numbers_of_its_equations_at_every_size(name, x64):
     stack, layers = STACKS[name]
@@ -100,6 +101,7 @@ def test_an_exported_stack_gives_the_numbers_of_its_equations_at_every_size(name
         assert_close(program.call(params, xs, mask, reset), by_layers(layers, params, xs, mask, reset, stack.directions))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, remat", [("gru", "none"), ("lstm", "sqrt"), ("bidirectional", "carry")])
 def test_gradients_of_an_exported_program_are_those_of_plain_scan(name, remat, x64):
     cell = (CELLS | STACKS)[name][0]
@@ -147,6 +149,7 @@ def test_carries_after_every_step_export(x64):
             assert_close(jax.tree.map(lambda a, t=t: a[t], carries), drive(GRU, params, xs[: t + 1], mask=mask[: t + 1])[0])
 
 
+@pytest.mark.slow
 def test_dropout_inside_an_exported_program_is_that_of_the_program_itself(x64):
     stack = jaxrnn.Stack((LSTM_CELL, jaxrnn.Zoneout(GRU_CELL)), dropout=0.5)
     params = parameters(stack)

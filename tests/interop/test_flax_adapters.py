@@ -139,6 +139,7 @@ def compare(ours, theirs, params, xs):
     assert_same(slopes, expected, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["GRUCell", "ConvLSTMCell"])
 def test_a_linen_cell_keeps_the_contract_of_a_cell(name):
     jaxrnn.testing.check_cell(jaxrnn.linen.FromLinen(LINEN[name]))
