@@ -1,5 +1,6 @@
 """Figures, drawn from the saved results of a run and nothing else."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.cells import CELLS
 from experiments.folder import read_metrics
 from experiments.tasks import TASKS
 
@@ -27,7 +29,18 @@ STYLES: dict[str, tuple[str, Any]] = {
     "gru": ("#009E73", "-"),
     "gru_chrono": ("#009E73", DOTTED),
 }
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", DASHED, DOTTED, (0, (5, 2, 1, 2)), (0, (8, 2)))
+FREE = [look for look in itertools.product(LINES, COLOURS) if look[::-1] not in STYLES.values()]
 Save = Callable[[Path], None]
+
+
+def style(name: str) -> tuple[str, Any]:
+    """Colour and line of a cell, the same in every figure; those without one of their own take the combinations in turn."""
+    if name in STYLES:
+        return STYLES[name]
+    line, colour = FREE[[other for other in CELLS if other not in STYLES].index(name) % len(FREE)]
+    return colour, line
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, np.ndarray]:
@@ -78,10 +91,10 @@ def _curve(ax: Axes, name: str, rows: list[dict[str, Any]], baseline: float) -> 
         return
     losses = [[row["loss"] for row in rows if row["step"] == step] for step in steps]
     ratios = np.array(losses, dtype=float) / baseline  # [steps, seeds]; null became NaN
-    colour, style = STYLES[name]
+    colour, line = style(name)
     middle = np.median(ratios, axis=1)
     ax.fill_between(steps, np.min(ratios, axis=1), np.max(ratios, axis=1), color=colour, alpha=0.18, linewidth=0)
-    ax.plot(steps, middle, color=colour, linestyle=style, linewidth=1.8, label=name)
+    ax.plot(steps, middle, color=colour, linestyle=line, linewidth=1.8, label=name)
     ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
 
 
@@ -96,8 +109,8 @@ def gradient_figure(folder: Path) -> Figure:
         for ax, (measure, title) in zip(row, titles.items(), strict=True):
             for name, curves in data["curves"].items():
                 values = np.array(curves[phase][measure], dtype=float)
-                colour, style = STYLES[name]
-                ax.plot(np.arange(len(values)), values, color=colour, linestyle=style, linewidth=1.8, label=name)
+                colour, line = style(name)
+                ax.plot(np.arange(len(values)), values, color=colour, linestyle=line, linewidth=1.8, label=name)
             ax.set_title(f"{title}\n{words[phase]}", fontsize=10)
             ax.axhline(0, color="0.35", linewidth=0.8, zorder=1)
             ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))

@@ -46,11 +46,11 @@ def run(config: Config, path: Path, show: Show) -> dict[str, Any]:
         for name, rate in itertools.product(config.cells, config.learning_rates):
             histories.append(History(name, rate))
             follow(config, histories[-1], path, show)
-        folder.write(path / "learning.png", figures.learning_curves(path))
     except KeyboardInterrupt:
         status = "interrupted"
     summary = summarise(config, path, histories, status, time.perf_counter() - start)
     folder.write_json(path / "summary.json", summary)
+    folder.write(path / "learning.png", figures.learning_curves(path))
     return summary
 
 
