@@ -65,7 +65,10 @@ def learning_curves(folder: Path) -> Save:
 def learning_figure(folder: Path) -> Figure:
     config, metrics = yaml.safe_load((folder / "config.yaml").read_text()), read_metrics(folder)
     rates, task = config["learning_rates"], TASKS[config["task"]](config["lag"])
-    fig, axes = figure(1, len(rates), (4.6 + 3.2 * len(rates), 4.6), sharey=True, sharex=True)
+    width = 4.6 + 3.2 * len(rates)
+    columns = min(len(config["cells"]), 6, int(width / 1.8))
+    size = (width, 4.2 + 0.22 * -(-len(config["cells"]) // columns))
+    fig, axes = figure(1, len(rates), size, sharey=True, sharex=True)
     levels = {"best constant": task.baseline, task.partial_label: task.partial, "solved": task.solved}
     for ax, rate in zip(axes[0], rates, strict=True):
         for name in config["cells"]:
@@ -79,7 +82,7 @@ def learning_figure(folder: Path) -> Figure:
         place = dict(xycoords=("axes fraction", "data"), va="center", fontsize=9, color="0.25")
         axes[0, -1].annotate(f" {text}", (1, level / task.baseline), **place)
     axes[0, 0].set_ylabel("training loss / baseline")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, handlelength=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
     fig.suptitle(f"{config['task']}, lag {config['lag']}: median and range of {config['seeds']} seeds, until all have solved it")
     return fig
 
