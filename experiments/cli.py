@@ -111,6 +111,11 @@ def bench(arguments: list[str]) -> int:
     run.use_device(config.device, config.cpu_devices)
     path = folder.create("bench", config)
     print(f"writing {path}", flush=True)
+    if config.every_cell:
+        from experiments.bench import every_cell
+
+        print(f"\n{every_cell.report(every_cell.run(config, path, lambda line: print(line, flush=True)))}\n\nwritten: {path}")
+        return 0
     results = run.run(config, path, lambda line: print(line, flush=True))
     figure.draw(path)
     print(f"\n{report.report(results)}\n\nwritten: {path}")

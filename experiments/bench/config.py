@@ -26,6 +26,7 @@ class BenchConfig:
         memory: whether resident memory, each candidate in a process of its own, and that of very long sequences are measured too.
         device: cpu or gpu.
         quick: a few small shapes and rounds and no `memory`, in under two minutes.
+        every_cell: instead, each cell of the library against plain `lax.scan`, at `shapes`, none of which means one of its own.
         seed: of weights, inputs and the order of the candidates.
         out: the folder to write; none means a new one under runs/.
     """
@@ -40,6 +41,7 @@ class BenchConfig:
     memory: bool = True
     device: str = "cpu"
     quick: bool = False
+    every_cell: bool = False
     seed: int = 0
     out: str | None = None
 
@@ -76,7 +78,7 @@ class BenchConfig:
 
     @property
     def cpu_devices(self) -> int:
-        return 2 if self.split and self.device == "cpu" else 1
+        return 2 if self.split and self.device == "cpu" and not self.every_cell else 1
 
     @property
     def precisions(self) -> tuple[str, ...]:
