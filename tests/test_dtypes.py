@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import EVERY, inputs
+from oracles import CELLS, EVERY, inputs
 
 import jaxrnn
 from jaxrnn.initializers import NAMES, Chrono, Normal, TorchUniform
@@ -37,11 +37,11 @@ def check(cell, param_dtype, dtype):
     assert (dtypes(carry), dtypes(ys), dtypes(d_xs)) == ({WIDE[dtype]}, {dtype}, {dtype})
 
 
-@pytest.mark.parametrize("number", range(len(EVERY)), ids=[case[0] for case in EVERY])
+@pytest.mark.parametrize("number", range(len(CELLS)), ids=[case[0] for case in CELLS])
 def test_parameters_outputs_carries_and_gradients_have_their_dtypes(number):
     with jax.enable_x64(True):
         for k, param_dtype in enumerate(DTYPES):  # each dtype of parameters with one of inputs, others for the next cell
-            check(EVERY[number][1], param_dtype, DTYPES[(k + number) % 4])
+            check(CELLS[number][1], param_dtype, DTYPES[(k + number) % 4])
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from oracles import EVERY, assert_close, drive, inputs, parameters, randomised
+from oracles import CELLS, EVERY, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
 
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 5, (3,)
 BY_NAME = {name: (cell, oracle) for name, cell, oracle in EVERY}
 NAMES = list(BY_NAME)
+QUICK = {name for name, _, _ in CELLS} | {"cifg", "indrnn", "cornn"}  # the gradients of the other cells are slow tests
 MASK = jaxrnn.lengths_to_mask(np.array([5, 2, 0]), T=T)  # a full, a padded and an empty sequence
 HOLES = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0], [1, 1, 0]], bool)
 RESET = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0]], bool)  # on valid and on masked steps
@@ -61,7 +62,7 @@ def test_a_sequence_equals_the_equations_step_by_step(name, reverse):
         assert_close(got, drive(oracle, p, xs, start, **options, feature_axes=cell.feature_axes))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in NAMES])
 def test_gradients_equal_the_derivatives_of_the_equations(name):
     cell, oracle, p, xs, carry, noise = setting(name)
     options = dict(mask=HOLES, reset=RESET, noise=noise, reverse=len(name) % 2 == 0)
