@@ -75,6 +75,9 @@ class TorchUniform:
 
     hidden_size: int
 
+    def __post_init__(self) -> None:
+        check_size("hidden_size", self.hidden_size)
+
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
         bound = 1 / math.sqrt(self.hidden_size)
         return jax.random.uniform(key, shape, dtype, -bound, bound)

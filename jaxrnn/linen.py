@@ -17,7 +17,7 @@ from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, cast, check_cell_type, dot
+from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, carry_dtype, cast, check_cell_type, dot
 from jaxrnn.unroll import check_method, initial_carry
 
 __all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromLinen", "LSTMState", "Recurrent"]
@@ -380,8 +380,10 @@ class FromLinen(Cell):
         return self.module.num_feature_axes
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
-        x = jnp.zeros((1,) * (self.feature_axes - 1) + (input_size,), getattr(self.module, "param_dtype", dtype))
-        return cast(self.module.init(key, self.module.initialize_carry(key, x.shape), x), dtype)
+        x, module = jnp.zeros((1,) * (self.feature_axes - 1) + (input_size,), carry_dtype(dtype)), self.module
+        if hasattr(module, "param_dtype"):  # drawn wide, since QR has no 16-bit form
+            module = module.clone(param_dtype=x.dtype)
+        return cast(module.init(key, module.initialize_carry(key, x.shape), x), dtype)
 
     def init_carry(self, params: Params, like: Array) -> Carry:
         first = self.module.initialize_carry(jax.random.key(0), like.shape)

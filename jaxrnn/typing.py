@@ -39,7 +39,10 @@ def dot(v: Array, w: Array, op: Callable[[Array, Array], Array] | None = None) -
 
 
 def dot_in(compute: DType) -> Dot:
-    """The `dot` that multiplies in `compute` and accumulates in `carry_dtype(compute)`: the mixed precision of a 16-bit run."""
+    """The `dot` that multiplies in `compute` and accumulates in `carry_dtype(compute)`: the mixed precision of a 16-bit run.
+
+    What an `op` gives is rounded to `compute` before it is widened, since its accumulation is its own.
+    """
     wide = carry_dtype(compute)
     if wide == jnp.dtype(compute):
         return dot

@@ -77,6 +77,23 @@ class Odd(jaxrnn.Cell):
         raise NotImplementedError
 
 
+class GatePutOut(Odd):
+    """A gate of the product, and one of the input, that meet in a sum and are the carry or the vector of another product too."""
+
+    def mix(self, params, carry, u, dot):
+        (u_a, u_b), (a, b) = jaxrnn.gates(u), jaxrnn.gates(dot(carry.h, params.w_h))
+        c = dot(a, params.w_h[:, 0])
+        return jnp.tanh(u_a + a) * jax.nn.sigmoid(u_b + b) + jnp.tanh(c), carry.a + u_b[..., None] * 0.1
+
+
+class GateAlone(GatePutOut):
+    """The same, where the gate itself is put out."""
+
+    def step(self, params, carry, u, dot=dot):
+        (u_a, u_b), (a, b) = jaxrnn.gates(u), jaxrnn.gates(dot(carry.h, params.w_h))
+        return Carry(h=jnp.tanh(u_a + a) * jax.nn.sigmoid(u_b + b), a=carry.a), a
+
+
 class FastWeights(Odd):
     """Ba et al. 2016, arXiv:1610.06258, without layer norm: the second product's weight is part of the carry."""
 
@@ -166,6 +183,8 @@ ODD = {
     SumUsedTwice: ((), (False,)),
     GatesCrossed: ((), (False,)),
     Bypass: (WHOLE, (False, False)),
+    GatePutOut: ((), (False, False)),
+    GateAlone: (GATES[1:], (False,)),
 }
 
 

@@ -288,6 +288,25 @@ def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, meth
     assert_close(got, want)
 
 
+@pytest.mark.parametrize("name", ["peephole", "layer_norm", "gru"])
+def test_second_derivatives_in_every_parameter_are_those_of_the_scan(name):
+    cell, _, p, xs, _, _ = setting(name)
+    way = randomised(p, 8)
+
+    def slopes(method):
+        grad = jax.grad(lambda p: jnp.sum(jnp.sin(jaxrnn.unroll(cell, p, xs, reset=RESET, method=method)[1])))
+
+        def along(p):
+            pairs = zip(jax.tree.leaves(grad(p)), jax.tree.leaves(way), strict=True)
+            return sum(jnp.vdot(a, b) for a, b in pairs)
+
+        reverse = jax.grad(along)
+        return jax.jit(lambda p: (reverse(p), reverse(p) if method == "scan" else jax.jvp(grad, (p,), (way,))[1]))(p)
+
+    p = jax.tree.map(jnp.asarray, p)
+    assert_close(slopes("fused"), slopes("scan"), 1e-11)
+
+
 @pytest.mark.parametrize("method", ["scan", "fused"])
 def test_hessian_and_forward_over_reverse_agree_with_finite_differences(method):
     _, _, p, xs, _, _ = setting("gru")

@@ -191,3 +191,11 @@ def test_noise_of_another_cell_batch_or_length_is_told_what_was_expected():
         jaxrnn.unroll(stack, parameters(stack), xs, noise=noise)
     with pytest.raises(ValueError, match="first axis must be T=5 or 1"):
         jaxrnn.unroll(cell, p, xs, noise=jax.tree.map(lambda n: n[:3], noise))
+
+
+def test_a_learned_state_of_a_convolution_without_padding_is_one_for_all_pixels():
+    cell = jaxrnn.LearnedInitialCarry(jaxrnn.ConvLSTMCell(4, 3, padding="valid"))
+    p = jax.tree.map(lambda a: a + 0.1, cell.init(jax.random.key(0), 2, jnp.float64))
+    xs = np.random.default_rng(0).normal(size=(3, 2, 6, 6, 2))
+    start = jax.tree.map(lambda a: jnp.broadcast_to(a, (2, 4, 4, 4)), p.first)
+    assert_close(jaxrnn.unroll(cell, p, xs), jaxrnn.unroll(cell.cell, p.inner, xs, start))

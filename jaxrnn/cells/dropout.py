@@ -113,7 +113,8 @@ class VariationalDropout(Wrapper):
 
     Args:
         cell: a cell whose carry has a field h, which is its output.
-        input, recurrent, output: probabilities of dropping an entry; what is kept is scaled by 1 / (1 - rate).
+        input, recurrent, output: probabilities of dropping an entry; what is kept is scaled by 1 / (1 - rate). `recurrent` acts
+            where the state meets a weight through `dot`, so not on recurrent weights that act unit by unit (`IndRNNCell`).
 
     Source: Gal and Ghahramani 2016, arXiv:1512.05287, eq. 7.
     """

@@ -104,7 +104,8 @@ class LearnedInitialCarry(Wrapper):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LearnedParams:
         shapes = carry_shapes(self.cell, (1,) * (self.feature_axes - 1) + (input_size,))
-        first = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes)
+        # A convolution without padding leaves nothing of one pixel: its learned state is the same for all pixels, as others' are.
+        first = jax.tree.map(lambda s: jnp.zeros([max(n, 1) for n in s.shape], dtype), shapes)
         return LearnedParams(inner=self.cell.init(key, input_size, dtype), first=first)
 
     def input_size(self, params: LearnedParams) -> int | None:

@@ -7,15 +7,19 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+import jax.numpy as jnp
 
 from jaxrnn import cells, initializers, stack
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Cell
+from jaxrnn.typing import Array, Cell, DType
 
-MOST_CELLS = 1024  # both directions counted: a few lines of nested bidirectional stacks would ask for millions
+MOST_CELLS = 128  # both directions counted: a few lines of nested bidirectional stacks would ask for millions
+MOST_HEADS = 1024  # of all cells together: each is drawn for itself, in milliseconds of tracing
+MOST_PIXELS = 4096  # of one kernel, which is visited one by one in tracing
 DEEPEST = 32
 
 
@@ -63,8 +67,12 @@ def decode(config: Any, known: Mapping[str, type]) -> Cell:
     cell = _decode(config, known, "cell", DEEPEST)
     if not isinstance(cell, Cell):
         raise FileFormatError(f"cell must be a cell, got {cell!r}.")
-    if _count(cell) > MOST_CELLS:
+    if count(cell, lambda part: 1) > MOST_CELLS:
         raise FileFormatError(f"cell has more than {MOST_CELLS} cells, both directions counted.")
+    if count(cell, lambda part: option(part, "heads", 0)) > MOST_HEADS:
+        raise FileFormatError(f"cell has more than {MOST_HEADS} heads, both directions counted.")
+    if any(math.prod(option(part, "kernel_size", ())) > MOST_PIXELS for part in _parts(cell)):
+        raise FileFormatError(f"cell has a kernel_size of more than {MOST_PIXELS} pixels.")
     return cell
 
 
@@ -140,7 +148,7 @@ def _decode(value: Any, known: Mapping[str, type], where: str, depth: int) -> An
     _check_fields(cls, given, where)
     try:
         return cls(**given)
-    except (TypeError, ValueError, OverflowError) as e:
+    except (TypeError, ValueError, ArithmeticError) as e:
         raise FileFormatError(f"{where}: {e}") from e
 
 
@@ -183,10 +191,36 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint) if isinstance(origin or hint, type) else True
 
 
-def _count(value: Any) -> int:
+def count(value: Any, of: Callable[[Cell], int]) -> int:
+    """The sum of a number of each cell inside, both directions counted; a stack is none."""
     if isinstance(value, Stack):
-        return value.directions * sum(map(_count, value.cells))
+        return value.directions * sum(count(cell, of) for cell in value.cells)
     if isinstance(value, tuple):
-        return sum(map(_count, value))
+        return sum(count(item, of) for item in value)
     inside = [getattr(value, f.name) for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
-    return isinstance(value, Cell) + sum(map(_count, inside))
+    return (of(value) if isinstance(value, Cell) else 0) + sum(count(item, of) for item in inside)
+
+
+def option(part: Any, name: str, default: Any) -> Any:
+    """A field of one of this library's own cells; `default` where it has none of that name, or is another's."""
+    return getattr(part, name, default) if type(part) in CLASSES.values() and isinstance(part, Cell) else default
+
+
+def undrawn(value: Any) -> Any:
+    """A cell with parameters of the same shapes, zeros where this library's own would draw: QR takes long to trace."""
+    if isinstance(value, tuple):
+        return tuple(map(undrawn, value))
+    if not isinstance(value, Cell) or type(value) not in CLASSES.values():
+        return value
+    own: Any = value
+    fields = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if f.init}
+    cheap = {"input_init": _Zeros(), "recurrent_init": _Zeros(), "init_scheme": "jaxrnn"}
+    kept = isinstance(fields.get("recurrent_init"), str) and fields["recurrent_init"] not in initializers.NAMES  # its own words
+    changed = {name: undrawn(part) if name not in cheap else cheap[name] for name, part in fields.items()}
+    return dataclasses.replace(own, **changed | ({"recurrent_init": fields["recurrent_init"]} if kept else {}))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Zeros:
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+        return jnp.zeros(shape, dtype)

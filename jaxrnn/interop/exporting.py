@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from jax import export
 
+from jaxrnn.interop.layers import LSTMState
+from jaxrnn.packing import Packed
+
 
 def register_for_export(*classes: type) -> None:
-    """Makes the NamedTuples of jaxrnn, parameters and carries, known to `jax.export`, which writes and reads no others.
+    """Makes the NamedTuples of jaxrnn, parameters, carries and the like, known to `jax.export`, which writes and reads no others.
 
     It is called once before `Exported.serialize` and once before `jax.export.deserialize`; a second call does nothing. A program
     may have symbols for the number of steps and of sequences: one file then serves every size. Such a file is for deployment:
@@ -35,12 +38,13 @@ def register_for_export(*classes: type) -> None:
     """
     for kind in _own():
         _register(kind, f"jaxrnn.{kind.__name__}")
-    for kind in classes:
+    for kind in set(classes).difference(_own()):
         _register(kind, f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _own() -> Iterator[type]:
-    """The NamedTuples of the cells and of `Stack`."""
+    """The NamedTuples of the cells and of `Stack`, the state of an LSTM module, and packed sequences."""
+    yield from (LSTMState, Packed)
     modules = {name: m for name, m in sys.modules.items() if name.startswith(("jaxrnn.cells.", "jaxrnn.stack"))}
     for name, module in sorted(modules.items()):
         for kind in vars(module).values():

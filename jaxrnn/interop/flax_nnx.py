@@ -47,8 +47,8 @@ def from_nnx(cell: Cell, state: Mapping[str, Any], dtype: DType = jnp.float32, *
         >>> from_nnx(cell, state).w_x.shape
         (3, 4, 4)
     """
-    params = load(cell, _layout(cell, state), state, dtype, "state of the Flax cell")
-    return linen.add_residual(cell, params) if residual else params
+    layout = _layout(cell, state)
+    return load(cell, linen.add_residual(cell, layout) if residual else layout, state, dtype, "state of the Flax cell")
 
 
 def to_nnx(cell: Cell, params: Params, *, like: Mapping[str, Any] | None = None) -> dict[str, Any]:

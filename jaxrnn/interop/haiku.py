@@ -76,7 +76,7 @@ def from_haiku(cell: Cell, params: Mapping[str, Any], dtype: DType = jnp.float32
     if name is not None:
         entries = {path: a for path, a in entries.items() if path.startswith(name + "/")}
     both = type(cell) is not RNNCell or any(path.endswith("linear_1/b") for path in entries)
-    return load(cell, make(cell, name, both), entries, dtype, "params of the Haiku core")
+    return load(cell, make(cell, name, both), entries, dtype, "params of the Haiku core", named=True)
 
 
 def to_haiku(cell: Cell, params: Params, *, name: str | None = None, double_bias: bool = True) -> dict[str, Any]:

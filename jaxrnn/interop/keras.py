@@ -23,7 +23,7 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
-from jaxrnn.interop.layouts import Arrays, Layout, fuse, layout_of, load, split, store
+from jaxrnn.interop.layouts import Arrays, ConversionError, Layout, fuse, layout_of, load, split, store
 from jaxrnn.typing import Cell, DType, Params
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")  # the order of get_weights()
@@ -64,6 +64,7 @@ def from_keras(cell: Cell, weights: Mapping[str, Any] | Sequence[Any], dtype: DT
         if len(weights) not in (2, 3):
             raise ValueError(f"one Keras layer in one direction has 2 or 3 weights, {', '.join(_NAMES)}; got {len(weights)}.")
         weights = dict(zip(_NAMES, weights, strict=False))
+    _check_kind_of_gru(cell, weights)
     return load(cell, layout, weights, dtype, "weights of the Keras layer")
 
 
@@ -82,6 +83,18 @@ def to_keras(cell: Cell, params: Params) -> dict[str, np.ndarray]:
         ConversionError: a cell that Keras does not have.
     """
     return store(cell, layout_of(cell, _LAYOUTS, "keras"), params)
+
+
+def _check_kind_of_gru(cell: Cell, weights: Any) -> None:
+    bias: Any = weights.get("bias") if isinstance(weights, Mapping) else None
+    kinds: dict[type, int] = {GRUCell: 2, GRUResetBeforeCell: 1}  # a bias of two rows is that of reset_after=True
+    axes = kinds.get(type(cell), 0)
+    if axes and len(getattr(bias, "shape", ())) == 3 - axes:
+        other = "GRUResetBeforeCell" if axes == 2 else "GRUCell"
+        raise ConversionError(
+            f"this bias, of shape {tuple(bias.shape)}, is that of a GRU with reset_after={axes == 1}, another function than "
+            f"{type(cell).__name__}. Use {other} for it."
+        )
 
 
 def _write(p: Any) -> Arrays:

@@ -3,6 +3,7 @@
 A `Layout` says how one library keeps the parameters of one cell, by two inverse functions. `load` and `store` do all else.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -59,25 +60,30 @@ def shifted(b: Any, one: int) -> Any:
     return np.stack([b[0], b[1] + one, b[2], b[3]])
 
 
-def load(cell: Cell, layout: Layout, entries: Any, dtype: DType, what: str) -> Params:
-    """The parameters of a cell from a library's arrays, in `dtype`; `what` names those arrays in messages."""
+def load(cell: Cell, layout: Layout, entries: Any, dtype: DType, what: str, named: bool = False) -> Params:
+    """The parameters of a cell from a library's arrays, in `dtype`; `what` names those arrays in messages.
+
+    `named` says that the caller takes `name=`, the path of the cell among others.
+    """
     entries = flatten(entries, what)
     given = {name: tuple(value.shape) for name, value in entries.items()}
-    check_entries(_shapes(cell, layout, _input_size(cell, layout, given)), given, f"the {what} does not fit {cell}")
+    check_entries(_shapes(cell, layout, _input_size(cell, layout, given)), given, f"the {what} does not fit {cell}", named)
     params = layout.read({name: to_numpy(name, value) for name, value in entries.items()})
     return jax.tree.map(lambda a: jnp.asarray(a, dtype), params if layout.bias else _without_biases(cell, params))
 
 
 def store(cell: Cell, layout: Layout, params: Params) -> dict[str, Any]:
-    """A cell's parameters as a library's arrays, in nested dicts: contiguous, writable copies of the parameters' dtype."""
+    """A cell's parameters as a library's arrays, in nested dicts: contiguous, writable copies of their widest dtype."""
     params = jax.tree.map(np.asarray, check_params(cell, params))
     filled = params if layout.bias else _with_biases(params)
     if any(a is not b for a, b in zip(filled, params, strict=True)):
         warnings.warn("the target has no cell without bias: it gets zeros, and will train them.", stacklevel=3)
+    with jax.numpy_dtype_promotion("standard"):
+        wide = functools.reduce(jnp.promote_types, [a.dtype for a in jax.tree.leaves(params)])
     tree: dict[str, Any] = {}
     for name, array in layout.write(filled).items():
         group, _, leaf = name.rpartition("/")
-        (tree.setdefault(group, {}) if group else tree)[leaf] = np.array(array, params.w_x.dtype, order="C")
+        (tree.setdefault(group, {}) if group else tree)[leaf] = np.array(array, wide, order="C")
     return tree
 
 
@@ -145,7 +151,9 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.itemsize <= 2 else array
 
 
-def check_entries(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], text: str) -> None:
+def check_entries(
+    wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], text: str, named: bool = False
+) -> None:
     """Raises ValueError, beginning with `text`, unless names and shapes are those wanted; it lists all that are not."""
     missing = [n for n in wanted if n not in given]
     unexpected = [n for n in given if n not in wanted]
@@ -154,12 +162,13 @@ def check_entries(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tup
     if not any(problems.values()):
         return
     found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-    before = {n[: -len(w)] for n in unexpected for w in missing if n.endswith(("." + w, "/" + w))}
+    before = {(n[: -len(w)], w.partition("/")[0]) for n in unexpected for w in missing if n.endswith(("." + w, "/" + w))}
     hint = ""
     if before:
-        prefix = min(before)
+        prefix, first = min(before)
         path = "".join(f"[{part!r}]" for part in prefix.split("/")[:-1])
         hint = f" Pass prefix={prefix!r} for the names under it." if "." in prefix else f" Pass the dict at {path}."
+        hint = f" Pass name={prefix + first!r}." if named else hint
     raise ValueError(f"{text}. {found}.{hint}")
 
 

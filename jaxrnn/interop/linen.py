@@ -75,8 +75,8 @@ def from_linen(cell: Cell, tree: Mapping[str, Any], dtype: DType = jnp.float32, 
         >>> from_linen(cell, tree).w_x.shape
         (3, 3, 4)
     """
-    params = load(cell, _layout(cell, tree), tree, dtype, "tree of the Flax cell")
-    return add_residual(cell, params) if residual else params
+    layout = _layout(cell, tree)
+    return load(cell, add_residual(cell, layout) if residual else layout, tree, dtype, "tree of the Flax cell")
 
 
 def to_linen(cell: Cell, params: Params, *, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -112,10 +112,16 @@ def _layout(cell: Cell, tree: Mapping[str, Any] | None) -> Layout:
     return _TIED if type(cell) is GRUCell else layout
 
 
-def add_residual(cell: Cell, params: Params) -> Params:
+def add_residual(cell: Cell, layout: Layout) -> Layout:
+    """The layout of a `SimpleCell` with `residual=True`: the identity is added before anything is rounded to 16 bits."""
     if type(cell) is not RNNCell:
         raise ConversionError(f"only SimpleCell, our RNNCell, has residual=True, got {cell}; jaxrnn.Residual adds to outputs.")
-    return params._replace(w_h=params.w_h + jnp.eye(params.w_h.shape[0], dtype=params.w_h.dtype)[:, None, :])
+
+    def read(a: Arrays) -> RNNParams:
+        params = layout.read(a)
+        return params._replace(w_h=params.w_h + np.eye(len(params.w_h), dtype=params.w_h.dtype)[:, None])
+
+    return layout._replace(read=read)
 
 
 def write_lstm(p: Any) -> Arrays:

@@ -32,8 +32,11 @@ def save_pretrained(
 ) -> None:
     """Saves a cell or stack with its parameters as a folder that `from_pretrained` reads, and the Hugging Face hub shows.
 
-    The folder is written beside its place and then renamed: a full disk or a killed process leaves what was there before.
-    Equal models give equal bytes.
+    The files are written aside and then renamed: a full disk, or a process killed meanwhile, leaves what was there before. Only
+    between the two renames of an overwrite, for microseconds, nothing stands in the place: a process killed there leaves the old
+    and the new folder, both complete, under hidden names beside it (".name.*.old" and ".name.*.new"), to be renamed by hand; and
+    one that reads then finds no folder. An empty folder stays, and gets the files one after another. Equal models give equal
+    bytes.
 
     Args:
         folder: a new or empty folder.
@@ -48,8 +51,9 @@ def save_pretrained(
 
     Raises:
         ImportError: safetensors is not installed.
-        FileExistsError: the folder is not empty; with `overwrite`, it holds files that are not of a model.
-        TypeError: a cell that cannot be written down, or one that torch does not have.
+        FileExistsError: the folder is not empty; with `overwrite`, it holds files that are not of a model, or it is the working
+            directory or a mount point, which cannot be replaced.
+        TypeError: a cell that cannot be written down, or a leaf of another kind of dtype than the cell's own.
         ValueError: parameters that do not fit the cell, or more than one dtype with torch's names.
 
     Example:

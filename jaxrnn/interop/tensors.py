@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.interop import cell_config
 from jaxrnn.interop.layouts import ConversionError
 from jaxrnn.interop.safetensors_file import METADATA, Header
 from jaxrnn.interop.strict_json import FileFormatError
@@ -21,7 +22,7 @@ def write(cell: Cell, input_size: int, params: Params, names: str) -> tuple[dict
     """The named arrays of parameters, and the one dtype of all that are floating-point, or "mixed".
 
     Raises:
-        TypeError: a leaf that is no array.
+        TypeError: a leaf that is no array, or of another kind of dtype than the cell's own.
         ValueError: parameters that are not those of this cell; torch's names for a cell, or for dtypes, that torch has not.
     """
     leaves, own = named(params), _shapes(cell, input_size)
@@ -30,6 +31,8 @@ def write(cell: Cell, input_size: int, params: Params, names: str) -> tuple[dict
         problems = problems or f"their structure is {jax.tree.structure(params)}."
         raise ValueError(f"params are not those of {cell} with input_size={input_size}: {problems}")
     arrays = {name: _numpy(name, leaf) for name, leaf in leaves.items()}
+    for name, leaf in named(own).items():
+        _check_kind(name, arrays[name].dtype, leaf.dtype)
     floats = {str(a.dtype) for a in arrays.values() if jnp.issubdtype(a.dtype, jnp.floating)}
     dtype = floats.pop() if len(floats) == 1 else "mixed"
     if names == "torch":
@@ -48,17 +51,19 @@ def check(cell: Cell, input_size: int, names: str, dtype: str, header: Header) -
         ValueError: 64-bit parameters while jax makes none.
     """
     try:
+        if cell_config.count(cell, _least) > header.data:  # before anything is traced
+            raise FileFormatError(f"the data, {header.data} bytes, are too few for this cell.")
         own = named(_shapes(cell, input_size))
         if sum(math.prod(a.shape) for a in own.values()) > header.data:  # of at least a byte each
             raise FileFormatError(f"the data, {header.data} bytes, are too few for this cell.")
         wanted = {name: (a.shape, a.dtype) for name, a in own.items()}
         if names == "torch":
             blank = jax.tree.map(lambda a: np.zeros(a.shape, np.int8), _shapes(cell, input_size))
-            shapes = {name: a.shape for name, a in to_torch(_stack(cell), _entries(cell, blank)).items()}
+            shapes = {name: a.shape for name, a in to_torch(_stack(cell_config.undrawn(cell)), _entries(cell, blank)).items()}
             wanted = {name: (shape, np.dtype(np.float32)) for name, shape in shapes.items()}
     except FileFormatError:
         raise
-    except (ConversionError, TypeError, ValueError, OverflowError) as e:
+    except (ConversionError, TypeError, ValueError, ArithmeticError) as e:
         raise FileFormatError(f"the cell of the configuration cannot be made: {e}") from e
     found = header.tensors
     if problems := _differences({n: t.shape for n, t in found.items()}, {n: shape for n, (shape, _) in wanted.items()}):
@@ -97,7 +102,13 @@ def _numpy(name: str, leaf: Any) -> np.ndarray:
 
 
 def _shapes(cell: Cell, input_size: int) -> Params:
-    return jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    cheap = cell_config.undrawn(cell)
+    return jax.eval_shape(lambda: cheap.init(jax.random.key(0), input_size))
+
+
+def _least(cell: Cell) -> int:
+    """A number of bytes that the parameters of one cell of this library need at least."""
+    return math.prod(cell_config.option(cell, "kernel_size", ())) * cell_config.option(cell, "hidden_size", 0)
 
 
 def _differences(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> str:
@@ -106,6 +117,13 @@ def _differences(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int,
     misshapen = [f"{n} {found[n]}, expected {shape}" for n, shape in wanted.items() if n in found and found[n] != shape]
     problems = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     return "; ".join(f"{kind}: {', '.join(names[:8])}" for kind, names in problems.items() if names)
+
+
+def _check_kind(name: str, given: np.dtype, own: np.dtype) -> None:
+    """Raises TypeError unless both dtypes are floating-point, or equal: `_check_dtype` takes no others back."""
+    if given != own and not (jnp.issubdtype(given, jnp.floating) and jnp.issubdtype(own, jnp.floating)):
+        expected = "floating point" if jnp.issubdtype(own, jnp.floating) else own
+        raise TypeError(f"{name} has dtype {given}, expected {expected}.")
 
 
 def _check_dtype(name: str, found: np.dtype, own: np.dtype, dtype: str) -> None:

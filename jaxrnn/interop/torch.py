@@ -14,7 +14,7 @@ import numpy as np
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, LSTMPCell, LSTMPParams, RNNCell, RNNParams
 from jaxrnn.interop.layouts import Arrays, ConversionError, check_entries, fuse, split, to_numpy
 from jaxrnn.stack import Stack
-from jaxrnn.typing import DType, Params
+from jaxrnn.typing import DType, Params, check_params
 
 
 def from_torch(
@@ -36,7 +36,7 @@ def from_torch(
 
     Raises:
         ValueError: missing, unexpected or misshapen entries, all of them listed.
-        ConversionError: a cell that torch does not have, or directions that are not concatenated.
+        ConversionError: a cell that torch does not have, layers that differ, or directions that are not concatenated.
         TypeError: no mapping of names to arrays, or an entry that is not floating point.
 
     Example:
@@ -53,6 +53,7 @@ def from_torch(
     if not isinstance(state_dict, Mapping) or not all(hasattr(value, "shape") for value in state_dict.values()):
         hint = " Pass module.state_dict()." if hasattr(state_dict, "state_dict") else ""
         raise TypeError(f"state_dict must map names to arrays, got {type(state_dict).__name__}.{hint}")
+    _check_stack(stack)
     own = jax.eval_shape(lambda: stack.init(jax.random.key(0), input_size))
     wanted = {prefix + n: a.shape for n, a in _export(stack, jax.tree.map(lambda a: np.empty(a.shape, np.int8), own)).items()}
     arrays = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
@@ -79,9 +80,11 @@ def to_torch(stack: Stack, params: tuple[Params, ...], *, prefix: str = "") -> d
         from NumPy and which loses nothing.
 
     Raises:
-        ConversionError: a cell that torch does not have, or directions that are not concatenated.
+        ConversionError: a cell that torch does not have, layers that differ, or directions that are not concatenated.
+        ValueError: parameters of another structure or other shapes than the stack's.
     """
-    half = jnp.bfloat16
+    _check_stack(stack)
+    half, params = jnp.bfloat16, check_params(stack, params)
     arrays = _export(stack, jax.tree.map(lambda a: np.asarray(a, np.float32 if a.dtype == half else None), params))
     return {prefix + name: np.array(a, order="C") for name, a in arrays.items()}  # contiguous, writable copies
 
@@ -94,12 +97,19 @@ def _endings(stack: Stack) -> list[str]:
     return [f"_l{k}{end}" for k in range(len(stack.cells)) for end in ("", "_reverse")[: stack.directions]]
 
 
-def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
+def _check_stack(stack: Stack) -> None:
     for cell in stack.cells:
         if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not type(stack.cells[0]):
             raise ConversionError(f"torch has no module of these cells: {stack.cells}. Use equal RNN, LSTM, LSTMP or GRU cells.")
+    for name in ("hidden_size", "proj_size", "nonlinearity", "bias"):
+        values = [getattr(cell, name, None) for cell in stack.cells]
+        if any(value != values[0] for value in values):
+            raise ConversionError(f"torch's layers share one {name}, those of this stack have {values}.")
     if stack.merge != "concat":
         raise ConversionError(f"torch concatenates the outputs of both directions, this stack has merge={stack.merge!r}.")
+
+
+def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
     return {kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in export_cell(p).items()}
 
 

@@ -207,14 +207,15 @@ def _step_gradients(
         return jax.tree.unflatten(tree, leaves)
     found, us = parts.restore(study, chunk.saved)
 
-    def replay(chosen: list[Array]) -> tuple[Carry, Array]:
+    def replay(chosen: list[Array], found: list[Array]) -> tuple[Carry, Array]:
         def again(k: int, v: Array, w: Array, op: Any) -> Array:
             return products.replayed(dot, found[k], given.weights[k], given.transposed[k], NOWHERE, v, op)
 
         params, replaying = _put(study, chosen, given.params), products.handled(dot, study.inside, again)
         return advance(plan.cell, params, chunk.carries, starts, us, chunk.steps, replaying)
 
-    (chosen,) = jax.vjp(replay, _pick(study, given.params))[1]((d_afters, chunk.d_ys))
+    # In `found` too, so that the rule of each product is used here and is not left to a second differentiation.
+    chosen, _ = jax.vjp(replay, _pick(study, given.params), found)[1]((d_afters, chunk.d_ys))
     return _put(study, chosen, jax.tree.unflatten(tree, leaves))
 
 

@@ -146,7 +146,7 @@ class _Trace:
         parts: dict[Any, Any] = {v: (*k, None) for v, k in zip(self.inputs, kinds, strict=True) if k[0] != "carry"}
         shapes = dict(zip(kinds, self.shapes, strict=True))
         gated = {v for v, k in zip(self.inputs, kinds, strict=True) if k[0] in ("u", "product") and has_gates(shapes[k], rows)}
-        uses, added = [parts[v] for v in self.outputs if v in parts], []
+        uses, added = [], []
         for equation in self.equations:
             of: list[Any] = [parts.get(v) for v in equation.inputs]
             if equation.name == "unstack" and equation.inputs[0] in gated and equation.axis == rows:
@@ -157,6 +157,7 @@ class _Trace:
                 uses += [part for part in of if part]
                 if equation.name == "add" and all(of) and (of[0][0] == "product") != (of[1][0] == "product"):
                     added.append(sorted(of, key=lambda part: part[0] != "product"))
+        uses += [parts[v] for v in self.outputs if v in parts]
         alone = {part for part in uses if uses.count(part) == 1 and not any(_overlap(part, other) for other in uses)}
         number = [sum(not i for i in self.inside[:k]) for k in range(len(self.inside))]  # among those not inside
         pairs = [(Part(number[a[1]], a[2]), b, shapes[a[:2]][rows:]) for a, b in added if a in alone and b in alone]

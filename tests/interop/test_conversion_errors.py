@@ -43,7 +43,7 @@ def test_a_gru_that_resets_after_the_product_does_not_go_to_haiku():
 
 @pytest.mark.parametrize(("cell", "other"), [(AFTER, BEFORE), (BEFORE, AFTER)])
 def test_the_bias_of_a_keras_gru_of_the_other_kind_is_refused(cell, other):
-    with pytest.raises(ValueError, match=r"misshapen: bias"):
+    with pytest.raises(ConversionError, match=rf"reset_after={other is AFTER}, another function .* Use {type(other).__name__} "):
         interop.from_keras(cell, interop.to_keras(other, params_of(other)))
 
 
@@ -153,6 +153,32 @@ def test_weights_of_a_haiku_core_are_found_by_name_among_others():
     np.testing.assert_array_equal(interop.from_haiku(cell, larger, name="model/~/core").w_h, params_of(cell).w_h)
     with pytest.raises(ValueError, match=r"missing: lstm/linear/w, lstm/linear/b; unexpected: model/~/core/linear/w"):
         interop.from_haiku(cell, larger)
+
+
+def test_the_weights_of_a_haiku_core_under_another_name_are_told_that_name():
+    cell = jaxrnn.LSTMCell(H)
+    theirs = interop.to_haiku(cell, params_of(cell), name="model/~/lstm")
+    with pytest.raises(ValueError, match=r"Pass name='model/~/lstm'\."):
+        interop.from_haiku(cell, theirs)
+    interop.from_haiku(cell, theirs, name="model/~/lstm")
+
+
+@pytest.mark.parametrize("convert", [interop.from_linen, interop.from_nnx])
+def test_the_identity_of_a_residual_cell_is_added_before_the_sum_is_rounded_to_16_bits(convert):
+    cell = jaxrnn.RNNCell(H)
+    to = interop.to_linen if convert is interop.from_linen else interop.to_nnx
+    theirs = to(cell, params_of(cell)._replace(w_h=np.diag(np.full(H, -0.998, np.float32))[:, None]))
+    w_h = convert(cell, theirs, jnp.bfloat16, residual=True).w_h
+    assert w_h.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.diag(np.asarray(w_h[:, 0], np.float32)), 0.002, rtol=2**-8)  # half an ulp of bfloat16
+
+
+def test_one_wide_leaf_is_not_cut_to_the_dtype_of_another():
+    cell = jaxrnn.LSTMCell(H)
+    params = jax.tree.map(lambda a: np.asarray(a, np.float16), params_of(cell))
+    b = np.random.RandomState(1).normal(size=(4, H)).astype(np.float32)
+    bias = interop.to_keras(cell, params._replace(b=b))["bias"]
+    np.testing.assert_array_equal(bias, b.reshape(-1), strict=True)
 
 
 def test_weights_of_keras_are_written_and_read_in_the_order_of_get_weights():

@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 from oracles import GRU, LSTM, LSTMP, assert_close, drive, inputs, learned, parameters, rnn, zoneout
 
 import jaxrnn
+import jaxrnn.nnx
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 jaxrnn.interop.register_for_export()
@@ -192,6 +194,21 @@ def test_a_users_tuple_is_registered_by_name_and_twice_is_once(x64):
     w = np.random.default_rng(0).normal(size=(3, 3))
     program = exported(lambda own, xs: xs @ own.w, Own(w), np.ones((2, 2, 3)))
     np.testing.assert_allclose(program.call(Own(w), np.ones((4, 1, 3)))[0, 0], w.sum(0), atol=1e-12)
+
+
+def test_an_exported_module_gives_the_state_of_the_module():
+    jaxrnn.interop.register_for_export(jaxrnn.LSTMParams)  # ours, which is no duplicate
+    graph, state = nnx.split(jaxrnn.nnx.LSTM(3, 4, rngs=nnx.Rngs(0)))
+    xs = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
+    leaves, tree = jax.tree.flatten(state)
+
+    def f(leaves, xs):
+        return nnx.merge(graph, jax.tree.unflatten(tree, leaves))(xs)
+
+    ys, (h_n, c_n) = exported(f, leaves, xs).call(leaves, xs)
+    params = jax.tree.map(lambda p: p[...], nnx.merge(graph, state).params, is_leaf=lambda p: isinstance(p, nnx.Variable))[0]
+    carry, want = drive(LSTM, params, xs)
+    assert_close((ys, h_n[0], c_n[0]), (want, carry.h, carry.c), 1e-5)
 
 
 READER = """

@@ -145,6 +145,14 @@ def test_a_linen_cell_keeps_the_contract_of_a_cell(name):
     jaxrnn.testing.check_cell(jaxrnn.linen.FromLinen(LINEN[name]))
 
 
+def test_a_linen_cell_of_16_bits_draws_wide_and_rounds():
+    cells = [jaxrnn.linen.FromLinen(nn.LSTMCell(H, param_dtype=dtype)) for dtype in (jnp.bfloat16, jnp.float32)]
+    half, wide = (cell.init(jax.random.key(0), I, jnp.bfloat16) for cell in cells)
+    assert {a.dtype for a in jax.tree.leaves(half)} == {jnp.dtype(jnp.bfloat16)}
+    for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(wide), strict=True):
+        np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
 def test_cells_of_equal_flax_modules_are_equal():
     assert jaxrnn.linen.FromLinen(nn.GRUCell(H)) == jaxrnn.linen.FromLinen(nn.GRUCell(H))
     a, b = (jaxrnn.nnx.FromNnx(nnx.split(NNX["GRUCell"]())[0]) for _ in range(2))

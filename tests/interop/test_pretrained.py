@@ -272,6 +272,8 @@ def test_parameters_that_do_not_fit_are_refused(tmp_path):
         save_pretrained(tmp_path, LSTM, params._replace(b=jax.random.split(jax.random.key(0), (4, 4))), 3)
     with pytest.raises(TypeError, match="b has dtype complex128"):
         save_pretrained(tmp_path, LSTM, params._replace(b=np.zeros((4, 4), np.complex128)), 3)
+    with pytest.raises(TypeError, match="b has dtype int32, expected floating point"):
+        save_pretrained(tmp_path, LSTM, params._replace(b=np.ones((4, 4), np.int32)), 3)
     with pytest.raises(ValueError, match="names must be one of"):
         save_pretrained(tmp_path, LSTM, params, 3, names="keras")
     with pytest.raises(ValueError, match="torch's names need floating-point parameters of one dtype"):
@@ -328,6 +330,75 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_else(function, call, tmp_p
     assert len(calls) > call
     assert files(tmp_path / "model") == before
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_file_that_comes_to_the_folder_during_the_save_is_not_lost(tmp_path, monkeypatch):
+    save_pretrained(tmp_path / "model", LSTM, drawn(LSTM), 3)
+    before, own = files(tmp_path / "model"), os.fsync
+
+    def fsync(descriptor):
+        (tmp_path / "model" / "notes.txt").write_text("mine")
+        own(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(FileExistsError, match=r"holds other files, which would be lost: notes\.txt"):
+        save_pretrained(tmp_path / "model", LSTM, drawn(LSTM, jnp.float16), 3, overwrite=True)
+    assert files(tmp_path / "model") == before | {"notes.txt": b"mine"}
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_file_that_comes_to_the_old_folder_after_the_renames_is_kept_and_told(tmp_path, monkeypatch):
+    save_pretrained(tmp_path / "model", LSTM, drawn(LSTM), 3)
+    own = os.rename
+
+    def rename(source, target):
+        own(source, target)
+        if pathlib.Path(source).name.endswith(".new"):
+            (old,) = tmp_path.glob(".model.*.old")
+            (old / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.warns(UserWarning, match="the model is saved, and the old one was not removed whole"):
+        save_pretrained(tmp_path / "model", LSTM, drawn(LSTM, jnp.float16), 3, overwrite=True)
+    (old,) = tmp_path.glob(".model.*.old")
+    assert files(old) == {"notes.txt": b"mine"}
+    assert_same_bits(from_pretrained(tmp_path / "model")[1], drawn(LSTM, jnp.float16))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_private_folder_stays_private(overwrite, tmp_path):
+    (tmp_path / "model").mkdir()
+    if overwrite:
+        save_pretrained(tmp_path / "model", LSTM, drawn(LSTM), 3)
+    (tmp_path / "model").chmod(0o700)
+    save_pretrained(tmp_path / "model", LSTM, drawn(LSTM), 3, overwrite=overwrite)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_empty_working_directory_stays_and_a_full_one_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    save_pretrained(".", LSTM, drawn(LSTM), 3)
+    assert set(os.listdir(".")) == FILES and os.path.samefile(".", tmp_path / "model")
+    with pytest.raises(FileExistsError, match=r"is the working directory or a mount point.*Pass another folder"):
+        save_pretrained(".", LSTM, drawn(LSTM), 3, overwrite=True)
+    assert set(os.listdir(".")) == FILES and os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("call", range(3))
+def test_an_empty_folder_is_empty_again_when_a_save_fails(call, tmp_path, monkeypatch):
+    own, calls = os.rename, []
+
+    def fails(*args):
+        calls.append(args)
+        if len(calls) == call + 1:
+            raise OSError(errno.EIO, "Input/output error")
+        own(*args)
+
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        save_pretrained(tmp_path, LSTM, drawn(LSTM), 3)
+    assert len(calls) == call + 1 and not os.listdir(tmp_path)
 
 
 KILLED = """

@@ -84,6 +84,7 @@ def nested(depth, **fields):
     return cell
 
 
+HUGE_KERNEL = {"class": "ConvLSTMCell", "hidden_size": 2, "kernel_size": [40_000_000]}
 EDITS = [
     (edit(library_name="transformers"), "is not of a model of jaxrnn"),
     (lambda config: [config], "is not of a model of jaxrnn"),
@@ -115,7 +116,8 @@ EDITS = [
     (edit_cell(hidden_size=True), r"hidden_size is 'True'"),
     (edit_cell(hidden_size=-2), r"cell\.cells\[0\]: hidden_size must be an integer of at least 1, got -2"),
     (edit_cell(hidden_size=10**9), r"data, \d+ bytes, are too few for this cell"),
-    (edit_cell(hidden_size=10**30), "the cell of the configuration cannot be made"),
+    (edit_cell(hidden_size=10**30), r"data, \d+ bytes, are too few for this cell"),
+    (edit(input_size=2**31 - 1), "misshapen|too few|cannot be made"),
     (edit_cell(bias="no"), "bias is 'no', which is no bool"),
     (edit_cell(bias=1), "bias is '1', which is no bool"),
     (edit_cell(bias=False), r"the tensors are not those of the cell: unexpected: '0\.b', '1\.b'"),
@@ -126,8 +128,20 @@ EDITS = [
     (edit_cell(recurrent_init=[]), "recurrent_init is "),
     (edit_cell(recurrent_init="orthogonel"), "unknown initializer 'orthogonel'"),
     (edit(cell=nested(40)), "nested more than 32 deep"),
-    (edit(cell=nested(15, bidirectional=True)), "more than 1024 cells, both directions counted"),
-    (edit(cell={"class": "Stack", "cells": [nested(0)] * 2000}), "more than 1024 cells"),
+    (edit(cell=nested(15, bidirectional=True)), "more than 128 cells, both directions counted"),
+    (edit(cell={"class": "Stack", "cells": [nested(0)] * 2000}), "more than 128 cells"),
+    (edit(cell={"class": "Stack", "cells": [HUGE_KERNEL]}), "kernel_size of more than 4096 pixels"),
+    (
+        edit(cell={"class": "ConvGRUCell", "hidden_size": 2, "kernel_size": [2**40, 2**40]}),
+        "kernel_size of more than 4096 pixels",
+    ),
+    (edit(cell={"class": "MultiHeadLSTMCell", "hidden_size": 10**6, "heads": 10**6}), "more than 1024 heads"),
+    (edit(cell={"class": "Stack", "cells": [{"class": "MultiHeadRNNCell", "hidden_size": 512, "heads": 512}] * 3}), "1024 heads"),
+    (edit(cell={"class": "Stack", "cells": [{"class": "LayerNormLSTMCell", "hidden_size": 9}] * 60}), "too few for this cell"),
+    (
+        edit_cell(recurrent_init={"class": "TorchUniform", "hidden_size": 0}),
+        r"hidden_size must be an integer of at least 1, got 0",
+    ),
 ]
 
 

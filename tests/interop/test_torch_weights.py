@@ -111,6 +111,29 @@ def test_directions_that_are_not_concatenated_are_refused():
         to_torch(stack, stack.init(jax.random.key(0), 3))
 
 
+UNEQUAL = {
+    "nonlinearity": (jaxrnn.RNNCell(4), jaxrnn.RNNCell(4, "relu")),
+    "hidden_size": (jaxrnn.LSTMCell(4), jaxrnn.LSTMCell(8)),
+    "bias": (jaxrnn.GRUCell(4), jaxrnn.GRUCell(4, bias=False)),
+    "proj_size": (jaxrnn.LSTMPCell(4, 2), jaxrnn.LSTMPCell(4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", UNEQUAL)
+def test_layers_that_differ_are_refused_by_what_differs(name):
+    stack = jaxrnn.Stack(UNEQUAL[name])
+    with pytest.raises(ConversionError, match=rf"torch's layers share one {name}, those of this stack have \["):
+        to_torch(stack, stack.init(jax.random.key(0), 3))
+    with pytest.raises(ConversionError, match=f"torch's layers share one {name}"):
+        from_torch(stack, 3, {})
+
+
+def test_parameters_of_another_stack_are_not_written():
+    stack, other = jaxrnn.Stack((jaxrnn.GRUCell(4),)), jaxrnn.Stack((jaxrnn.GRUCell(5),))
+    with pytest.raises(ValueError, match=r"params do not fit Stack.* \(3, 3, 5\), expected \(3, 3, 4\)"):
+        to_torch(stack, other.init(jax.random.key(0), 3))
+
+
 def test_loading_keeps_the_sharding_of_the_parameters():
     mesh = jax.make_mesh((2,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     module = rnn.GRU(3, 4, rngs=nnx.Rngs(0))
