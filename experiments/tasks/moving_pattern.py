@@ -21,10 +21,11 @@ class MovingPattern:
     its way to and fro. The target is the frame that follows, the loss the squared error per pixel. One frame does not tell
     which way the pattern moves, two do.
 
-    Baselines: a pixel is 1 with probability p = 4.5/64, so that the best constant for all pixels scores p - p^2. Who knows the last
-    frame but    not the directions takes the mean of the frames that may follow: 4 with probability 0.64, 2 with 0.32 (at one edge) and 1 in
-    the corners. Two patterns shifted by (2, 0) share 3 places, by (2, 2) one, and random pixels agree on 1 in a quarter of the
-    cases, so that a mean of two leaves 4.5 - (4.5 + 0.75) / 2 of squared error, one of four 4.5 - (4.5 + 0.75 + 0.75 + 0.25) / 4.
+    Baselines: a pixel is 1 with probability p = 4.5/64, so that the best constant for all pixels scores p - p^2. Who knows the
+    last frame but not the directions takes the mean of the frames that may follow: 4 with probability 0.64, 2 with 0.32 (at one
+    edge) and 1 in the corners. Two patterns shifted by (2, 0) share 3 places, by (2, 2) one, and random pixels agree on 1 in a
+    quarter of the cases, so that a mean of two leaves 4.5 - (4.5 + 0.75) / 2 of squared error, one of four
+    4.5 - (4.5 + 0.75 + 0.75 + 0.25) / 4.
 
     Args:
         lag: T, how many frames are seen.
