@@ -17,7 +17,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "cells": {"typing", "initializers"},
     "unroll": {"typing"},
     "stack": {"typing", "unroll"},
-    "interop": {"typing", "initializers", "cells", "unroll", "stack"},
+    "interop": {"typing", "packing", "initializers", "cells", "unroll", "stack"},
     "diagnostics": {"typing", "initializers", "cells", "unroll", "stack"},
     "testing": {"typing", "initializers", "cells", "unroll", "stack"},
     "nnx": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
