@@ -101,7 +101,7 @@ def from_pretrained(folder: str | os.PathLike[str], *, classes: Mapping[str, typ
         jaxrnn.interop.FileFormatError: a file is damaged, of another version, or does not fit the other one.
         ValueError: 64-bit parameters while jax makes none.
     """
-    safetensors_file.library()
+    safetensors_file.package()
     known = cell_config.with_own(classes)
     with open_inside(folder, CONFIG) as file:
         config = _check_config(file.read(LARGEST_CONFIG + 1))

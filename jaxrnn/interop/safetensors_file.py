@@ -52,7 +52,7 @@ class Header(NamedTuple):
     text: bytes  # the file before its data
 
 
-def library() -> Any:
+def package() -> Any:
     """The package safetensors.
 
     Raises:
@@ -75,7 +75,7 @@ def to_bytes(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
         if array.dtype not in [np.dtype(d) for d in DTYPES.values()]:
             raise TypeError(f"{name} has dtype {array.dtype}, which a safetensors file cannot hold.")
     # Contiguous copies: safetensors 0.8.0 writes the bytes of any other array in the wrong order, without an error.
-    return library().numpy.save({name: np.array(a, order="C") for name, a in arrays.items()}, metadata)
+    return package().numpy.save({name: np.array(a, order="C") for name, a in arrays.items()}, metadata)
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -112,8 +112,8 @@ def read_data(file: BinaryIO, header: Header) -> dict[str, np.ndarray]:
     if len(data) != header.data:
         raise FileFormatError(f"{_name(file)} changed while it was read.")
     try:
-        found = dict(library().deserialize(header.text + data))
-    except library().SafetensorError as e:
+        found = dict(package().deserialize(header.text + data))
+    except package().SafetensorError as e:
         raise FileFormatError(f"{_name(file)} is refused by safetensors: {e}") from e
     return {name: np.frombuffer(found[name]["data"], t.dtype).reshape(t.shape) for name, t in header.tensors.items()}
 
