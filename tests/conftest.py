@@ -17,8 +17,10 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if os.environ.get("JAXRNN_REQUIRE_TORCH") and not HAS_TORCH:
-        raise pytest.UsageError("JAXRNN_REQUIRE_TORCH is set, but torch is not installed: pip install 'jaxrnn[parity]'.")
+    wanted = [name for name in os.environ.get("JAXRNN_REQUIRE", "").split(",") if name]
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise pytest.UsageError(f"JAXRNN_REQUIRE names {', '.join(missing)}: pip install 'jaxrnn[parity,bench]'.")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
