@@ -55,7 +55,7 @@ def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(na
     first, *others = PEERS[name].cells
     hard = "3x4x2x3-bidirectional" + "-ragged" * (name != "haiku")  # dynamic_unroll knows no lengths
     for cell, text in ((first, hard), *((cell, PLAIN) for cell in others)):
-        assert error(name, cell, text) < 1e-6, cell
+        assert error(name, cell, text) < 1e-5, cell
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(na
 def test_layers_follow_one_another(name):
     if not PEERS[name].installed:
         pytest.skip("torch is not installed: pip install 'jaxrnn[parity]'")
-    assert error(name, "rnn", "3x4x2x3-2layers-bidirectional-ragged") < 1e-6
+    assert error(name, "rnn", "3x4x2x3-2layers-bidirectional-ragged") < 1e-5
 
 
 SPLIT = [pytest.param(n, marks=() if n in ("jaxrnn", "keras") else pytest.mark.slow) for n, p in PEERS.items() if p.splits]
@@ -74,7 +74,7 @@ SPLIT = [pytest.param(n, marks=() if n in ("jaxrnn", "keras") else pytest.mark.s
 def test_a_batch_split_over_two_devices_gives_the_same_values_and_gradients(name):
     if not PEERS[name].installed:
         pytest.skip(f"{PEERS[name].module} is not installed: pip install 'jaxrnn[bench]'")
-    assert error(name, "lstm", "4x4x2x3" + "-ragged" * (name != "haiku"), devices=2) < 1e-6
+    assert error(name, "lstm", "4x4x2x3" + "-ragged" * (name != "haiku"), devices=2) < 1e-5
 
 
 def test_only_large_batches_on_a_cpu_are_split_and_sqrt_is_for_long_sequences():
@@ -99,7 +99,7 @@ def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch
         return rnn.lstm_ref(x, h_0, c_0, *parts, lengths, I, H, layers, dropout, bidirectional)
 
     monkeypatch.setattr(rnn, "lstm", on_the_cpu)
-    assert error("cudnn", "lstm", "2x3x2x3-2layers-bidirectional") < 1e-6
+    assert error("cudnn", "lstm", "2x3x2x3-2layers-bidirectional") < 1e-5
 
 
 @pytest.mark.slow
@@ -238,7 +238,7 @@ def test_a_tiny_run_writes_results_table_and_figures_and_lists_what_is_missing(t
     (ours, halved), (theirs, split) = ([found[BOTH, peer, n] for n in (1, 2)] for peer in ("jaxrnn", "hand_scan"))
     assert ours["ratio"] == halved["split_ratio"] == 1 and theirs["interval"][0] <= theirs["ratio"] <= theirs["interval"][1]
     assert ours["of_limit"] == pytest.approx(18 * 16 * 3 * 3 * 5 / 1e9 / (ours["ms"] / 1e3), rel=0.01)
-    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-6
+    assert ours["temp_bytes"] > 0 and ours["compile_seconds"] > 0 and theirs["error"] < 1e-5
     assert (theirs["rounds"], halved["rounds"], split["rounds"]) == (
         3,
         3,

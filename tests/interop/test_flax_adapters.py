@@ -45,7 +45,7 @@ def in_nnx(cell, params, **options):
     return nnx.RNN(module)(XS, return_carry=True, **options)
 
 
-def assert_same(a, b, tolerance=1e-6):
+def assert_same(a, b, tolerance=1e-5):
     """Relative to the larger of 1 and the largest entry."""
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1, np.abs(y).max()))
