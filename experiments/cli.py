@@ -1,41 +1,47 @@
 """The command line of the experiments.
 
-    python -m experiments list                                  tasks, cells and presets
-    python -m experiments run NAME [--config FILE] [--KEY VALUE ...]   train, as the preset NAME says
-    python -m experiments gradients [--config FILE] [--KEY VALUE ...]  gradients against the lag
+    python -m experiments list                                  tasks, cells, presets and tiers
+    python -m experiments run NAME [--out DIR --resume] [--config FILE] [--KEY VALUE ...]     train, as the preset NAME says
+    python -m experiments sweep NAME --grid.KEY V,V,... [--list FILE] [--retry] [--KEY VALUE ...]  runs over a grid and a list
+    python -m experiments check TIER [--out DIR]                presets held against what they should show
+    python -m experiments gradients [--config FILE] [--KEY VALUE ...]        gradients against the lag
     python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]  speed and memory against other libraries
+    python -m experiments report RUN... [--out FILE]            one page of runs and sweeps, report.html
 
 After `run NAME`, `gradients` or `bench`: --help lists the keys, --print_config prints what would be run. Lists are written a,b,c.
+Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same command with --resume (or the same sweep) goes on;
+130 interrupted, and to be begun again.
 """
 
-import dataclasses
-import re
+import functools
 import sys
-from argparse import ArgumentError
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from jsonargparse import ArgumentParser
-
+from experiments.arguments import parse, parse_launch, take
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
-from experiments.config import PRESETS, Config, GradientConfig, UsageError, choose, nearest
+from experiments.config import PRESETS, TIERS, Config, GradientConfig, Launch, RunError, UsageError, choose
 from experiments.tasks import TASKS
 
-C = TypeVar("C", Config, GradientConfig, BenchConfig)
+DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
+CODES = {"done": DONE, "failed": FAILED, "interrupted": RESUMABLE}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0; 1 for what the system refuses, 2 for a usage error, 130 after Ctrl-C."""
+    """Runs a command and returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return command(arguments)
     except UsageError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), USAGE)
+    except RunError as error:
+        return _fail(str(error), FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", 1)
+        return _fail(f"{where}{error.strerror or error}", FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> int:
@@ -46,45 +52,89 @@ def _fail(message: str, code: int) -> int:
 def command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__)
-        return 0 if arguments else 2
+        return DONE if arguments else USAGE
     name, *rest = arguments
     choose("command", name, COMMANDS)
     return COMMANDS[name](rest)
 
 
 def list_all(arguments: list[str]) -> int:
-    """`list`: one line for each task, cell and preset."""
+    """`list`: one line for each task, cell, preset and tier."""
     if arguments:
         raise UsageError(f"list takes no arguments, got {' '.join(arguments)}.")
-    presets = {name: parse(Config, ["--config", str(path)]).description for name, path in PRESETS.items()}
     known = {
         "tasks": {name: task.description for name, task in TASKS.items()},
         "cells": {name: cell.description for name, cell in CELLS.items()},
-        "presets": presets,
+        "presets": {name: parse(Config, ["--config", str(path)]).description for name, path in PRESETS.items()},
+        "tiers": {name: ", ".join(presets) for name, presets in TIERS.items()},
     }
     for kind, entries in known.items():
         print(kind)
         for name, text in entries.items():
             print(f"  {name:<20} {text}")
-    return 0
+    return DONE
 
 
 def run(arguments: list[str]) -> int:
     """`run NAME`: trains."""
-    if not arguments or arguments[0].startswith("--"):
-        raise UsageError(f"run needs the name of a preset: {', '.join(PRESETS)}.")
-    name, *rest = arguments
-    choose("preset", name, PRESETS)
-    config = parse(Config, ["--config", str(PRESETS[name]), *rest], f"run {name}")
-    from experiments import folder, report, run
-    from experiments.progress import live
+    name, rest = _preset("run", arguments)
+    config, launch = parse_launch(Config, ["--config", str(PRESETS[name]), *rest], f"run {name}")
+    summary, path = train(name, config, launch)
+    return _end(summary, path, f"run {name}")
 
-    path = folder.create(name, config)
-    print(f"writing {path}", flush=True)
-    with live() as show:
-        summary = run.run(config, path, show)
-    print(f"\n{report.report(summary)}\n\nwritten: {path}")
-    return 130 if summary["status"] == "interrupted" else 0
+
+def train(name: str, config: Config, launch: Launch) -> tuple[dict[str, Any], Path]:
+    """Runs one configuration in a folder of its own, in this process and those that it is launched with."""
+    from experiments import dist, folder, hooks, run
+
+    dist.initialize(launch)
+    open_ = functools.partial(folder.opened, name, config, launch.resume)
+    with dist.first_alone(open_, config.out) as path, hooks.hooks(Path(path), launch.tensorboard) as given:
+        if (summary := folder.finished(Path(path))) is None:
+            summary = run.run(config, Path(path), given)
+    return summary, Path(path)
+
+
+def _end(summary: dict[str, Any], path: Path, command: str) -> int:
+    """Prints what came of a run."""
+    import jax
+
+    from experiments import report
+
+    if jax.process_index() == 0:
+        print(f"\n{report.report(summary)}\n\nwritten: {path}")
+        if summary["status"] == "interrupted":
+            print(f"to go on: python -m experiments {command} --out {path} --resume, with the same keys")
+        if summary["status"] == "failed":
+            _fail(summary["failure"], FAILED)
+    return CODES[summary["status"]]
+
+
+def sweep(arguments: list[str]) -> int:
+    """`sweep NAME`: runs over a grid and a list."""
+    name, rest = _preset("sweep", arguments)
+    grid, rest = take("--grid.", rest)
+    lists, rest = take("--list", rest)
+    retry, rest = "--retry" in rest, [argument for argument in rest if argument != "--retry"]
+    from experiments import sweep as module
+
+    points = module.points(name, rest, grid, lists.get(""))
+    status, text = module.run(points, retry, functools.partial(train, name))
+    print(text)
+    return CODES[status]
+
+
+def check(arguments: list[str]) -> int:
+    """`check TIER`: holds presets against what they should show."""
+    out, rest = take("--out", arguments)
+    if len(rest) != 1:
+        raise UsageError(f"check needs the name of one tier: {', '.join(TIERS)}.")
+    choose("tier", rest[0], TIERS)
+    from experiments import check as module
+
+    status, text = module.run(rest[0], Path(out.get("", f"runs/check-{rest[0]}")), train)
+    print(text)
+    return CODES[status]
 
 
 def gradients(arguments: list[str]) -> int:
@@ -94,73 +144,58 @@ def gradients(arguments: list[str]) -> int:
     from experiments import gradients as module
     from experiments.progress import live
 
-    path = folder.create("gradients", config)
-    print(f"writing {path}", flush=True)
-    with live() as show:
+    with folder.opened("gradients", config) as path, live() as show:
+        print(f"writing {path}", flush=True)
         summary = module.run(config, path, show)
     print(f"\n{module.report(summary)}\n\nwritten: {path}")
-    return 0
+    return DONE
 
 
 def bench(arguments: list[str]) -> int:
     """`bench`: times jaxrnn and its peers."""
-    config = parse(BenchConfig, ["--quick=true" if a == "--quick" else a for a in arguments], "bench")
+    config = parse(BenchConfig, arguments, "bench")
     from experiments import folder
-    from experiments.bench import figure, report, run
+    from experiments.bench import every_cell, figure, report, run
 
     run.use_device(config.device, config.cpu_devices)
-    path = folder.create("bench", config)
-    print(f"writing {path}", flush=True)
-    if config.every_cell:
-        from experiments.bench import every_cell
-
-        print(f"\n{every_cell.report(every_cell.run(config, path, lambda line: print(line, flush=True)))}\n\nwritten: {path}")
-        return 0
-    results = run.run(config, path, lambda line: print(line, flush=True))
-    figure.draw(path)
-    print(f"\n{report.report(results)}\n\nwritten: {path}")
-    return 130 if results["status"] == "interrupted" else 0
+    with folder.opened("bench", config) as path:
+        print(f"writing {path}", flush=True)
+        say = functools.partial(print, flush=True)
+        results = every_cell.run(config, path, say) if config.every_cell else run.run(config, path, say)
+        text = every_cell.report(results) if config.every_cell else report.report(results)
+        figure.draw(path) if not config.every_cell else None
+    print(f"\n{text}\n\nwritten: {path}")
+    return INTERRUPTED if results.get("status") == "interrupted" else DONE
 
 
-COMMANDS = {"list": list_all, "run": run, "gradients": gradients, "bench": bench}
+def page(arguments: list[str]) -> int:
+    """`report RUN...`: writes the page."""
+    out, runs = take("--out", arguments)
+    unknown = [run for run in runs if run.startswith("--")]
+    if unknown or not runs:
+        raise UsageError(f"unknown key {unknown[0]!r}." if unknown else "report needs the folder of a run, or several.")
+    from experiments import page
+
+    path = Path(out.get("", "report.html"))
+    page.write([Path(run) for run in runs], path)
+    print(f"written: {path}")
+    return DONE
 
 
-def parse(kind: type[C], arguments: list[str], name: str = "") -> C:
-    """The configuration that the arguments say; files and options count in their order.
-
-    Raises:
-        UsageError: an unknown or ill-typed key, with the nearest that is known.
-    """
-    parser = ArgumentParser(prog=f"python -m experiments {name}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="a YAML file of the keys below")
-    parser.add_class_arguments(kind)
-    try:
-        values = parser.parse_args(_with_lists(kind, arguments)).as_dict()
-    except ArgumentError as error:
-        raise UsageError(explain(str(error), [field.name for field in dataclasses.fields(kind)])) from None
-    return kind(**{key: value for key, value in values.items() if key != "config"})
+def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """The name of a preset, and the other arguments."""
+    if not arguments or arguments[0].startswith("--"):
+        raise UsageError(f"{command} needs the name of a preset: {', '.join(PRESETS)}.")
+    choose("preset", arguments[0], PRESETS)
+    return arguments[0], arguments[1:]
 
 
-def _with_lists(kind: type, arguments: list[str]) -> list[str]:
-    """Puts brackets around the value of an option that is a list, so that `--cells lstm,gru` may be written."""
-    lists = {f"--{field.name}" for field in dataclasses.fields(kind) if isinstance(field.default, tuple)}
-    done: list[str] = []
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if done and done[-1] in lists:
-            option, equals, value = done.pop(), "=", argument
-        wrap = option in lists and equals and not value.startswith("[")
-        done.append(f"{option}=[{value}]" if wrap else f"{option}{equals}{value}" if equals else argument)
-    return done
-
-
-def explain(message: str, keys: list[str]) -> str:
-    """jsonargparse's message in one line, with the nearest known key."""
-    message = " ".join(message.split())
-    if found := re.search(r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message):
-        key, wanted, value = found.groups()
-        return f"{key} must be of type {wanted}, got {value!r}."
-    if found := re.search(r"unrecognized arguments: (?:--)?([^\s=]+)|Option '([^']+)' is not accepted", message):
-        unknown: Any = found.group(1) or found.group(2)
-        return f"unknown key {unknown!r}{nearest(unknown, keys)} Known: {', '.join(keys)}."
-    return message
+COMMANDS = {
+    "list": list_all,
+    "run": run,
+    "sweep": sweep,
+    "check": check,
+    "gradients": gradients,
+    "bench": bench,
+    "report": page,
+}

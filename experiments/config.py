@@ -4,16 +4,25 @@ import dataclasses
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
+
+import yaml
 
 from experiments.cells import CELLS
 from experiments.tasks import TASKS
 
 CHUNK = 50  # updates per compiled call; losses are reported, and "solved" is judged, as means over so many
-PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
+HERE = Path(__file__).parent
+PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
+TIERS: dict[str, dict[str, dict[str, int]]] = yaml.safe_load((HERE / "tiers.yaml").read_text())
 
 
 class UsageError(ValueError):
     """A wrong configuration or command; the message is for the user."""
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message is for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +36,12 @@ class Config:
         cells: which cells, in this order.
         hidden_size: H.
         batch_size: sequences per update, drawn anew for each.
-        learning_rates: of Adam; each cell is trained at each.
+        learning_rates: of Adam; each cell is trained at each, all in one program.
         clip: the largest global norm of a gradient.
-        steps: the most updates, a multiple of 50; a run stops before when all its seeds have solved the task.
+        steps: the most updates, a multiple of 50; a cell stops before at a learning rate that has solved the task for all seeds.
+        patience: it stops as well when for so many updates, a multiple of 50, no seed had a loss lower than before; 0 is never.
+        not_finite: what a loss that becomes NaN or infinite does: "stop" ends the run as failed, "go_on" counts the seed as lost.
+        checkpoint_every: updates between checkpoints, a multiple of 50.
         seed: the first seed.
         seeds: how many seeds, counted from `seed`, trained in one program.
         out: the folder to write; none means a new one under runs/.
@@ -44,6 +56,9 @@ class Config:
     learning_rates: tuple[float, ...] = (5e-3,)
     clip: float = 1.0
     steps: int = 2000
+    patience: int = 0
+    not_finite: Literal["stop", "go_on"] = "stop"
+    checkpoint_every: int = 500
     seed: int = 0
     seeds: int = 3
     out: str | None = None
@@ -51,6 +66,8 @@ class Config:
     def __post_init__(self) -> None:
         choose("task", self.task, TASKS)
         check(self)
+        for name in ("patience", "checkpoint_every"):
+            multiple(name, getattr(self, name), least=CHUNK if name == "checkpoint_every" else 0)
         spatial = len(TASKS[self.task].spatial_shape)
         for name in self.cells:
             axes = CELLS[name].make(self.hidden_size, self.lag).feature_axes - 1
@@ -60,11 +77,13 @@ class Config:
                 )
         if not self.learning_rates:
             raise UsageError("learning_rates must name at least one.")
+        for name, values in {"cells": self.cells, "learning_rates": self.learning_rates}.items():
+            if len(set(values)) < len(values):
+                raise UsageError(f"{name} must not name one twice, got {', '.join(map(str, values))}.")
         for rate in (*self.learning_rates, self.clip):
             if not 0 < rate < float("inf"):
                 raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
-        if self.steps < CHUNK:
-            raise UsageError(f"steps must be a multiple of {CHUNK}, got 0.")
+        multiple("steps", self.steps, least=CHUNK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +130,38 @@ class GradientConfig:
             learning_rates=(self.learning_rate,),
             clip=self.clip,
             steps=max(self.steps, CHUNK),
+            not_finite="go_on",
             seed=self.seed,
             seeds=self.seeds,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How a run is started: what does not change its numbers, and is not saved with them.
+
+    Args:
+        resume: go on with the run that `out` holds, or begin it there.
+        tensorboard: write the losses for TensorBoard too.
+        dist: "auto" and "explicit" join several processes to one run; "auto" finds them by Slurm, Open MPI, Kubernetes or a TPU.
+        coordinator: with "explicit", host:port of process 0.
+        num_processes: with "explicit", how many there are.
+        process_id: with "explicit", which this one is, from 0.
+    """
+
+    resume: bool = False
+    tensorboard: bool = False
+    dist: Literal["off", "auto", "explicit"] = "off"
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+    def __post_init__(self) -> None:
+        named = {name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")}
+        wrong = [name for name, value in named.items() if (value is None) == (self.dist == "explicit")]
+        if wrong:
+            word = "needs" if self.dist == "explicit" else "does not take"
+            raise UsageError(f"dist {self.dist!r} {word} {', '.join(wrong)}.")
 
 
 def check(config: Config | GradientConfig) -> None:
@@ -129,9 +177,14 @@ def check(config: Config | GradientConfig) -> None:
         raise UsageError(f"lag must be at least 10, got {config.lag}.")
     if config.seed < 0:
         raise UsageError(f"seed must not be negative, got {config.seed}.")
-    if config.steps < 0 or config.steps % CHUNK:
-        near = max(CHUNK, round(config.steps / CHUNK) * CHUNK)
-        raise UsageError(f"steps must be a multiple of {CHUNK}, got {config.steps}; did you mean {near}?")
+    multiple("steps", config.steps)
+
+
+def multiple(name: str, value: int, least: int = 0) -> None:
+    """Raises UsageError unless `value` is a multiple of CHUNK and not too small."""
+    if value < least or value % CHUNK:
+        near = max(CHUNK, round(value / CHUNK) * CHUNK)
+        raise UsageError(f"{name} must be a multiple of {CHUNK}, got {value}; did you mean {near}?")
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> None:

@@ -39,7 +39,8 @@ def style(name: str) -> tuple[str, Any]:
     """Colour and line of a cell, the same in every figure; those without one of their own take the combinations in turn."""
     if name in STYLES:
         return STYLES[name]
-    line, colour = FREE[[other for other in CELLS if other not in STYLES].index(name) % len(FREE)]
+    others = [other for other in CELLS if other not in STYLES]  # a saved run may have a cell that there is no more
+    line, colour = FREE[(others.index(name) if name in others else len(others)) % len(FREE)]
     return colour, line
 
 
@@ -69,22 +70,27 @@ def learning_figure(folder: Path) -> Figure:
     columns = min(len(config["cells"]), 6, int(width / 1.8))
     size = (width, 4.2 + 0.22 * -(-len(config["cells"]) // columns))
     fig, axes = figure(1, len(rates), size, sharey=True, sharex=True)
-    levels = {"best constant": task.baseline, task.partial_label: task.partial, "solved": task.solved}
+    levels = {"best constant": 1.0, task.partial_label: task.partial / task.baseline, "solved": task.solved / task.baseline}
     for ax, rate in zip(axes[0], rates, strict=True):
-        for name in config["cells"]:
-            rows = [row for row in metrics if row["cell"] == name and row["learning_rate"] == rate]
-            _curve(ax, name, rows, task.baseline)
-        for level in levels.values():
-            ax.axhline(level / task.baseline, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
-        ax.set(title=f"Adam, learning rate {rate:g}", xlabel="updates", yscale="log")
-        ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        loss_panel(ax, config["cells"], [row for row in metrics if row["learning_rate"] == rate], task.baseline, levels)
+        ax.set_title(f"Adam, learning rate {rate:g}")
     for text, level in levels.items():
         place = dict(xycoords=("axes fraction", "data"), va="center", fontsize=9, color="0.25")
-        axes[0, -1].annotate(f" {text}", (1, level / task.baseline), **place)
+        axes[0, -1].annotate(f" {text}", (1, level), **place)
     axes[0, 0].set_ylabel("training loss / baseline")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
     fig.suptitle(f"{config['task']}, lag {config['lag']}: median and range of {config['seeds']} seeds, until all have solved it")
     return fig
+
+
+def loss_panel(ax: Axes, cells: list[str], rows: list[dict[str, Any]], baseline: float, levels: dict[str, float]) -> None:
+    """The curves of `cells` from lines of metrics.jsonl of one learning rate, and a dashed line for each level."""
+    for name in cells:
+        _curve(ax, name, [row for row in rows if row["cell"] == name], baseline)
+    for level in levels.values():
+        ax.axhline(level, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
+    ax.set(xlabel="updates", yscale="log")
+    ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
 
 
 def _curve(ax: Axes, name: str, rows: list[dict[str, Any]], baseline: float) -> None:
@@ -101,24 +107,40 @@ def _curve(ax: Axes, name: str, rows: list[dict[str, Any]], baseline: float) -> 
     ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
 
 
+MEASURES = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
+
+
 def gradient_figure(folder: Path) -> Figure:
     """Two measures of the gradient against the lag, before and after training, from gradients.json."""
     data = json.loads((folder / "gradients.json").read_text())
-    phases = [phase for phase in ("before", "after") if any(phase in curves for curves in data["curves"].values())]
-    fig, axes = figure(len(phases), 2, (9.5, 0.6 + 3.2 * len(phases)), sharex=True, sharey=True)
-    words = {"before": "at initialisation", "after": f"after {data['steps']} updates"}
-    titles = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
-    for row, phase in zip(axes, phases, strict=True):
-        for ax, (measure, title) in zip(row, titles.items(), strict=True):
-            for name, curves in data["curves"].items():
-                values = np.array(curves[phase][measure], dtype=float)
-                colour, line = style(name)
-                ax.plot(np.arange(len(values)), values, color=colour, linestyle=line, linewidth=1.8, label=name)
+    words = phases(data)
+    fig, axes = figure(len(words), 2, (9.5, 0.6 + 3.2 * len(words)), sharex=True, sharey=True)
+    for row, phase in zip(axes, words, strict=True):
+        for ax, (measure, title) in zip(row, MEASURES.items(), strict=True):
+            gradient_panel(ax, data["curves"], phase, measure)
             ax.set_title(f"{title}\n{words[phase]}", fontsize=10)
-            ax.axhline(0, color="0.35", linewidth=0.8, zorder=1)
-            ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))
         row[0].set_ylabel("median over seeds and sequences")
     for ax in axes[-1]:
         ax.set_xlabel("lag (steps)")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3)
     return fig
+
+
+def phases(data: dict[str, Any]) -> dict[str, str]:
+    """The phases that gradients.json holds, in words."""
+    words = {"before": "at initialisation", "after": f"after {data['steps']} updates"}
+    return {phase: text for phase, text in words.items() if any(phase in curves for curves in data["curves"].values())}
+
+
+def gradient_panel(ax: Axes, cells: dict[str, Any], phase: str, measure: str) -> None:
+    """One measure of every cell against the lag: log10, a power of ten on the axis."""
+    for name, curves in cells.items():
+        values = np.array(curves[phase][measure], dtype=float)
+        colour, line = style(name)
+        ax.plot(np.arange(len(values)), values, color=colour, linestyle=line, linewidth=1.8, label=name)
+    ax.axhline(0, color="0.35", linewidth=0.8, zorder=1)
+    ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: power_of_ten(v)))
+
+
+def power_of_ten(exponent: float) -> str:
+    return f"10{f'{exponent:g}'.translate(str.maketrans('0123456789-.', '⁰¹²³⁴⁵⁶⁷⁸⁹⁻·'))}"

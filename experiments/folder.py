@@ -1,5 +1,9 @@
-"""The folder of a run: config.yaml, env.json, metrics.jsonl, a figure, and summary.json, whose presence means that it ended."""
+"""The folder of a run: config.yaml, env.json, metrics.jsonl, checkpoints/, a figure, and summary.json, written last.
 
+Of several processes of one run the first alone writes here, but for the checkpoints, which all write together.
+"""
+
+import contextlib
 import dataclasses
 import importlib.metadata
 import itertools
@@ -9,7 +13,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +21,75 @@ import jax
 import yaml
 
 from experiments.bench.config import BenchConfig
-from experiments.config import Config, GradientConfig, UsageError
+from experiments.config import Config, GradientConfig, RunError, UsageError
+
+AnyConfig = Config | GradientConfig | BenchConfig
 
 
-def create(name: str, config: Config | GradientConfig | BenchConfig) -> Path:
-    """Makes the folder of a new run, and writes into it what is to be run and where.
+class InUse(RunError):
+    """Another process has opened the folder."""
+
+
+@contextlib.contextmanager
+def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]:
+    """Gives the folder of a run, made or found, which no other process can open meanwhile.
 
     Raises:
-        UsageError: `config.out` already holds a run.
+        UsageError: `config.out` already holds a run and `resume` is False, or it holds one of another configuration.
+        InUse: another process has opened it.
     """
+    if resume and config.out is None:
+        raise UsageError("--resume needs --out, the folder of the run.")
     folder = _new("runs", name) if config.out is None else Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        held = folder / "config.yaml"
+        if held.exists() and not resume:
+            raise UsageError(f"{folder} already holds a run; name another folder, or go on with it by --resume.")
+        if held.exists():
+            check_same(folder, config)
+        env = environment()
+        if (folder / "env.json").exists():  # before what is computed now
+            env = {**json.loads((folder / "env.json").read_text())}
+            env["resumed"] = [*env.get("resumed", []), environment()]
+        write_json(folder / "env.json", env)
+        write(held, to_yaml(config))
+        yield folder
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a lock that the system gives up with the process, however that ends."""
     try:
-        with open(folder / "config.yaml", "x") as file:
-            file.write(to_yaml(config))
-    except FileExistsError:
-        raise UsageError(f"{folder} already holds a run; name another folder, or none for a new one.") from None
-    write(folder / "env.json", json.dumps(environment(), indent=2) + "\n")
-    return folder
+        import fcntl
+    except ImportError:  # not on Windows: nothing keeps a second process out
+        yield
+        return
+    with open(folder / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InUse(f"{folder} is in use by {file.read().strip() or 'another process'}.") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that is done, or None."""
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text()) if path.exists() else {}
+    return summary if summary.get("status") == "done" else None
+
+
+def check_same(folder: Path, config: AnyConfig) -> None:
+    """Raises UsageError unless the folder holds a run of this configuration."""
+    there, here = (yaml.safe_load(text) for text in ((folder / "config.yaml").read_text(), to_yaml(config)))
+    differences = [f"{key} is {there.get(key)} there and {here[key]} here" for key in here if there.get(key) != here[key]]
+    if differences:
+        raise UsageError(f"{folder} holds another run: {'; '.join(differences)}.")
 
 
 def _new(parent: str, name: str) -> Path:
@@ -50,7 +105,7 @@ def _new(parent: str, name: str) -> Path:
     raise AssertionError
 
 
-def to_yaml(config: Config | GradientConfig | BenchConfig) -> str:
+def to_yaml(config: AnyConfig) -> str:
     """The configuration without `out`, so that it can be run again as it is."""
     values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items() if name != "out"}
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)
@@ -64,7 +119,8 @@ def environment() -> dict[str, Any]:
         **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")},
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
-        "devices": jax.local_device_count(),  # batches are split over them, which decides the last digits
+        "devices": jax.device_count(),  # batches are split over them, which decides the last digits
+        "processes": jax.process_count(),
         "cpus": os.cpu_count(),
         "commit": git.stdout.strip() or None,
         "argv": ["python", "-m", "experiments", *sys.argv[1:]],
@@ -73,8 +129,14 @@ def environment() -> dict[str, Any]:
 
 def append(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Appends flat rows to metrics.jsonl; they are on disk when this returns."""
-    with open(folder / "metrics.jsonl", "a") as file:
-        file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    path = folder / "metrics.jsonl"
+    if jax.process_index() == 0:
+        with _named(path), open(path, "a") as file:
+            file.write(lines(rows))
+
+
+def lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -83,12 +145,25 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def write(path: Path, text: str | Callable[[Path], None]) -> None:
     """Writes a whole file or nothing: `text`, or what the function writes to the path it is given."""
+    if jax.process_index():
+        return
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     try:
-        temporary.write_text(text) if isinstance(text, str) else text(temporary)
-        os.replace(temporary, path)
+        with _named(path):
+            temporary.write_text(text) if isinstance(text, str) else text(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Gives an error of the system the name of the file, which it lacks when it comes with the writing, as of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_json(path: Path, data: Any) -> None:

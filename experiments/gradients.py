@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from experiments import figures, folder, train
-from experiments.config import GradientConfig
+from experiments.config import CHUNK, GradientConfig
 from experiments.model import ModelParams
 from experiments.progress import Show
 from experiments.train import Job
@@ -44,13 +44,15 @@ def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
 def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, dict[str, list[float | None]]]:
     """The curves of one cell: {"before", "after"} -> {"loss", "jacobian"} -> log10 by lag."""
     training = config.training()
-    job, keys = train.make_job(training, name), train.seed_keys(training)
+    job, rows = train.make_job(training, name), train.rows(training)
     show(name, 0, config.steps, "measuring", False)
-    curves = {"before": measure(job, train.init(job, keys).params, config.sequences)}
+    state = train.start(job, rows)
+    curves = {"before": measure(job, state.params, config.sequences)}
+    for step in range(0, config.steps, CHUNK):
+        state, losses, *_ = train.advance(job, state, rows, np.full(config.seeds, True), step)
+        show(name, step + CHUNK, config.steps, f"loss {np.median(losses):.4f}", step + CHUNK == config.steps)
     if config.steps:
-        for progress in train.train(training, name, config.learning_rate):
-            show(name, progress.step, config.steps, f"loss {np.median(progress.losses):.4f}", progress.step == config.steps)
-        curves["after"] = measure(job, progress.state.params, config.sequences)
+        curves["after"] = measure(job, state.params, config.sequences)
     return curves
 
 

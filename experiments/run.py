@@ -1,101 +1,184 @@
-"""A training run: every cell at every learning rate, until its seeds have solved the task or the updates are used up."""
+"""A training run: every cell at every learning rate, until its seeds have solved the task or the updates are used up.
+
+Every `checkpoint_every` updates, where a cell ends, and where a run is interrupted, all that the rest of the run depends on is
+saved: a run that goes on computes the same bits as one that was never cut.
+"""
 
 import dataclasses
-import itertools
 import json
-import math
-import statistics
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments import figures, folder
-from experiments.cells import CELLS
-from experiments.config import Config
+from experiments import checkpoint, figures, folder, train
+from experiments.checkpoint import Saved
+from experiments.config import Config, RunError
+from experiments.history import History
 from experiments.progress import Show
 from experiments.tasks import TASKS
-from experiments.train import evaluate, evaluate_constant, make_job, train
+from experiments.train import Job, Rows, State, make_job
+
+
+class Hooks(NamedTuple):
+    """What a run calls while it goes on."""
+
+    show: Show
+    stop: Callable[[], bool] = lambda: False  # asked after every 50 updates whether the run is to end
+    record: Callable[[list[dict[str, Any]]], None] = lambda rows: None  # is given the rows that metrics.jsonl was given
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and what it needs to go on is saved."""
+
+
+class Diverged(RunError):
+    """A loss became NaN or infinite."""
 
 
 @dataclasses.dataclass
-class History:
-    """What is known of one cell at one learning rate."""
+class Training:
+    """One cell of a run under way."""
 
+    config: Config
+    job: Job
     cell: str
-    learning_rate: float
-    steps: list[int] = dataclasses.field(default_factory=list)
-    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # [seeds] each
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    parameters: int = 0
-    final: tuple[np.ndarray, np.ndarray] | None = None  # loss and metric of the evaluation, [seeds] each
+    rows: Rows
+    histories: list[History]  # one per learning rate
+    state: State
+
+    @property
+    def label(self) -> str:
+        return self.cell if len(self.histories) > 1 else f"{self.cell}  lr {self.histories[0].learning_rate:g}"
+
+    @property
+    def solved(self) -> float:
+        return TASKS[self.config.task](self.config.lag).solved
+
+    @property
+    def step(self) -> int:
+        return max(history.step for history in self.histories)
+
+    def going(self) -> list[bool]:
+        """Whether each history goes on."""
+        return [not history.ended(self.config, self.solved) for history in self.histories]
 
 
-def run(config: Config, path: Path, show: Show) -> dict[str, Any]:
-    """Runs `config` and writes metrics, figure and summary into the folder `path`, which `folder.create` has made.
+def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
+    """Runs `config`, or what is left of it, and writes metrics, figure and summary into the folder `path`.
 
-    Ctrl-C ends the run: the summary then holds what was done so far, and its status is "interrupted".
+    Args:
+        config: what to run.
+        path: from `folder.opened`; the run goes on from the checkpoints that it holds.
+        hooks: see there. Ctrl-C ends the run as `hooks.stop` does.
 
     Returns:
-        The summary, as it is written.
+        The summary, as it is written. Its status is "done"; "interrupted", when it was asked to stop; or "failed", when a loss
+        became NaN, with the reason under "failure".
+
+    Raises:
+        RunError, OSError: something could not be written; there is no summary, and what was saved before is whole.
     """
-    start, histories, status = time.perf_counter(), [], "done"
+    histories: list[History] = []
+    status, failure = "done", {}
+    folder.write(path / "metrics.jsonl", "")
     try:
-        for name, rate in itertools.product(config.cells, config.learning_rates):
-            histories.append(History(name, rate))
-            follow(config, histories[-1], path, show)
-    except KeyboardInterrupt:
+        for name in config.cells:
+            _train(config, name, path, histories, hooks)
+    except (KeyboardInterrupt, Interrupted):
         status = "interrupted"
-    summary = summarise(config, path, histories, status, time.perf_counter() - start)
+    except Diverged as error:
+        status, failure = "failed", {"failure": str(error)}
+    summary = summarise(config, path, [history for history in histories if history.losses], status) | failure
     folder.write_json(path / "summary.json", summary)
     folder.write(path / "learning.png", figures.learning_curves(path))
     return summary
 
 
-def follow(config: Config, history: History, path: Path, show: Show) -> None:
-    """Trains one cell and keeps its history, in memory and on disk."""
-    task, label = TASKS[config.task](config.lag), f"{history.cell}  lr {history.learning_rate:g}"
-    show(label, 0, config.steps, "compiling", False)
-    for progress in train(config, history.cell, history.learning_rate):
-        history.steps.append(progress.step)
-        history.losses.append(progress.losses)
-        history.seconds.append(progress.seconds)
-        history.parameters = sum(leaf[0].size for leaf in jax.tree.leaves(progress.state.params))
-        folder.append(path, rows(config, history))
-        done = progress.step == config.steps or ended(history, task.solved)
-        ratios = " ".join(f"{loss / task.baseline:.3f}" for loss in progress.losses)
-        show(label, progress.step, config.steps, f"loss/baseline {ratios}", done)
-        if done:
-            loss, metric = evaluate(make_job(config, history.cell).compiled(), progress.state.params)
-            history.final = np.asarray(loss), np.asarray(metric)
-            return
+def _train(config: Config, name: str, path: Path, histories: list[History], hooks: Hooks) -> None:
+    """Trains one cell from its newest checkpoint on; its histories join `histories`."""
+    with checkpoint.checkpoints(path / "checkpoints" / name) as manager:
+        training = _begin(config, name, manager, hooks.show)
+        histories += training.histories
+        folder.append(path, [row for history in training.histories for row in history.rows(config.seed)])
+        while any(training.going()):
+            rows = [row for history in _advance(training, manager) for row in history.rows(config.seed, newest=True)]
+            folder.append(path, rows)
+            hooks.record(rows)
+            asked, ended = hooks.stop(), not any(training.going())
+            if ended:
+                _finish(training)
+            if asked or ended or training.step % config.checkpoint_every == 0:
+                _save(manager, training)
+            _show(training, hooks.show, ended)
+            if asked and not ended:
+                raise Interrupted
 
 
-def rows(config: Config, history: History) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl for the newest losses, one per seed."""
-    common = {"step": history.steps[-1], "cell": history.cell, "learning_rate": history.learning_rate}
-    seconds = round(sum(history.seconds), 3)
-    return [
-        {**common, "seed": config.seed + s, "loss": folder.finite(loss), "seconds": seconds}
-        for s, loss in enumerate(history.losses[-1])
-    ]
+def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
+    """The training of a cell as it was saved last, or at its start."""
+    job, rows = make_job(config, name), train.rows(config)
+    like = train.like(job, rows)
+    saved, remarks = checkpoint.restore(manager, like)
+    for remark in remarks:
+        show(name, 0, config.steps, remark, False)
+    if saved:
+        histories = [History(**history) for history in saved.facts["histories"]]
+        show(name, 0, config.steps, f"goes on from {saved.step:,}", False)
+        return Training(config, job, name, rows, histories, saved.state)
+    show(name, 0, config.steps, "compiling", False)
+    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(like.params))
+    histories = [History(name, rate, parameters=parameters) for rate in config.learning_rates]
+    return Training(config, job, name, rows, histories, train.start(job, rows))
 
 
-def first_step(history: History, seed: int, reached: Any) -> int | None:
-    """The first step at which `reached(loss)` is true for a seed."""
-    pairs = zip(history.steps, history.losses, strict=True)
-    return next((step for step, losses in pairs if reached(losses[seed])), None)
+def _advance(training: Training, manager: Any) -> list[History]:
+    """CHUNK more updates of the histories that go on, which are returned."""
+    going, seeds = training.going(), training.config.seeds
+    progress = train.advance(training.job, training.state, training.rows, np.repeat(going, seeds), training.step)
+    if np.any(progress.lost) and training.config.not_finite == "stop":
+        _lose(training, progress.lost, manager)
+    training.state = progress.state
+    for k, history in enumerate(training.histories):
+        if going[k]:
+            mine = slice(k * seeds, (k + 1) * seeds)
+            history.add(progress.losses[mine].tolist(), progress.lost[mine].tolist(), progress.seconds / sum(going))
+    return [history for history, goes in zip(training.histories, going, strict=True) if goes]
 
 
-def ended(history: History, solved: float) -> bool:
-    """Whether every seed has solved the task at some time, or has no finite loss now."""
-    best = np.nanmin(np.where(np.isfinite(history.losses), history.losses, np.inf), axis=0)
-    return bool(np.all((best < solved) | ~np.isfinite(history.losses[-1])))
+def _lose(training: Training, lost: np.ndarray, manager: Any) -> None:
+    """Saves the last good state, and raises Diverged, which names the update and the checkpoint."""
+    seeds, row = training.config.seeds, int(np.flatnonzero(lost)[np.argmin(lost[lost > 0])])
+    _save(manager, training)
+    raise Diverged(
+        f"the loss of {training.cell} with seed {training.config.seed + row % seeds} at learning rate "
+        f"{training.rows.rates[row]:g} became NaN or infinite at update {lost[row]}; "
+        f"the last good checkpoint is {manager.directory / str(training.step)}"
+    )
 
 
-def summarise(config: Config, path: Path, histories: list[History], status: str, seconds: float) -> dict[str, Any]:
+def _save(manager: Any, training: Training) -> None:
+    facts = {"histories": [dataclasses.asdict(history) for history in training.histories]}
+    checkpoint.save(manager, Saved(training.step, training.state, facts))
+
+
+def _finish(training: Training) -> None:
+    """Evaluates what was trained."""
+    scores = train.evaluate(training.job.compiled(), training.state.params)
+    loss, metric = (np.asarray(score).reshape(-1, training.config.seeds).tolist() for score in scores)
+    for k, history in enumerate(training.histories):
+        history.final = [loss[k], metric[k]]
+
+
+def _show(training: Training, show: Show, ended: bool) -> None:
+    config, baseline = training.config, TASKS[training.config.task](training.config.lag).baseline
+    ratios = ["  ".join(f"{loss / baseline:.3f}" for loss in history.losses[-1]) for history in training.histories]
+    show(training.label, training.step, config.steps, f"loss/baseline {' | '.join(ratios)}", ended)
+
+
+def summarise(config: Config, path: Path, histories: list[History], status: str) -> dict[str, Any]:
     """What is saved as summary.json, from which the table is printed."""
     task = TASKS[config.task](config.lag)
     return {
@@ -104,32 +187,11 @@ def summarise(config: Config, path: Path, histories: list[History], status: str,
         "lag": config.lag,
         "seeds": config.seeds,
         "baseline": task.baseline,
-        "evaluation_baseline": folder.finite(evaluate_constant(task)),
+        "evaluation_baseline": folder.finite(train.evaluate_constant(task)),
         "partial": task.partial,
         "solved_below": task.solved,
         "metric": task.metric_label,
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(sum(history.seconds) for history in histories), 1),
         "env": json.loads((path / "env.json").read_text()),
-        "results": [outcome(history, task.solved) for history in histories if history.steps],
-    }
-
-
-def outcome(history: History, solved: float) -> dict[str, Any]:
-    """One row of the results; lists have one entry per seed, null where there is no such thing."""
-    seeds = range(len(history.losses[0]))
-    final = history.final or (np.full(len(seeds), math.nan),) * 2
-    warm = history.seconds[1:]  # the first includes the compilation
-    return {
-        "cell": history.cell,
-        "learning_rate": history.learning_rate,
-        "description": CELLS[history.cell].description,
-        "parameters": history.parameters,
-        "steps": history.steps[-1],
-        "finished": history.final is not None,
-        "steps_to_solve": [first_step(history, s, lambda loss: loss < solved) for s in seeds],
-        "not_finite_at": [first_step(history, s, lambda loss: not math.isfinite(loss)) for s in seeds],
-        "final_loss": [folder.finite(loss) for loss in final[0]],
-        "final_metric": [folder.finite(metric) for metric in final[1]],
-        "ms_per_update": folder.finite(statistics.median(warm) * 1e3 / history.steps[0], 3) if warm else None,
-        "seconds": round(sum(history.seconds), 1),
+        "results": [history.outcome(task.solved) for history in histories],
     }

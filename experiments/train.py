@@ -1,8 +1,8 @@
-"""Training: pure, with all seeds of a cell in one program.
+"""Training: pure, with all learning rates and seeds of a cell in one program.
 
-With several CPU devices the seeds are trained one after another, each with its batches split over the devices; with one device,
-side by side by vmap, as a GPU needs. Measured on two cores (H = 32, T = 200, batch 64, 3 seeds; jax 0.10.2 and 0.12), in times
-the speed of vmapped seeds on one device:
+On a CPU with several devices they are trained one after another, each with its batches split over the devices; elsewhere side by
+side by vmap, as a GPU needs. Measured on two cores (H = 32, T = 200, batch 64, 3 seeds; jax 0.10.2 and 0.12), in times the speed
+of vmapped seeds on one device:
 
     for                                      LSTM         GRU          RNN
     one after another, batches split         1.9, 2.2     1.6, 2.1     1.2, 1.6
@@ -14,7 +14,6 @@ the speed of vmapped seeds on one device:
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ from jax import Array
 
 import jaxrnn
 from experiments.cells import CELLS
-from experiments.config import CHUNK, Config
+from experiments.config import CHUNK, Config, UsageError
 from experiments.model import Model, ModelParams
 from experiments.tasks import TASKS, Batch, Task
 
@@ -51,15 +50,28 @@ class Job:
 
 
 class State(NamedTuple):
+    """Of every pair of a learning rate and a seed, in the order of `rows`: every leaf [rows, ...]."""
+
     params: ModelParams
     optimizer: optax.OptState
+    best: ModelParams  # after the chunk of updates with the lowest mean loss so far
+    best_loss: Array  # [rows]
+
+
+class Rows(NamedTuple):
+    """What differs between the trainings of one program: every pair of a learning rate and a seed, rate by rate."""
+
+    keys: Any  # [rows, ...], the data of a random key each
+    rates: Any  # [rows]
 
 
 class Progress(NamedTuple):
-    step: int  # updates made
-    losses: np.ndarray  # [seeds], means over the last CHUNK updates
+    """After CHUNK more updates."""
+
+    state: State  # NumPy arrays
+    losses: np.ndarray  # [rows], means over these updates
+    lost: np.ndarray  # [rows], the number of the first update whose loss was not finite, or 0
     seconds: float  # that these updates took, with compilation where it came first
-    state: State  # every leaf [seeds, ...], a NumPy array
 
 
 def make_job(config: Config, name: str) -> Job:
@@ -70,81 +82,94 @@ def make_job(config: Config, name: str) -> Job:
 
 
 def devices(batch_size: int) -> int:
-    """As many of the CPU devices as divide the batch into shares of at least 16; 1 on a GPU, which no such batch fills."""
-    there = len(jax.local_devices()) if jax.default_backend() == "cpu" else 1
-    return max(n for n in range(1, there + 1) if n == 1 or (batch_size % n == 0 and batch_size // n >= LEAST_SHARE))
+    """As many devices as divide the batch into shares of at least 16; all of them in a run of several processes.
 
-
-def train(config: Config, name: str, learning_rate: float) -> Iterator[Progress]:
-    """Trains one cell at one learning rate, and yields after every 50 updates of all seeds.
-
-    Seed s draws everything from `jax.random.key(s)`, and the batch of an update from the key folded with its number: the same
-    configuration gives the same numbers on the same number of devices. Another number of devices adds up the same terms in
-    another order, which changes the last digits, and over many updates those before them.
-
-    Args:
-        config: the run.
-        name: a key of `CELLS`.
-        learning_rate: of Adam.
-
-    Yields:
-        Until `config.steps` updates are made; whoever reads may stop before.
+    Raises:
+        UsageError: the devices of several processes do not divide the batch.
     """
-    job, keys = make_job(config, name), seed_keys(config)
-    state = init(job, keys)
-    for step in range(0, config.steps, CHUNK):
-        start = time.perf_counter()
-        state, losses = _updates(job.compiled(), state, keys, jnp.float32(learning_rate), jnp.int32(step))
-        state = jax.device_get(state)  # off the devices: every call, and whoever reads, finds it as at first, and compiles once
-        yield Progress(step + CHUNK, np.asarray(losses), time.perf_counter() - start, state)
+    there = jax.device_count()
+    if jax.process_count() == 1:
+        return max(n for n in range(1, there + 1) if n == 1 or (batch_size % n == 0 and batch_size // n >= LEAST_SHARE))
+    if batch_size % there:
+        raise UsageError(f"batch_size must be a multiple of the {there} devices of all processes, got {batch_size}.")
+    return there
 
 
-def seed_keys(config: Config) -> Array:
-    """One key per seed, [seeds]."""
-    return jnp.stack([jax.random.key(config.seed + s) for s in range(config.seeds)])
+def rows(config: Config) -> Rows:
+    """The rows of a run."""
+    keys = [np.asarray(jax.random.key_data(jax.random.key(config.seed + s))) for s in range(config.seeds)]
+    rates = np.repeat(np.array(config.learning_rates, np.float32), config.seeds)
+    return Rows(np.stack(keys * len(config.learning_rates)), rates)
 
 
 def optimizer(job: Job, learning_rate: float | Array) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(job.clip), optax.adam(learning_rate))
 
 
+def start(job: Job, rows: Rows) -> State:
+    """The state before the first update."""
+    return jax.device_get(_init(job, rows.keys))
+
+
+def like(job: Job, rows: Rows) -> State:
+    """Zeros with the shapes of a state."""
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(functools.partial(_init, job), rows.keys))
+
+
+def advance(job: Job, state: State, rows: Rows, active: np.ndarray, step: int) -> Progress:
+    """Makes CHUNK updates of the rows that are `active` [rows]; `step` have been made before.
+
+    Seed s draws everything from `jax.random.key(s)`, and the batch of an update from the key folded with its number: the same
+    configuration gives the same numbers on the same number of devices, wherever a run was cut and resumed. Another number of
+    devices adds up the same terms in another order, which changes the last digits, and over many updates those before them.
+    """
+    began = time.perf_counter()
+    state, losses = jax.device_get(_updates(job.compiled(), state, rows, active, np.int32(step)))
+    bad = ~np.isfinite(losses)
+    lost = np.where(bad.any(axis=1), step + 1 + bad.argmax(axis=1), 0)
+    # On the host: every call, and whoever reads, finds the state as at first, and compiles once.
+    return Progress(state, losses.mean(axis=1), lost, time.perf_counter() - began)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def init(job: Job, keys: Array) -> State:
-    """The state before the first update, every leaf [seeds, ...]."""
+def _init(job: Job, keys: Array) -> State:
+    def one_row(key: Array) -> State:
+        params = job.model.init(jax.random.split(jax.random.wrap_key_data(key))[0], job.task.input_size)
+        return State(params, optimizer(job, 0.0).init(params), params, jnp.float32(jnp.inf))
 
-    def one_seed(key: Array) -> State:
-        params = job.model.init(jax.random.split(key)[0], job.task.input_size)
-        return State(params, optimizer(job, 0.0).init(params))
-
-    return jax.vmap(one_seed)(keys)
+    return jax.vmap(one_row)(keys)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _updates(job: Job, state: State, keys: Array, learning_rate: Array, first: Array) -> tuple[State, Array]:
-    """CHUNK updates of every seed, the first of them number `first`, and the mean loss of each seed."""
+def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) -> tuple[State, Array]:
+    """CHUNK updates of every active row, the first of them number `first`, and their losses [rows, CHUNK]."""
 
     def loss(params: ModelParams, *batch: Any) -> Array:
         return job.task.loss(job.model(params, Batch(*batch)), Batch(*batch).targets)
 
     inputs, targets, mask = 1, 0, 1  # their batch axes
-    split = jaxrnn.split_batch(loss, (None, inputs, targets, mask), jax.local_devices()[: job.devices])
+    split = jaxrnn.split_batch(loss, (None, inputs, targets, mask), jax.devices()[: job.devices])
 
-    def one_seed(state: State, key: Array) -> tuple[State, Array]:
-        data = jax.random.split(key)[1]
+    def one_row(state: State, row: Rows) -> tuple[State, Array]:
+        data = jax.random.split(jax.random.wrap_key_data(row.keys))[1]
 
-        def update(state: State, step: Array) -> tuple[State, Array]:
+        def update(at: tuple[ModelParams, optax.OptState], step: Array) -> tuple[Any, Array]:
             batch = job.task.sample(jax.random.fold_in(data, step), job.batch_size)
-            value, grads = jax.value_and_grad(split)(state.params, *batch)
+            value, grads = jax.value_and_grad(split)(at[0], *batch)
             with jax.numpy_dtype_promotion("standard"):  # optax raises a float to its int32 count, which "strict" refuses
-                changes, moments = optimizer(job, learning_rate).update(grads, state.optimizer)
-            params: Any = optax.apply_updates(state.params, changes)
-            return State(params, moments), value
+                changes, moments = optimizer(job, row.rates).update(grads, at[1])
+            return (optax.apply_updates(at[0], changes), moments), value
 
-        state, losses = jax.lax.scan(update, state, first + jnp.arange(CHUNK))
-        return state, jnp.mean(losses)
+        (params, moments), losses = jax.lax.scan(update, (state.params, state.optimizer), first + jnp.arange(CHUNK))
+        mean = jnp.mean(losses)
+        best = jax.tree.map(lambda new, old: jnp.where(mean < state.best_loss, new, old), params, state.best)
+        return State(params, moments, best, jnp.fmin(mean, state.best_loss)), losses
 
-    over_seeds = jax.vmap(one_seed) if job.devices == 1 else lambda *args: jax.lax.map(lambda a: one_seed(*a), args)
-    return over_seeds(state, keys)
+    def if_active(row: tuple[State, Rows, Array]) -> tuple[State, Array]:
+        return jax.lax.cond(row[2], one_row, lambda state, _: (state, jnp.full(CHUNK, jnp.nan)), *row[:2])
+
+    one_by_one = job.devices > 1 and jax.default_backend() == "cpu"
+    return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))((state, rows, active))
 
 
 def evaluation_batch(task: Task) -> Batch:
@@ -159,11 +184,11 @@ def evaluate_constant(task: Task) -> float:
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
-    """Loss and metric of every seed, [seeds] each, on the same 1,024 sequences whatever the run."""
+    """Loss and metric of every row, [rows] each, on the same 1,024 sequences whatever the run."""
     batch = evaluation_batch(job.task)
 
-    def one_seed(params: ModelParams) -> tuple[Array, Array]:
+    def one_row(params: ModelParams) -> tuple[Array, Array]:
         outputs = job.model(params, batch)
         return job.task.loss(outputs, batch.targets), job.task.metric(outputs, batch.targets)
 
-    return jax.vmap(one_seed)(params)
+    return jax.vmap(one_row)(params)

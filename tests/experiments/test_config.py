@@ -4,19 +4,36 @@ import dataclasses
 
 import pytest
 
-from experiments import cli, folder
+from experiments import arguments, cli, folder
 from experiments.cells import CELLS
-from experiments.config import PRESETS, Config, GradientConfig
+from experiments.config import PRESETS, TIERS, Config, GradientConfig
 from experiments.tasks import TASKS
 from jaxrnn import Chrono
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("words", "message"),
     [
         ("rnu adding", "unknown command 'rnu'; did you mean 'run'?"),
         ("run addding", "unknown preset 'addding'; did you mean 'adding'?"),
         ("run", "run needs the name of a preset: adding"),
+        ("sweep adding", "sweep needs a grid or a list"),
+        ("sweep adding --grid.lagg 10,20", "unknown key 'lagg'; did you mean 'lag'?"),
+        ("sweep adding --grid.lag 10,x", "lag must be of type int, got 'x'"),
+        ("sweep adding --grid.lag", "--grid.lag needs a value"),
+        ("sweep adding --list nowhere.yaml", "nowhere.yaml: No such file"),
+        ("check fsat", "unknown tier 'fsat'; did you mean 'fast'?"),
+        ("check", "check needs the name of one tier: fast, full"),
+        ("report", "report needs the folder of a run"),
+        ("report --outt x", "unknown key '--outt'"),
+        ("run adding --resume", "--resume needs --out"),
+        ("run adding --dist explicit", "dist 'explicit' needs coordinator, num_processes, process_id"),
+        ("run adding --num_processes 2", "dist 'off' does not take num_processes"),
+        ("run adding --dist on", "dist must be one of 'off', 'auto', 'explicit', got 'on'"),
+        ("run adding --not_finite no", "not_finite must be one of 'stop', 'go_on', got 'no'"),
+        ("run adding --checkpoint_every 0", "checkpoint_every must be a multiple of 50, got 0"),
+        ("run adding --patience 10", "patience must be a multiple of 50, got 10"),
+        ("run adding --cells gru,gru", "cells must not name one twice, got gru, gru"),
         ("list all", "list takes no arguments"),
         ("run adding --lagg 3", "unknown key 'lagg'; did you mean 'lag'?"),
         ("run adding extra", "unknown key 'extra'"),
@@ -43,8 +60,8 @@ from jaxrnn import Chrono
         ("gradients --learning_rates 1", "unknown key 'learning_rates'; did you mean 'learning_rate'?"),
     ],
 )
-def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(arguments, message, capsys):
-    assert cli.main(arguments.split()) == 2
+def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(words, message, capsys):
+    assert cli.main(words.split()) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
     assert message in err
@@ -70,7 +87,7 @@ def test_a_wrong_word_in_a_file_is_the_same_error(text, message, tmp_path, capsy
 
 def test_a_file_overrides_the_preset_and_an_option_overrides_the_file(tmp_path):
     (tmp_path / "mine.yaml").write_text("lag: 30\nseeds: 5\nlearning_rates: [1e-4]")
-    arguments = [
+    words = [
         "--config",
         str(PRESETS["adding"]),
         "--config",
@@ -80,7 +97,7 @@ def test_a_file_overrides_the_preset_and_an_option_overrides_the_file(tmp_path):
         "--cells",
         "gru,irnn",
     ]
-    config = cli.parse(Config, arguments)
+    config = arguments.parse(Config, words)
     assert (config.lag, config.seeds, config.cells, config.learning_rates) == (30, 2, ("gru", "irnn"), (1e-4,))
     assert config.hidden_size == 32
 
@@ -89,7 +106,7 @@ def test_a_file_overrides_the_preset_and_an_option_overrides_the_file(tmp_path):
 def test_a_saved_configuration_is_read_back_equal(kind, tmp_path):
     config = kind(lag=30, cells=("lstm_chrono",), seed=7, clip=0.25, out="somewhere")
     (tmp_path / "config.yaml").write_text(folder.to_yaml(config))
-    assert cli.parse(kind, ["--config", str(tmp_path / "config.yaml")]) == dataclasses.replace(config, out=None)
+    assert arguments.parse(kind, ["--config", str(tmp_path / "config.yaml")]) == dataclasses.replace(config, out=None)
 
 
 def test_print_config_prints_what_would_be_run(capsys):
@@ -102,7 +119,7 @@ def test_print_config_prints_what_would_be_run(capsys):
 def test_list_has_a_line_for_every_task_cell_and_preset(capsys):
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "tasks" and len(lines) == 3 + len(TASKS) + len(CELLS) + len(PRESETS)
+    assert lines[0] == "tasks" and len(lines) == 4 + len(TASKS) + len(CELLS) + len(PRESETS) + len(TIERS)
     assert any(line.split() == ["gru", *"GRU, orthogonal per gate, update bias 0".split()] for line in lines)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from experiments import cli
+from experiments import arguments, cli
 from experiments.bench import every_cell
 from experiments.bench.config import BenchConfig
 from experiments.bench.shapes import parse
@@ -31,7 +31,7 @@ def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(tmp_pat
 
 
 def test_the_ratio_is_the_time_of_the_scan_over_ours(monkeypatch):
-    config = cli.parse(BenchConfig, ["--rounds", "5"])
+    config = arguments.parse(BenchConfig, ["--rounds", "5"])
     rng = np.random.default_rng(config.seed)  # draws the order in which the two run
     seconds = iter([(1.0, 3.0)[k] for _ in range(5) for k in rng.permutation(2)])
     monkeypatch.setattr(every_cell.measure, "sample", lambda run, calls: next(seconds))

@@ -13,22 +13,35 @@ import pytest
 
 from experiments import cli, figures, folder, report, run, train
 from experiments.config import Config
-from experiments.progress import plain
+from experiments.progress import silent
+from experiments.run import Hooks
 
-TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2)
+TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2, learning_rates=(1e-2,))
 
 
-def losses(config, name="gru", rate=1e-2):
-    return np.stack([progress.losses for progress in train.train(config, name, rate)])
+def losses(config, name="gru", active=True):
+    """[chunks, rows]"""
+    job, rows = train.make_job(config, name), train.rows(config)
+    state, found = train.start(job, rows), []
+    for step in range(0, config.steps, 50):
+        state, now, *_ = train.advance(job, state, rows, np.broadcast_to(active, len(rows.rates)), step)
+        found.append(now)
+    return np.stack(found)
+
+
+def ran(config, path, show=silent, **hooks):
+    """The summary of a run in the folder `path`."""
+    config = dataclasses.replace(config, out=str(path))
+    with folder.opened("adding", config) as path:
+        return run.run(config, path, Hooks(show, **hooks))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder and summary of a small run that solves its task."""
     config = Config(lag=10, cells=("rnn_small", "gru"), hidden_size=16, learning_rates=(1e-2,), steps=600, seeds=2)
-    config = dataclasses.replace(config, out=str(tmp_path_factory.mktemp("runs") / "run"))
-    path = folder.create("adding", config)
-    return path, run.run(config, path, plain)
+    path = tmp_path_factory.mktemp("runs") / "run"
+    return path, ran(config, path)
 
 
 def test_the_same_configuration_gives_the_same_numbers_and_another_seed_others():
@@ -46,12 +59,12 @@ def test_a_seed_gives_the_same_numbers_alone_and_beside_others():
 @pytest.mark.slow
 def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
     config = dataclasses.replace(TINY, task="temporal_order", batch_size=32)  # temporal_order: with a mask
-    job, keys = train.make_job(config, "gru").compiled(), train.seed_keys(config)
-    state = train.init(job, keys)
+    job, rows = train.make_job(config, "gru").compiled(), train.rows(config)
+    state = train.start(job, rows)
     assert job.devices == 2
     each = [dataclasses.replace(job, devices=n) for n in (1, 2)]
-    one, two = (train._updates(job, state, keys, jnp.float32(1e-2), jnp.int32(0)) for job in each)
-    np.testing.assert_allclose(two[1], one[1], rtol=1e-5)
+    one, two = (train._updates(job, state, rows, np.full(2, True), np.int32(0)) for job in each)
+    np.testing.assert_allclose(two[1], one[1], rtol=1e-5, atol=1e-5)
     for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)  # 50 updates of Adam, which divides by small numbers
     assert len(jax.tree.leaves(two[0])[0].sharding.device_set) == 2
@@ -62,11 +75,45 @@ def test_a_batch_is_split_over_devices_that_divide_it_into_shares_worth_a_device
 
 
 def test_every_update_sees_new_data_and_the_last_chunk_goes_on_from_the_first():
-    job, keys = train.make_job(TINY, "gru"), train.seed_keys(TINY)
-    state = train.init(job, keys)
-    rate, step = np.float32(0), np.int32
-    still = [np.asarray(train._updates(job.compiled(), state, keys, rate, step(first))[1]) for first in (0, 50)]
+    job, rows = train.make_job(TINY, "gru"), train.rows(TINY)._replace(rates=np.zeros(2, np.float32))
+    state = train.start(job, rows)
+    still = [train.advance(job, state, rows, np.full(2, True), first).losses for first in (0, 50)]
     assert np.all(still[0] != still[1])  # nothing is learned at rate 0: only the data differ
+
+
+def test_learning_rates_in_one_program_give_the_numbers_that_each_gives_alone():
+    both = losses(dataclasses.replace(TINY, learning_rates=(1e-2, 1e-3)))
+    assert both.shape == (2, 4) and both[1, 0] != both[1, 2]
+    for k, rate in enumerate((1e-2, 1e-3)):
+        alone = losses(dataclasses.replace(TINY, learning_rates=(rate,)))
+        np.testing.assert_allclose(both[:, 2 * k : 2 * k + 2], alone, rtol=1e-4)  # vmapped products round differently
+
+
+@pytest.mark.parametrize("batch_size", [16, 32])  # on one device, and split over two
+def test_what_is_not_active_stays_as_it_is(batch_size):
+    config = dataclasses.replace(TINY, batch_size=batch_size)
+    job, rows = train.make_job(config, "gru"), train.rows(config)
+    state = train.start(job, rows)
+    after, now, *_ = train.advance(job, state, rows, np.array([True, False]), 0)
+    same = jax.tree.map(lambda a, b: (a[0] == b[0]).all() and (a[1] == b[1]).all(), state, after)
+    assert not any(jax.tree.leaves(same))
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: (a[1] == b[1]).all(), state, after)))
+    assert np.isfinite(now[0]) and np.isnan(now[1])
+
+
+def test_the_best_parameters_are_those_after_the_lowest_mean_loss():
+    config = dataclasses.replace(TINY, learning_rates=(1.0,), steps=200)  # jumps up and down
+    job, rows = train.make_job(config, "gru"), train.rows(config)
+    state = train.start(job, rows)
+    seen = []
+    for step in range(0, 200, 50):
+        state, now, *_ = train.advance(job, state, rows, np.full(2, True), step)
+        seen.append((now, state.params))
+    for seed in range(2):
+        now, params = min(seen, key=lambda pair: pair[0][seed])
+        np.testing.assert_allclose(state.best_loss[seed], now[seed], rtol=1e-6)
+        for a, b in zip(jax.tree.leaves(state.best), jax.tree.leaves(params), strict=True):
+            assert np.array_equal(a[seed], b[seed])
 
 
 def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
@@ -82,7 +129,7 @@ def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
 
 def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished):
     path, summary = finished
-    names = {"config.yaml", "env.json", "metrics.jsonl", "learning.png", "summary.json"}
+    names = {"config.yaml", "env.json", "metrics.jsonl", "checkpoints", "learning.png", "summary.json", ".lock"}
     assert {file.name for file in path.iterdir()} == names
     assert json.loads((path / "summary.json").read_text()) == summary
     assert summary["status"] == "done" and summary["env"] == json.loads((path / "env.json").read_text())
@@ -128,28 +175,43 @@ def test_the_report_compares_an_lstm_with_a_gru():
     assert report.comparison([row]) == []
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_said_plainly(tmp_path):
-    config = dataclasses.replace(TINY, learning_rates=(1e30,), steps=500, out=str(tmp_path / "run"))
-    path = folder.create("adding", config)
-    summary = run.run(config, path, plain)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_update_and_checkpoint(tmp_path):
+    config = dataclasses.replace(TINY, cells=("gru", "rnn_orth"), learning_rates=(1e-3, 1e30), steps=500)
+    summary = ran(config, tmp_path / "run")
+    assert summary["status"] == "failed" and summary["results"] == []
+    assert summary["failure"].startswith(
+        "the loss of gru with seed 0 at learning rate 1e+30 became NaN or infinite at update 2; "
+    )
+    assert summary["failure"].endswith(f"the last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'gru' / '0'}")
+    assert (tmp_path / "run" / "checkpoints" / "gru" / "0").is_dir()
+
+
+def test_where_it_may_go_on_a_seed_whose_loss_is_not_finite_is_lost_and_this_is_said_plainly(tmp_path):
+    config = dataclasses.replace(TINY, learning_rates=(1e30,), steps=500, not_finite="go_on")
+    summary = ran(config, tmp_path / "run")
     (row,) = summary["results"]
-    assert row["steps"] == 50 and row["not_finite_at"] == [50, 50] and row["final_loss"] == [None, None]
-    assert "the loss of 2 of 2 seeds was NaN or infinite after 50 updates" in report.report(summary)
-    assert folder.read_metrics(path)[0]["loss"] is None
+    assert row["steps"] == 50 and row["not_finite_at"] == [2, 2] and row["final_loss"] == [None, None]
+    assert "the loss of 2 of 2 seeds was NaN or infinite after 2 updates" in report.report(summary)
+    assert folder.read_metrics(tmp_path / "run")[0]["loss"] is None
+
+
+def test_patience_ends_a_cell_that_gets_no_better(tmp_path):
+    config = dataclasses.replace(TINY, learning_rates=(1e-30,), steps=5000, patience=150)
+    (row,) = ran(config, tmp_path / "run")["results"]
+    losses = [row["loss"] for row in folder.read_metrics(tmp_path / "run")]
+    newest = max(50 * (np.argmin(losses[s::2]) + 1) for s in range(2))  # the data differ, nothing else
+    assert row["steps"] == newest + 150 < 5000 and row["finished"]
 
 
 def test_ctrl_c_leaves_a_readable_summary(tmp_path):
-    config = dataclasses.replace(TINY, steps=500, out=str(tmp_path / "run"))
-    path = folder.create("adding", config)
-
     def interrupt(label, step, steps, text, done):
         if step == 100:
             raise KeyboardInterrupt
 
-    summary = run.run(config, path, interrupt)
-    assert summary["status"] == "interrupted" and json.loads((path / "summary.json").read_text()) == summary
+    summary = ran(dataclasses.replace(TINY, steps=500), tmp_path / "run", interrupt)
+    assert summary["status"] == "interrupted" and json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     assert summary["results"][0]["steps"] == 100 and not summary["results"][0]["finished"]
-    assert len(folder.read_metrics(path)) == 4
+    assert len(folder.read_metrics(tmp_path / "run")) == 4
     assert "Interrupted" in report.report(summary)
 
 
@@ -173,13 +235,17 @@ def test_a_named_folder_that_holds_a_run_is_refused_and_nothing_in_it_changes(fi
     path, _ = finished
     before = (path / "metrics.jsonl").read_bytes()
     assert cli.main(["run", "adding", "--out", str(path)]) == 2
-    assert capsys.readouterr().err == f"error: {path} already holds a run; name another folder, or none for a new one.\n"
+    assert capsys.readouterr().err == f"error: {path} already holds a run; name another folder, or go on with it by --resume.\n"
     assert (path / "metrics.jsonl").read_bytes() == before
 
 
 def test_runs_without_a_name_get_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [str(folder.create("adding", TINY)) for _ in range(3)] == ["runs/adding", "runs/adding-2", "runs/adding-3"]
+    names = []
+    for _ in range(3):
+        with folder.opened("adding", TINY) as path:
+            names.append(str(path))
+    assert names == ["runs/adding", "runs/adding-2", "runs/adding-3"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
@@ -203,5 +269,5 @@ def test_the_median_counts_a_missing_loss_as_the_largest():
 def test_what_is_compiled_does_not_depend_on_the_initialisation():
     jobs = [train.make_job(Config(lag=50), name) for name in ("rnn_orth", "rnn_glorot", "rnn_small", "irnn")]
     assert jobs[0].compiled() == jobs[1].compiled() == jobs[2].compiled() != jobs[3].compiled()
-    orth, small = (train.init(job, train.seed_keys(TINY)).params.cell.w_h for job in (jobs[0], jobs[2]))
+    orth, small = (train.start(job, train.rows(TINY)).params.cell.w_h for job in (jobs[0], jobs[2]))
     assert float(jnp.std(orth)) > 1.5 * float(jnp.std(small))

@@ -1,0 +1,123 @@
+"""Checkpoints of one cell's training, by orbax: the newest three, each with a digest of what it holds.
+
+orbax writes a checkpoint into a temporary folder and renames it, so that a killed process leaves a whole one or none.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.config import RunError
+
+KEPT = 3
+
+
+class Saved(NamedTuple):
+    step: int
+    state: Any  # a pytree of NumPy arrays
+    facts: dict[str, Any]  # plain values
+
+
+@contextlib.contextmanager
+def checkpoints(folder: Path) -> Iterator[Any]:
+    """orbax's manager of the checkpoints in a folder. Every process of a run opens, saves and restores."""
+    import orbax.checkpoint as ocp  # 2 s
+
+    options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+    with _explained(folder, "opened"):
+        manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    with manager:
+        yield manager
+
+
+def save(manager: Any, saved: Saved) -> None:
+    """Writes a checkpoint, unless there is one of this step.
+
+    Raises:
+        RunError: it cannot be written; what was saved before is untouched.
+    """
+    import orbax.checkpoint as ocp
+
+    if saved.step in manager.all_steps():
+        return
+    facts = {**saved.facts, "digest": digest(saved)}
+    with _explained(manager.directory / str(saved.step), "written"):
+        manager.save(
+            saved.step, args=ocp.args.Composite(state=ocp.args.StandardSave(saved.state), facts=ocp.args.JsonSave(facts))
+        )
+
+
+def restore(manager: Any, like: Any) -> tuple[Saved | None, list[str]]:
+    """The newest checkpoint that is whole, or None; and a sentence for each that was not, which is set aside.
+
+    Args:
+        manager: what `checkpoints` gives.
+        like: a state with the structure, shapes and dtypes of the one that was saved.
+    """
+    remarks = []
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            return _read(manager, step, like), remarks
+        except Exception as error:  # orbax and its storage raise many kinds for a damaged file
+            aside = _set_aside(Path(manager.directory) / str(step))
+            remarks.append(f"checkpoint {manager.directory / str(step)} is damaged ({first_line(error)}); moved to {aside}")
+            manager.reload()
+    return None, remarks
+
+
+def _read(manager: Any, step: int, like: Any) -> Saved:
+    import orbax.checkpoint as ocp
+
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore())
+    found = manager.restore(step, args=args)
+    facts = dict(found.facts)
+    written = facts.pop("digest")
+    state = jax.tree.map(np.asarray, found.state)
+    saved = Saved(step, state, facts)
+    if digest(saved) != written:
+        raise ValueError("its arrays are not those that were saved")
+    return saved
+
+
+def digest(saved: Saved) -> str:
+    """A hash of every bit of a checkpoint."""
+    hashed = hashlib.sha256(json.dumps([saved.step, saved.facts], sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(saved.state):
+        array = np.asarray(leaf)
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return hashed.hexdigest()
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Moves a damaged checkpoint out of orbax's sight; nothing is deleted."""
+    aside = checkpoint.parent.parent / "damaged" / f"{checkpoint.parent.name}-{checkpoint.name}"
+    if jax.process_index() == 0 and checkpoint.exists():
+        aside.parent.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+    return aside
+
+
+@contextlib.contextmanager
+def _explained(path: Path, what: str) -> Iterator[None]:
+    """Turns what the storage raises into one sentence."""
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path} could not be {what}: {error.strerror or error}") from error
+    except Exception as error:  # the storage below orbax has errors of its own
+        raise RunError(f"{path} could not be {what}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without a trailing stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

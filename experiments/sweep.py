@@ -1,0 +1,167 @@
+"""Runs over a grid and a list of configurations, each in a folder of its own below that of the sweep.
+
+What a folder holds says what is left to do, so that a sweep that was killed goes on, several processes may share one, and points
+may be added. Lists within a configuration (cells, learning rates) and seeds are not points: one run trains them together.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from experiments import folder, report
+from experiments.arguments import parse_launch
+from experiments.checkpoint import first_line
+from experiments.config import PRESETS, Config, Launch, UsageError, choose
+from experiments.folder import InUse
+
+FAILURE = "failure.txt"  # in the folder of a run: what ended it, other than what its summary says
+LISTS = [field.name for field in dataclasses.fields(Config) if isinstance(field.default, tuple)]
+
+
+class Point(NamedTuple):
+    changes: dict[str, Any]  # what it is besides the preset
+    config: Config
+    launch: Launch
+
+    @property
+    def path(self) -> Path:
+        return Path(str(self.config.out))
+
+
+Train = Callable[[Config, Launch], tuple[dict[str, Any], Path]]
+
+
+def points(name: str, arguments: Sequence[str], grid: dict[str, str], list_file: str | None) -> list[Point]:
+    """Every configuration of a sweep: each entry of the list with each of the grid.
+
+    Args:
+        name: of the preset.
+        arguments: of all points.
+        grid: the values of each key, separated by commas.
+        list_file: a YAML file with a list of mappings, or None.
+
+    Raises:
+        UsageError: a key or value of one of them is wrong; nothing has been run yet.
+    """
+    base, launch = parse_launch(Config, _layered(name, arguments, {}), f"sweep {name}")
+    for key in grid:
+        choose("key", key, [field.name for field in dataclasses.fields(Config)])
+    shared = {key: values for key, values in grid.items() if key in LISTS}  # one run goes over them
+    axes = [[(key, value) for value in values.split(",")] for key, values in grid.items() if key not in LISTS]
+    entries = _read_list(list_file) if list_file else [{}]
+    if not grid and not list_file:
+        raise UsageError(f"sweep needs a grid or a list: sweep {name} --grid.lag 50,100,200")
+    changes = [{**shared, **entry, **dict(pairs)} for entry in entries for pairs in itertools.product(*axes)]
+    parent = Path(base.out or f"runs/{name}-sweep")
+    return [_point(name, arguments, change, parent, launch) for change in changes]
+
+
+def _layered(name: str, arguments: Sequence[str], changes: dict[str, Any]) -> list[str]:
+    """The arguments of one configuration: those of all, then what it changes."""
+    written = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()]
+    return ["--config", str(PRESETS[name]), *arguments, *written]
+
+
+def _point(name: str, arguments: Sequence[str], changes: dict[str, Any], parent: Path, launch: Launch) -> Point:
+    config = parse_launch(Config, _layered(name, arguments, changes), f"sweep {name}")[0]
+    digest = hashlib.sha256(folder.to_yaml(config).encode()).hexdigest()[:8]
+    words = re.sub(r"[^\w=.]+", "-", "-".join(f"{key}={value}" for key, value in changes.items()))[:60]
+    out = str(parent / "-".join(filter(None, [words, digest])))
+    return Point(changes, dataclasses.replace(config, out=out), dataclasses.replace(launch, resume=True))
+
+
+def _read_list(path: str) -> list[dict[str, Any]]:
+    """The entries of a list file."""
+    try:
+        entries = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(f"{path} must hold a list of mappings, such as `- {{lag: 50, cells: [lstm]}}`.")
+    return entries
+
+
+def run(points: Sequence[Point], retry: bool, train: Train) -> tuple[str, str]:
+    """Runs what is left of a sweep: what is done is never run again, what failed only with `retry`.
+
+    Returns:
+        "done"; "failed", of at least one; or "interrupted"; and the table of all points.
+    """
+    parent, interrupted = points[0].path.parent, False
+    for point in points:
+        state, _ = status(point.path)
+        if not interrupted and state != "done" and (state != "failed" or retry):
+            interrupted = _run(point, train) == "interrupted"
+        write(parent, points)
+    states = [status(point.path)[0] for point in points]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    words = f"{table(points)}\n\n{len(points)} runs: {counts}; written: {parent}"
+    if interrupted:
+        return "interrupted", f"{words}\nthe same command goes on"
+    retried = "\nthe same command with --retry runs again what failed" if "failed" in states else ""
+    return "failed" if "failed" in states else "done", words + retried
+
+
+def _run(point: Point, train: Train) -> str:
+    """Runs one point; what goes wrong with it is kept in its folder, and the sweep goes on."""
+    print(f"\n{point.path.name}", flush=True)
+    failure = point.path / FAILURE
+    try:
+        failure.unlink(missing_ok=True)
+        return train(point.config, point.launch)[0]["status"]
+    except InUse as error:
+        print(f"left out: {error}", flush=True)
+        return "in use"
+    except Exception as error:
+        print(f"failed: {(text := f'{type(error).__name__}: {first_line(error)}')}", flush=True)
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(text + "\n")
+        return "failed"
+
+
+def status(path: Path) -> tuple[str, str]:
+    """ "done", "failed", "interrupted", "begun" or "to do"; and why, where it failed."""
+    if (path / FAILURE).exists():
+        return "failed", (path / FAILURE).read_text().strip()
+    if (path / "summary.json").exists():
+        summary = json.loads((path / "summary.json").read_text())
+        return summary["status"], summary.get("failure", "")
+    return "begun" if (path / "config.yaml").exists() else "to do", ""
+
+
+def write(parent: Path, points: Sequence[Point]) -> None:
+    """Writes sweep.json: every point, its folder and its status."""
+    parent.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for point in points:
+        state, failure = status(point.path)
+        runs.append(
+            {"folder": point.path.name, "status": state, "changes": point.changes} | ({"failure": failure} if failure else {})
+        )
+    folder.write_json(parent / "sweep.json", {"runs": runs})
+
+
+def table(points: Sequence[Point]) -> str:
+    """A line for every cell of every point: how many seeds have solved it, and after how many updates."""
+    cells: list[tuple[str, ...]] = [("run", "status", "cell", "lr", "solved", "updates to solve")]
+    for point in points:
+        state, failure = status(point.path)
+        summary = point.path / "summary.json"
+        rows = json.loads(summary.read_text())["results"] if summary.exists() else []
+        name = " ".join(f"{key}={value}" for key, value in point.changes.items())
+        cells += [(name, state, *line) for line in map(_cells, rows)] or [(name, state, failure or "-", "", "", "")]
+    return "\n".join(report.aligned(cells))
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    cell, rate, _, solved, updates, *_ = report.line(row, baseline=1.0)
+    return cell, rate, solved, updates

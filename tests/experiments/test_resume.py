@@ -1,0 +1,274 @@
+"""Runs that are killed, damaged or interrupted go on from the last good state, and compute the same bits."""
+
+import dataclasses
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+from commands import TINY, command, finish, numbers, wait_for
+
+from experiments import checkpoint, cli, folder, run, train
+from experiments.checkpoint import Saved
+from experiments.config import Config, RunError
+from experiments.progress import silent
+from experiments.run import Hooks
+
+CONFIG = Config(
+    lag=10,
+    cells=("gru", "rnn_orth"),
+    hidden_size=8,
+    batch_size=16,
+    steps=200,
+    seeds=2,
+    learning_rates=(1e-3,),
+    checkpoint_every=50,
+)
+
+
+def ran(path, stop=lambda: False, show=silent, config=CONFIG):
+    """Begins a run in the folder `path`, or goes on with it."""
+    with folder.opened("adding", dataclasses.replace(config, out=str(path)), resume=True):
+        return run.run(config, path, Hooks(show, stop))
+
+
+def after(count):
+    """Asks to stop at the question with this number, counted from 1."""
+    questions = iter(range(1, 10**9))
+    return lambda: next(questions) >= count
+
+
+def last_checkpoint(path, cell, step=200):
+    """The arrays of a checkpoint."""
+    job, rows = train.make_job(CONFIG, cell), train.rows(CONFIG)
+    with checkpoint.checkpoints(path / "checkpoints" / cell) as manager:
+        saved, remarks = checkpoint.restore(manager, train.like(job, rows))
+    assert saved.step == step and remarks == []
+    return jax.tree.leaves(saved.state)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that was never cut."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    assert ran(path)["status"] == "done"
+    return path
+
+
+def assert_same(path, whole):
+    """Every number of the run and every bit of its last checkpoints are those of the run that was never cut."""
+    assert numbers(path) == numbers(whole)
+    for cell in CONFIG.cells:
+        for a, b in zip(last_checkpoint(path, cell), last_checkpoint(whole, cell), strict=True):
+            assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def test_a_run_that_is_stopped_after_every_50_updates_computes_the_same_bits(tmp_path, whole):
+    statuses = [ran(tmp_path, after(1))["status"] for _ in range(9)]
+    assert statuses == ["interrupted"] * 6 + ["done"] * 3  # at the end of a cell there is nothing to interrupt
+    assert_same(tmp_path, whole)
+
+
+def test_what_was_computed_before_is_not_computed_again(tmp_path):
+    ran(tmp_path, after(3))
+    seen = []
+    ran(tmp_path, after(2), lambda label, step, steps, text, done: seen.append((label.split()[0], step)))
+    assert seen == [("gru", 0), ("gru", 200), ("rnn_orth", 0), ("rnn_orth", 50)]
+
+
+def damage(path, how):
+    """Damages the file of a checkpoint that holds the arrays."""
+    file = max(path.rglob("d/*"), key=lambda file: file.stat().st_size)
+    data = bytearray(file.read_bytes())
+    if how == "truncated":
+        file.write_bytes(data[: len(data) // 2])
+    elif how == "a bit flipped":
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    elif how == "emptied":
+        shutil.rmtree(path / "state")
+    else:
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("how", ["truncated", "a bit flipped", "emptied", "deleted"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(how, tmp_path, whole):
+    ran(tmp_path, after(3))
+    damage(tmp_path / "checkpoints" / "gru" / "150", how)
+    said = []
+    assert ran(tmp_path, show=lambda label, step, steps, text, done: said.append(text))["status"] == "done"
+    if how != "deleted":
+        assert "checkpoints/gru/150 is damaged" in said[0] and (tmp_path / "checkpoints" / "damaged" / "gru-150").is_dir()
+    assert "goes on from 100" in said
+    assert_same(tmp_path, whole)
+
+
+def test_where_no_checkpoint_is_whole_the_cell_begins_again(tmp_path, whole):
+    ran(tmp_path, after(3))
+    for step in (50, 100, 150):
+        damage(tmp_path / "checkpoints" / "gru" / str(step), "truncated")
+    said = []
+    ran(tmp_path, show=lambda label, step, steps, text, done: said.append(text))
+    assert [text.split(" (")[0].split("/")[-1] for text in said[:4]] == [
+        "150 is damaged",
+        "100 is damaged",
+        "50 is damaged",
+        "compiling",
+    ]
+    assert_same(tmp_path, whole)
+
+
+def test_metrics_that_were_cut_in_a_line_or_lost_are_written_anew(tmp_path, whole):
+    ran(tmp_path, after(3))
+    text = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(text[: len(text) // 2])
+    ran(tmp_path, after(1))
+    (tmp_path / "metrics.jsonl").unlink()
+    ran(tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_a_checkpoint_that_cannot_be_written_says_which_and_the_one_before_stays(tmp_path, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nmore")
+
+    saved = Saved(50, {"a": np.arange(3.0)}, {})
+    with checkpoint.checkpoints(tmp_path) as manager:
+        checkpoint.save(manager, saved)
+        monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+        with pytest.raises(RunError, match=r"/100 could not be written: RESOURCE_EXHAUSTED: No space left on device$"):
+            checkpoint.save(manager, saved._replace(step=100))
+        again, remarks = checkpoint.restore(manager, {"a": np.zeros(3)})
+    assert again.step == 50 and remarks == [] and again.state["a"].tolist() == [0, 1, 2]
+
+
+def test_a_folder_with_another_configuration_is_refused_and_says_the_difference(tmp_path, capsys):
+    ran(tmp_path, after(1))
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    arguments = f"{TINY} --cells gru --out {tmp_path} --resume"
+    assert cli.main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.startswith(f"error: {tmp_path} holds another run: ")
+        and "cells is ['gru', 'rnn_orth'] there and ['gru'] here" in error
+    )
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_done_is_reported_and_not_run_again(tmp_path, capsys):
+    arguments = f"{TINY} --cells gru --steps 100 --out {tmp_path} --resume"
+    assert cli.main(arguments.split()) == 0
+    first, written = capsys.readouterr().out, (tmp_path / "metrics.jsonl").stat().st_mtime_ns
+    assert cli.main(arguments.split()) == 0
+    second = capsys.readouterr().out
+    assert "compiling" in first and "compiling" not in second
+    assert first.split("\n\n")[-4:] == second.split("\n\n")[-4:]
+    assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == written
+
+
+def test_the_environment_of_every_part_of_a_run_is_kept(tmp_path):
+    for _ in range(3):
+        summary = ran(tmp_path, after(1))
+    assert len(summary["env"]["resumed"]) == 2 and summary["env"]["resumed"][1]["devices"] == 2
+
+
+def test_a_second_process_is_told_who_has_the_folder(tmp_path):
+    with folder.opened("adding", dataclasses.replace(CONFIG, out=str(tmp_path))):
+        code, out, err = finish(command(f"{TINY} --out {tmp_path} --resume", tmp_path))
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path} is in use by process ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_with_code_75_and_the_run_goes_on(number, tmp_path):
+    arguments = f"{TINY} --cells gru --steps 1000 --learning_rates 1e-9 --out {tmp_path / 'run'} --resume"
+    process = command(arguments, tmp_path)
+    wait_for(process, "250/")
+    process.send_signal(number)
+    code, out, err = finish(process)
+    assert (code, err) == (75, "")
+    assert "Interrupted: these are the results so far." in out and f"--out {tmp_path / 'run'} --resume" in out
+    steps = json.loads((tmp_path / "run" / "summary.json").read_text())["results"][0]["steps"]
+    assert 250 <= steps < 1000 and (tmp_path / "run" / "checkpoints" / "gru" / str(steps)).is_dir()
+    code, out, _ = finish(command(arguments, tmp_path))
+    assert code == 0 and f"goes on from {steps:,}" in out
+
+
+# Statements for a child: its files may not grow beyond this, where writing then fails as on a full disk; and root may no longer
+# write where the permissions say no.
+FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))"
+UNPRIVILEGED = "import ctypes; drop, dac_override = 24, 1; ctypes.CDLL(None).prctl(drop, dac_override, 0, 0, 0)"
+
+
+def test_a_disk_that_is_full_ends_with_one_line_and_the_run_goes_on_when_there_is_room(tmp_path, whole):
+    arguments = (
+        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 --seeds 2 --learning_rates 1e-3"
+    )
+    arguments += f" --checkpoint_every 50 --out {tmp_path / 'run'} --resume"
+    config = folder.to_yaml(CONFIG)
+    code, _, err = finish(command(arguments, tmp_path, before=FULL))
+    assert code == 1 and err.startswith("error: ") and err.count("\n") == 1
+    assert str(tmp_path / "run") in err and "File too large" in err
+    assert (tmp_path / "run" / "config.yaml").read_text().splitlines()[1:] == config.splitlines()[1:]
+    assert finish(command(arguments, tmp_path))[0] == 0
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    path = tmp_path / "run"
+    ran(path, after(1))
+    for file in [path, *path.rglob("*")]:
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    try:
+        process = command(f"{TINY} --out {path} --resume", tmp_path, before=UNPRIVILEGED)
+        assert finish(process) == (1, "", f"error: {path}/.lock: Permission denied\n")
+    finally:
+        for file in [path, *path.rglob("*")]:
+            file.chmod(0o755)
+
+
+def killed(count, folder, whole):
+    """Kills runs at random moments until `count` were killed, each begun again where it was; compares all that come to an end."""
+    rng, kills, runs = random.Random(count), 0, 0
+    arguments = (
+        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 --seeds 2 --learning_rates 1e-3"
+    )
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    while kills < count:
+        path = folder / f"run-{runs}"
+        process = command(f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache)
+        try:
+            process.wait(rng.uniform(0, 10))
+            assert process.returncode == 0, process.communicate()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        process.communicate()
+        if (path / "summary.json").exists():
+            assert_same(path, whole)
+            runs += 1
+    assert finish(command(f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache))[0] == 0
+    assert_same(path, whole)
+    return kills, runs + 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_20_times_at_random_moments_loses_nothing(tmp_path, whole):
+    kills, _ = killed(20, tmp_path, whole)
+    assert kills == 20
+
+
+@pytest.mark.very_slow
+@pytest.mark.timeout(3600)
+def test_a_run_that_is_killed_200_times_at_random_moments_loses_nothing(tmp_path, whole):
+    start = time.monotonic()
+    kills, runs = killed(200, tmp_path, whole)
+    print(f"{kills} kills in {runs} runs, none of which lost a bit, {time.monotonic() - start:.0f} s")
+    assert kills == 200
