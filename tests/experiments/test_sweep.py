@@ -1,0 +1,138 @@
+"""Sweeps: every point once, whatever happens in between."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments import check, cli, folder, sweep
+from experiments.config import TIERS, Config, Launch, UsageError
+
+TINY = "sweep adding --cells gru --lag 10 --steps 50 --seeds 2 --hidden_size 4 --batch_size 8"
+
+
+def summary(config, solved=(50, None), status="done"):
+    row = {"cell": "gru", "learning_rate": 0.005, "parameters": 9, "steps_to_solve": list(solved), "steps": 50, "finished": True}
+    row |= {"final_loss": [0.1, 0.2], "not_finite_at": [None, None], "ms_per_update": 1.0, "seconds": 2.0}
+    return {"status": status, "lag": config.lag, "results": [row]} | ({"failure": "NaN"} if status == "failed" else {})
+
+
+class Trainer:
+    """Stands for the training: writes a summary, or does what is wanted at a lag."""
+
+    def __init__(self, **wanted):
+        self.wanted, self.seen = wanted, []
+
+    def __call__(self, config, launch):
+        self.seen.append(config.lag)
+        outcome = self.wanted.get(f"lag{config.lag}", "done")
+        if isinstance(outcome, Exception):
+            raise outcome
+        with folder.opened("adding", config, launch.resume) as path:
+            folder.write_json(path / "summary.json", summary(config, status=outcome))
+        return summary(config, status=outcome), path
+
+
+def points(tmp_path, grid=None, list_file=None):
+    return sweep.points("adding", ["--out", str(tmp_path)], {"lag": "10,20,30"} if grid is None else grid, list_file)
+
+
+def test_a_grid_and_a_list_give_every_pair_and_lists_stay_in_one_run(tmp_path):
+    (tmp_path / "list.yaml").write_text("- {hidden_size: 8, cells: [lstm, gru]}\n- {hidden_size: 16}\n")
+    made = points(tmp_path, {"lag": "10,20", "learning_rates": "1e-3,1e-2"}, str(tmp_path / "list.yaml"))
+    found = [(p.config.hidden_size, p.config.lag, p.config.cells[0], p.config.learning_rates) for p in made]
+    rates = (1e-3, 1e-2)
+    assert found == [(8, 10, "lstm", rates), (8, 20, "lstm", rates), (16, 10, "rnn_orth", rates), (16, 20, "rnn_orth", rates)]
+    assert len({p.path for p in made}) == 4 and all(p.path.parent == tmp_path for p in made)
+    assert points(tmp_path)[1].path.name.startswith("lag=20-")
+
+
+def test_the_folder_of_a_point_follows_from_its_configuration_alone(tmp_path):
+    few, many = points(tmp_path, {"lag": "20"}), points(tmp_path)
+    assert few[0].path == many[1].path
+    other = sweep.points("adding", ["--out", str(tmp_path), "--seeds", "5"], {"lag": "20"}, None)
+    assert other[0].path != few[0].path
+
+
+@pytest.mark.parametrize("text", ["lag: 10", "[]", "[3]", "- {lag: [}"])
+def test_a_list_file_that_is_no_list_of_mappings_is_refused(text, tmp_path):
+    (tmp_path / "list.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"list\.yaml (must hold a list of mappings|is no YAML)"):
+        points(tmp_path, {}, str(tmp_path / "list.yaml"))
+
+
+def test_a_sweep_that_is_interrupted_twice_runs_every_point_once_to_its_end(tmp_path):
+    for stop in ("lag20", "lag30"):
+        trainer = Trainer(**{stop: "interrupted"})
+        assert sweep.run(points(tmp_path), False, trainer)[0] == "interrupted"
+    last = Trainer()
+    assert sweep.run(points(tmp_path), False, last)[0] == "done"
+    assert last.seen == [30] and trainer.seen == [20, 30]
+    assert sweep.run(points(tmp_path), True, nothing := Trainer())[0] == "done" and nothing.seen == []
+
+
+def test_what_failed_is_listed_with_its_reason_and_run_again_on_request_only(tmp_path):
+    trainer = Trainer(lag10="failed", lag20=MemoryError("too large\nmore"))
+    status, text = sweep.run(points(tmp_path), False, trainer)
+    assert status == "failed" and trainer.seen == [10, 20, 30]
+    assert "3 runs: 2 failed, 1 done" in text and "MemoryError: too large" in text and "--retry" in text
+    listed = json.loads((tmp_path / "sweep.json").read_text())["runs"]
+    assert [run.get("failure") for run in listed] == ["NaN", "MemoryError: too large", None]
+    assert [run["status"] for run in listed] == ["failed", "failed", "done"]
+    assert all((tmp_path / run["folder"]).is_dir() for run in listed)
+    assert sweep.run(points(tmp_path), False, again := Trainer())[0] == "failed" and again.seen == []
+    assert sweep.run(points(tmp_path), True, retried := Trainer())[0] == "done" and retried.seen == [10, 20]
+
+
+def test_a_run_that_another_process_has_open_is_left_to_it(tmp_path, capsys):
+    made = points(tmp_path)
+    with folder.opened("adding", made[1].config):
+        status, text = sweep.run(made, False, Trainer())
+    assert status == "done" and "2 done, 1 begun" in text
+    assert "left out: " in capsys.readouterr().out
+
+
+def test_the_table_has_a_line_for_every_cell_of_every_point(tmp_path):
+    _, text = sweep.run(points(tmp_path, {"lag": "10,20"}), False, Trainer())
+    lines = [line.split() for line in text.splitlines()[2:4]]
+    assert lines == [[f"lag={lag}", "done", "gru", "0.005", "1/2", "50", "(50-50)"] for lag in (10, 20)]
+
+
+def test_the_command_runs_a_grid_in_folders_of_its_own(tmp_path, capsys):
+    assert cli.main([*TINY.split(), "--grid.seed", "0,7", "--out", str(tmp_path)]) == 0
+    assert "2 runs: 2 done" in capsys.readouterr().out
+    (path,) = tmp_path.glob("seed=7-*")
+    assert [row["seed"] for row in folder.read_metrics(path)] == [7, 8]
+
+
+def test_a_tier_holds_the_seeds_that_solved_against_what_is_wanted(tmp_path, monkeypatch):
+    asked = []
+
+    def train(name, config, launch):
+        asked.append((name, config.out, launch.resume))
+        return summary(config), tmp_path
+
+    monkeypatch.setitem(TIERS, "own", {"adding": {"gru": 1}})
+    status, text = check.run("own", tmp_path, train)
+    assert status == "done" and "all as it should be" in text and asked == [("adding", str(tmp_path / "adding"), True)]
+    for wanted in ({"gru": 2}, {"lstm": 0}):  # too few solved; not among the results
+        monkeypatch.setitem(TIERS, "own", {"adding": wanted})
+        status, text = check.run("own", tmp_path, train)
+        assert status == "failed" and "WRONG" in text and "NOT as it should be" in text
+
+
+def test_every_tier_names_cells_of_presets_and_no_more_seeds_than_they_have():
+    from experiments.arguments import parse
+    from experiments.config import PRESETS
+
+    for tier in TIERS.values():
+        for preset, cells in tier.items():
+            config = parse(Config, ["--config", str(PRESETS[preset])])
+            assert cells.keys() <= set(config.cells) and max(cells.values()) <= config.seeds
+
+
+def test_the_launch_is_not_part_of_what_is_saved(tmp_path):
+    (point,) = points(tmp_path, {"lag": "10"})
+    assert point.launch == Launch(resume=True)
+    names = {field.name for field in dataclasses.fields(Launch)}
+    assert not any(line.split(":")[0] in names for line in folder.to_yaml(point.config).splitlines())
