@@ -4,9 +4,13 @@ orbax writes a checkpoint into a temporary folder and renames it, so that a kill
 """
 
 import contextlib
+import functools
 import hashlib
 import json
+import logging
+import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +34,25 @@ def checkpoints(folder: Path) -> Iterator[Any]:
     """orbax's manager of the checkpoints in a folder. Every process of a run opens, saves and restores."""
     import orbax.checkpoint as ocp  # 2 s
 
+    _quiet()
     options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True)
     with _explained(folder, "opened"):
         manager = ocp.CheckpointManager(folder.absolute(), options=options)
     with manager:
         yield manager
+
+
+@functools.cache
+def _quiet() -> None:
+    """What fails in reading or writing is raised once; orbax logs it as well, and its storage's late answers find no one."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def save(manager: Any, saved: Saved) -> None:
@@ -119,5 +137,7 @@ def _explained(path: Path, what: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without a trailing stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+    """The first line of an error's message without a trailing stop; of an error of the storage, what the system said."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    said = re.search(r": ([^:]*) \[.*os_error_code", line)
+    return said.group(1) if said else line[:300]

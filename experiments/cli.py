@@ -88,6 +88,8 @@ def train(name: str, config: Config, launch: Launch) -> tuple[dict[str, Any], Pa
     from experiments import dist, folder, hooks, run
 
     dist.initialize(launch)
+    if launch.dist != "off" and config.out is None:
+        raise UsageError("several processes need --out, the folder that they share.")
     open_ = functools.partial(folder.opened, name, config, launch.resume)
     with dist.first_alone(open_, config.out) as path, hooks.hooks(Path(path), launch.tensorboard) as given:
         if (summary := folder.finished(Path(path))) is None:

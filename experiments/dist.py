@@ -17,7 +17,7 @@ def initialize(launch: Launch) -> None:
     Raises:
         RunError: they do not come together.
     """
-    if launch.dist == "off":
+    if launch.dist == "off" or jax.distributed.is_initialized():
         return
     explicit: dict[str, Any] = {}
     if launch.dist == "explicit":

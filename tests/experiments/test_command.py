@@ -1,9 +1,17 @@
 """The command line as its user starts it."""
 
+import ast
+import io
 import json
 import os
+import signal
+import struct
+import tokenize
 
-from commands import command, finish
+import pytest
+from commands import ROOT, command, finish
+
+from experiments import dist
 
 TINY = "run adding --cells gru --steps 100 --lag 10 --seeds 2 --hidden_size 8 --batch_size 16"
 
@@ -25,3 +33,47 @@ def test_a_usage_error_ends_with_code_2_and_no_traceback(tmp_path):
     assert code == 2 and out == ""
     assert err.startswith("error: unknown key 'lagg'; did you mean 'lag'?") and err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_losses_are_written_for_tensorboard_too(tmp_path):
+    code, _, err = finish(command(f"{TINY} --tensorboard", tmp_path))
+    assert (code, err) == (0, "")
+    (file,) = (tmp_path / "runs/adding/tensorboard").iterdir()
+    events = b"".join(records(file.read_bytes()))
+    rows = [json.loads(line) for line in (tmp_path / "runs/adding/metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 and events.count(b"gru/learning_rate_0.005/seed_0") == 2
+    assert all(struct.pack("<f", row["loss"])[1:] in events for row in rows)  # six digits are kept there, all of them here
+
+
+def records(data):
+    """The records of a file of TensorBoard: length (8 bytes), its checksum (4), the record, its checksum (4)."""
+    while data:
+        (size,) = struct.unpack("<Q", data[:8])
+        yield data[12 : 12 + size]
+        data = data[16 + size :]
+
+
+def test_a_second_ctrl_c_ends_at_once_and_a_first_one_waits_for_the_updates_under_way():
+    with dist.stopping() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_experiments_stay_small():
+    files = [file for file in (ROOT / "experiments").rglob("*.py") if not {"tasks", "bench"} & set(file.parts)]
+    assert 1000 < sum(map(lines_of_code, files)) <= 1500
+
+
+def lines_of_code(path):
+    """Lines with code on them: no blank ones, comments or docstrings."""
+    tree = ast.parse(path.read_text())
+    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    documented = {line for node in strings for line in range(node.lineno, node.end_lineno + 1)}
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines = {line for token in tokens if token.type not in skipped for line in range(token.start[0], token.end[0] + 1)}
+    return len(lines - documented)
