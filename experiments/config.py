@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -121,19 +121,10 @@ class GradientConfig:
 
     def training(self) -> Config:
         """The training between the two measurements."""
-        return Config(
-            task="adding",
-            lag=self.lag,
-            cells=self.cells,
-            hidden_size=self.hidden_size,
-            batch_size=self.batch_size,
-            learning_rates=(self.learning_rate,),
-            clip=self.clip,
-            steps=max(self.steps, CHUNK),
-            not_finite="go_on",
-            seed=self.seed,
-            seeds=self.seeds,
-        )
+        shared = ("cells", "lag", "hidden_size", "batch_size", "clip", "seed", "seeds")
+        values: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        rates, steps = (self.learning_rate,), max(self.steps, CHUNK)
+        return Config(task="adding", learning_rates=rates, steps=steps, not_finite="go_on", **values)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,7 +125,7 @@ def advance(job: Job, state: State, rows: Rows, active: np.ndarray, step: int) -
     """
     began = time.perf_counter()
     state, losses = jax.device_get(_updates(job.compiled(), state, rows, active, np.int32(step)))
-    bad = ~np.isfinite(losses)
+    bad = ~np.isfinite(losses) & active[:, None]
     lost = np.where(bad.any(axis=1), step + 1 + bad.argmax(axis=1), 0)
     # On the host: every call, and whoever reads, finds the state as at first, and compiles once.
     return Progress(state, losses.mean(axis=1), lost, time.perf_counter() - began)

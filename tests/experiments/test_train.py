@@ -195,6 +195,17 @@ def test_where_it_may_go_on_a_seed_whose_loss_is_not_finite_is_lost_and_this_is_
     assert folder.read_metrics(tmp_path / "run")[0]["loss"] is None
 
 
+def test_a_learning_rate_that_has_solved_the_task_waits_for_the_others_and_stays_as_it_was(tmp_path):
+    config = dataclasses.replace(TINY, learning_rates=(2e-2, 1e-9), steps=600)
+    both = ran(config, tmp_path / "both")
+    fast, slow = both["results"]
+    assert both["status"] == "done" and None not in fast["steps_to_solve"] and fast["steps"] < slow["steps"] == 600
+    alone = ran(dataclasses.replace(config, learning_rates=(2e-2,)), tmp_path / "alone")["results"][0]
+    assert alone["steps"] == fast["steps"]
+    np.testing.assert_allclose(alone["final_loss"], fast["final_loss"], rtol=1e-3)  # vmapped products round differently
+    assert fast["not_finite_at"] == slow["not_finite_at"] == [None, None]
+
+
 def test_patience_ends_a_cell_that_gets_no_better(tmp_path):
     config = dataclasses.replace(TINY, learning_rates=(1e-30,), steps=5000, patience=150)
     (row,) = ran(config, tmp_path / "run")["results"]
