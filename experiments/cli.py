@@ -142,11 +142,10 @@ def check(arguments: list[str]) -> int:
 def gradients(arguments: list[str]) -> int:
     """`gradients`: measures."""
     config = parse(GradientConfig, arguments, "gradients")
-    from experiments import folder
+    from experiments import folder, progress
     from experiments import gradients as module
-    from experiments.progress import live
 
-    with folder.opened("gradients", config) as path, live() as show:
+    with folder.opened("gradients", config) as path, progress.live() as show:
         print(f"writing {path}", flush=True)
         summary = module.run(config, path, show)
     print(f"\n{module.report(summary)}\n\nwritten: {path}")
@@ -192,12 +191,5 @@ def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
     return arguments[0], arguments[1:]
 
 
-COMMANDS = {
-    "list": list_all,
-    "run": run,
-    "sweep": sweep,
-    "check": check,
-    "gradients": gradients,
-    "bench": bench,
-    "report": page,
-}
+TRAINING = {"run": run, "sweep": sweep, "check": check}
+COMMANDS = {"list": list_all, **TRAINING, "gradients": gradients, "bench": bench, "report": page}

@@ -49,9 +49,9 @@ def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]
         if held.exists():
             check_same(folder, config)
         env = environment()
-        if (folder / "env.json").exists():  # before what is computed now
-            env = {**json.loads((folder / "env.json").read_text())}
-            env["resumed"] = [*env.get("resumed", []), environment()]
+        if (folder / "env.json").exists():
+            first = json.loads((folder / "env.json").read_text())
+            env = first | {"resumed": [*first.get("resumed", []), env]}
         write_json(folder / "env.json", env)
         write(held, to_yaml(config))
         yield folder
@@ -114,17 +114,12 @@ def to_yaml(config: AnyConfig) -> str:
 def environment() -> dict[str, Any]:
     """Versions, devices, commit and arguments."""
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")},
-        "platform": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),  # batches are split over them, which decides the last digits
-        "processes": jax.process_count(),
-        "cpus": os.cpu_count(),
-        "commit": git.stdout.strip() or None,
-        "argv": ["python", "-m", "experiments", *sys.argv[1:]],
-    }
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")}
+    device = {"platform": jax.default_backend(), "device": jax.devices()[0].device_kind}
+    # Batches are split over all devices, which decides the last digits.
+    counts = {"devices": jax.device_count(), "processes": jax.process_count(), "cpus": os.cpu_count()}
+    source = {"commit": git.stdout.strip() or None, "argv": ["python", "-m", "experiments", *sys.argv[1:]]}
+    return {"python": platform.python_version(), **versions, **device, **counts, **source}
 
 
 def append(folder: Path, rows: Iterable[dict[str, Any]]) -> None:

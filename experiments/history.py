@@ -75,18 +75,13 @@ class History:
         seeds = range(len(self.losses[0]))
         final = self.final or [[math.nan] * len(seeds)] * 2
         warm = self.seconds[1:]  # the first includes the compilation
-        return {
-            "cell": self.cell,
-            "learning_rate": self.learning_rate,
-            "description": CELLS[self.cell].description,
-            "parameters": self.parameters,
-            "steps": self.step,
-            "finished": self.final is not None,
+        scores = {"best_loss": self.best(), "final_loss": final[0], "final_metric": final[1]}
+        what = {"cell": self.cell, "learning_rate": self.learning_rate, "description": CELLS[self.cell].description}
+        size = {"parameters": self.parameters, "steps": self.step, "finished": self.final is not None}
+        found = {
             "steps_to_solve": [self.first_step(s, lambda loss: loss < solved) for s in seeds],
             "not_finite_at": [step or None for step in self.lost],
-            "best_loss": [finite(loss) for loss in self.best()],
-            "final_loss": [finite(loss) for loss in final[0]],
-            "final_metric": [finite(metric) for metric in final[1]],
-            "ms_per_update": finite(statistics.median(warm) * 1e3 / CHUNK, 3) if warm else None,
-            "seconds": round(sum(self.seconds), 1),
+            **{name: [finite(score) for score in values] for name, values in scores.items()},
         }
+        pace = finite(statistics.median(warm) * 1e3 / CHUNK, 3) if warm else None
+        return what | size | found | {"ms_per_update": pace, "seconds": round(sum(self.seconds), 1)}

@@ -50,14 +50,8 @@ def live() -> Iterator[Show]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns) as bars:
+    label, text = TextColumn("{task.description}"), TextColumn("{task.fields[text]}")
+    with Progress(label, BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), text) as bars:
         ids = {}
 
         def show(label: str, step: int, steps: int, text: str, done: bool) -> None:

@@ -181,17 +181,9 @@ def _show(training: Training, show: Show, ended: bool) -> None:
 def summarise(config: Config, path: Path, histories: list[History], status: str) -> dict[str, Any]:
     """What is saved as summary.json, from which the table is printed."""
     task = TASKS[config.task](config.lag)
-    return {
-        "status": status,
-        "task": config.task,
-        "lag": config.lag,
-        "seeds": config.seeds,
-        "baseline": task.baseline,
-        "evaluation_baseline": folder.finite(train.evaluate_constant(task)),
-        "partial": task.partial,
-        "solved_below": task.solved,
-        "metric": task.metric_label,
-        "seconds": round(sum(sum(history.seconds) for history in histories), 1),
-        "env": json.loads((path / "env.json").read_text()),
-        "results": [history.outcome(task.solved) for history in histories],
-    }
+    what = {"status": status, "task": config.task, "lag": config.lag, "seeds": config.seeds, "metric": task.metric_label}
+    levels = {"baseline": task.baseline, "evaluation_baseline": folder.finite(train.evaluate_constant(task))}
+    levels |= {"partial": task.partial, "solved_below": task.solved}
+    seconds = {"seconds": round(sum(sum(history.seconds) for history in histories), 1)}
+    env = {"env": json.loads((path / "env.json").read_text())}
+    return what | levels | seconds | env | {"results": [history.outcome(task.solved) for history in histories]}
