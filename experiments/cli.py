@@ -15,6 +15,7 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same comman
 
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +80,20 @@ def run(arguments: list[str]) -> int:
     """`run NAME`: trains."""
     name, rest = _preset("run", arguments)
     config, launch = parse_launch(Config, ["--config", str(PRESETS[name]), *rest], f"run {name}")
-    summary, path = train(name, config, launch)
-    return _end(summary, path, f"run {name}")
+    from experiments import dist
+
+    with dist.launched(launch) as stop:
+        return _end(*train(name, config, launch, stop), f"run {name}")
 
 
-def train(name: str, config: Config, launch: Launch) -> tuple[dict[str, Any], Path]:
+def train(name: str, config: Config, launch: Launch, stop: Callable[[], bool]) -> tuple[dict[str, Any], Path]:
     """Runs one configuration in a folder of its own, in this process and those that it is launched with."""
     from experiments import dist, folder, hooks, run
 
-    dist.initialize(launch)
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
     open_ = functools.partial(folder.opened, name, config, launch.resume)
-    with dist.first_alone(open_, config.out) as path, hooks.hooks(Path(path), launch.tensorboard) as given:
+    with dist.first_alone(open_, config.out) as path, hooks.hooks(Path(path), stop, launch.tensorboard) as given:
         if (summary := folder.finished(Path(path))) is None:
             summary = run.run(config, Path(path), given)
     return summary, Path(path)
@@ -118,10 +120,12 @@ def sweep(arguments: list[str]) -> int:
     grid, rest = take("--grid.", rest)
     lists, rest = take("--list", rest)
     retry, rest = "--retry" in rest, [argument for argument in rest if argument != "--retry"]
+    from experiments import dist
     from experiments import sweep as module
 
     points = module.points(name, rest, grid, lists.get(""))
-    status, text = module.run(points, retry, functools.partial(train, name))
+    with dist.launched(points[0].launch) as stop:
+        status, text = module.run(points, retry, functools.partial(train, name), stop)
     print(text)
     return CODES[status]
 
@@ -133,8 +137,10 @@ def check(arguments: list[str]) -> int:
         raise UsageError(f"check needs the name of one tier: {', '.join(TIERS)}.")
     choose("tier", rest[0], TIERS)
     from experiments import check as module
+    from experiments import dist
 
-    status, text = module.run(rest[0], Path(out.get("", f"runs/check-{rest[0]}")), train)
+    with dist.launched(Launch()) as stop:
+        status, text = module.run(rest[0], Path(out.get("", f"runs/check-{rest[0]}")), functools.partial(train, stop=stop))
     print(text)
     return CODES[status]
 

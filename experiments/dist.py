@@ -11,21 +11,22 @@ import numpy as np
 from experiments.config import Launch, RunError, UsageError
 
 
-def initialize(launch: Launch) -> None:
-    """Joins the processes of a run; to be called before a device is used.
+@contextlib.contextmanager
+def launched(launch: Launch) -> Iterator[Callable[[], bool]]:
+    """Joins the processes of a run, before a device is used, and gives what says whether it has been asked to stop.
 
     Raises:
         RunError: they do not come together.
     """
-    if launch.dist == "off" or jax.distributed.is_initialized():
-        return
-    explicit: dict[str, Any] = {}
-    if launch.dist == "explicit":
-        explicit = dict(coordinator_address=launch.coordinator, num_processes=launch.num_processes, process_id=launch.process_id)
+    names = ("num_processes", "process_id")
+    explicit: dict[str, Any] = {name: getattr(launch, name) for name in names} | {"coordinator_address": launch.coordinator}
     try:
-        jax.distributed.initialize(**explicit)
+        if launch.dist != "off":
+            jax.distributed.initialize(**explicit)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes did not come together: {' '.join(str(error).split())[:300]}") from error
+    with stopping() as stop:
+        yield stop
 
 
 @contextlib.contextmanager

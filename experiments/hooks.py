@@ -1,4 +1,4 @@
-"""What goes on beside a run: the display, the record for TensorBoard, and the wish to stop."""
+"""What goes on beside a run: the display, and the record for TensorBoard."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,23 +7,20 @@ from typing import Any
 
 import jax
 
-from experiments import dist
 from experiments.config import UsageError
 from experiments.progress import live, silent
 from experiments.run import Hooks
 
 
 @contextlib.contextmanager
-def hooks(path: Path, tensorboard: bool = False) -> Iterator[Hooks]:
+def hooks(path: Path, stop: Callable[[], bool], tensorboard: bool = False) -> Iterator[Hooks]:
     """Those of a run in the folder `path`: process 0 shows and records."""
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(dist.stopping())
-        if jax.process_index():
-            yield Hooks(silent, stop)
-            return
-        print(f"writing {path}", flush=True)
-        show = stack.enter_context(live())
-        yield Hooks(show, stop, stack.enter_context(_board(path)) if tensorboard else lambda rows: None)
+    if jax.process_index():
+        yield Hooks(silent, stop)
+        return
+    print(f"writing {path}", flush=True)
+    with live() as show, _board(path) if tensorboard else contextlib.nullcontext(lambda rows: None) as record:
+        yield Hooks(show, stop, record)
 
 
 @contextlib.contextmanager

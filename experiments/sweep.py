@@ -35,7 +35,8 @@ class Point(NamedTuple):
         return Path(str(self.config.out))
 
 
-Train = Callable[[Config, Launch], tuple[dict[str, Any], Path]]
+Stop = Callable[[], bool]
+Train = Callable[[Config, Launch, Stop], tuple[dict[str, Any], Path]]
 
 
 def points(name: str, arguments: Sequence[str], grid: dict[str, str], list_file: str | None) -> list[Point]:
@@ -90,7 +91,7 @@ def _read_list(path: str) -> list[dict[str, Any]]:
     return entries
 
 
-def run(points: Sequence[Point], retry: bool, train: Train) -> tuple[str, str]:
+def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda: False) -> tuple[str, str]:
     """Runs what is left of a sweep: what is done is never run again, what failed only with `retry`.
 
     Returns:
@@ -100,7 +101,7 @@ def run(points: Sequence[Point], retry: bool, train: Train) -> tuple[str, str]:
     for point in points:
         state, _ = status(point.path)
         if not interrupted and state != "done" and (state != "failed" or retry):
-            interrupted = _run(point, train) == "interrupted"
+            interrupted = stop() or _run(point, train, stop) == "interrupted"
         write(parent, points)
     states = [status(point.path)[0] for point in points]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -111,13 +112,13 @@ def run(points: Sequence[Point], retry: bool, train: Train) -> tuple[str, str]:
     return "failed" if "failed" in states else "done", words + retried
 
 
-def _run(point: Point, train: Train) -> str:
+def _run(point: Point, train: Train, stop: Stop) -> str:
     """Runs one point; what goes wrong with it is kept in its folder, and the sweep goes on."""
     print(f"\n{point.path.name}", flush=True)
     failure = point.path / FAILURE
     try:
         failure.unlink(missing_ok=True)
-        return train(point.config, point.launch)[0]["status"]
+        return train(point.config, point.launch, stop)[0]["status"]
     except InUse as error:
         print(f"left out: {error}", flush=True)
         return "in use"

@@ -71,6 +71,7 @@ class Problem(NamedTuple):
     weigh: tuple[np.ndarray, ...]  # the loss is the sum of the outputs and final states, weighed by these
 
 
+@functools.cache
 def problem(case: Case) -> Problem:
     """Random inputs in float64, the same on every machine."""
     rng = np.random.RandomState(zlib.crc32(str(case).encode()))

@@ -8,6 +8,7 @@ from jax import lax
 
 import jaxrnn
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, B, I, H = 7, 6, 3, 4
 CELL = jaxrnn.LSTMCell(H)
 
@@ -39,7 +40,7 @@ def close(a, b):
 def test_split_values_and_gradients_equal_those_of_one_device(loss, wrap):
     params, xs = params_and_inputs()
     split = wrap(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1)), argnums=(0, 1)))
-    close(split(params, xs), jax.value_and_grad(loss, argnums=(0, 1))(params, xs))
+    close(split(params, xs), jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, xs))
 
 
 def test_each_device_sees_its_own_share_once():
@@ -63,7 +64,7 @@ def test_in_axes_may_be_a_prefix_with_negative_axes_and_arguments_without_arrays
     def whole(params):
         return jnp.mean(jaxrnn.unroll(CELL, params, xs, jaxrnn.LSTMCarry(*state[1]), mask=mask)[1] ** 2)
 
-    close((value, gradients), jax.value_and_grad(whole)(params))
+    close((value, gradients), jax.jit(jax.value_and_grad(whole))(params))
     assert aux["largest"] == params.b.max()
 
 
@@ -71,7 +72,7 @@ def test_split_gradients_may_be_vmapped():
     params, xs = params_and_inputs()
     several = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), params)
     over = jax.jit(jax.vmap(jax.grad(jaxrnn.split_batch(by_unroll, in_axes=(None, 1))), in_axes=(0, None)))
-    close(over(several, xs), jax.vmap(jax.grad(by_unroll), in_axes=(0, None))(several, xs))
+    close(over(several, xs), jax.jit(jax.vmap(jax.grad(by_unroll), in_axes=(0, None)))(several, xs))
 
 
 def test_one_device_is_the_loss_itself():

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from oracles import CELLS, assert_close, inputs, parameters, randomised
+from oracles import CELLS, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
-BY_NAME = {name: cell for name, cell, _ in CELLS}
+BY_NAME = {name: (cell, oracle) for name, cell, oracle in CELLS}
 T, BATCH = 8, (3,)
 RNG = np.random.default_rng(2)
 MASK, RESET = RNG.random((T, *BATCH)) < 0.8, RNG.random((T, *BATCH)) < 0.3
@@ -21,31 +21,52 @@ NOISY = ["variational_dropout", "recurrent_dropout", "drop_connect", "stack"]
 
 
 def setting(name):
-    cell = BY_NAME[name]
+    cell, oracle = BY_NAME[name]
     p, xs = parameters(cell), inputs(cell, T, BATCH)
-    carry = randomised(jaxrnn.unroll(cell, p, xs)[0])
+    carry = randomised(oracle.first(p, xs.shape[1:]))
     return cell, p, xs, carry, cell.noise(jax.random.key(1), T, jnp.asarray(xs[0], jnp.float32))
 
 
-def by_hand(window, cell, p, xs, carry, *, mask, reset, noise):
-    """Windows of `unroll`, the carry between two of them without its gradient, noise that is held the same in all."""
-    ys = []
+def within(noise, part):
+    """The noise of some steps; what is held over time stays as it is."""
+    return jax.tree.map(lambda n: n[part] if len(n) == T else n, noise)
+
+
+def waves(tree):
+    """Weights of a sum, for every entry its own."""
+    return jax.tree.map(lambda a: np.cos(np.arange(a.size)).reshape(a.shape), tree)
+
+
+def slopes(run):
+    """The result of `run`, and the gradients of its sum weighed by `weigh`."""
+
+    def loss(p, xs, carry, weigh, options):
+        result = run(p, xs, carry, **options)
+        pairs = zip(jax.tree.leaves(result), jax.tree.leaves(weigh), strict=True)
+        return sum(jnp.vdot(a, w) for a, w in pairs), result
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+
+
+@functools.cache
+def scan(cell):
+    """One window by the plain scan: one compilation for all windows of a length."""
+    return slopes(functools.partial(jaxrnn.unroll, cell, method="scan"))
+
+
+def by_hand(window, cell, p, xs, carry, weigh, options):
+    """Windows of `unroll`, each with gradients of its own, which end where it begins."""
+    ys, d_p, d_xs, d_carries = [], [], [], []
     for start in range(0, T, window):
         at = slice(start, start + window)
-        now = jax.tree.map(lambda n, at=at: n[at] if len(n) == T else n, noise)
-        carry = carry if start == 0 else jax.lax.stop_gradient(carry)
-        carry, y = jaxrnn.unroll(cell, p, xs[at], carry, mask=mask[at], reset=reset[at], noise=now, method="scan")
-        ys.append(y)
-    return carry, jnp.concatenate(ys)
-
-
-def slopes(run, *args, **options):
-    def loss(p, xs, carry):
-        after, ys = run(p, xs, carry, **options)
-        leaves = [ys, *jax.tree.leaves(after)]
-        return sum((a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves), (after, ys)
-
-    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(*args)
+        now = dict(mask=options["mask"][at], reset=options["reset"][at], noise=within(options["noise"], at))
+        last = start + window >= T
+        weigh_now = (weigh[0] if last else jax.tree.map(np.zeros_like, weigh[0]), weigh[1][at])
+        slope, (carry, y) = scan(cell)(p, xs[at], carry, weigh_now, now)
+        for found, new in zip((d_p, d_xs, d_carries, ys), (*slope, y), strict=True):
+            found.append(new)
+    d_p = jax.tree.map(lambda *parts: sum(map(np.asarray, parts)), *d_p)
+    return (d_p, np.concatenate(d_xs), d_carries[0]), (carry, np.concatenate(ys))
 
 
 @pytest.mark.parametrize("window", [3, 4])
@@ -53,8 +74,9 @@ def slopes(run, *args, **options):
 def test_windows_equal_the_manual_version_values_and_gradients(name, window):
     cell, p, xs, carry, noise = setting(name)
     options = dict(mask=MASK, reset=RESET, noise=noise)
-    got = slopes(functools.partial(jaxrnn.unroll_windows, cell, window=window), p, xs, carry, **options)
-    assert_close(got, slopes(functools.partial(by_hand, window, cell), p, xs, carry, **options))
+    weigh = waves((carry, np.zeros(jax.eval_shape(functools.partial(jaxrnn.unroll, cell), p, xs)[1].shape)))
+    got = slopes(functools.partial(jaxrnn.unroll_windows, cell, window=window))(p, xs, carry, weigh, options)
+    assert_close(got, by_hand(window, cell, p, xs, carry, weigh, options))
 
 
 @pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
@@ -99,35 +121,35 @@ def test_windows_run_eagerly_and_trace_once():
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", ["lstm", "learned_start", "zoneout", "stack"])
 def test_the_carries_of_all_steps_are_those_of_single_steps(name, reverse):
-    cell, p, xs, carry, noise = setting(name)
+    (cell, p, xs, carry, noise), oracle = setting(name), BY_NAME[name][1]
     options = dict(mask=MASK, reset=RESET, reverse=reverse)
     carries, ys = jaxrnn.unroll_carries(cell, p, xs, carry, noise=noise, **options)
     final, want = jaxrnn.unroll(cell, p, xs, carry, noise=noise, **options)
     assert_close(ys, want)
     assert_close(jax.tree.map(lambda a: a[0 if reverse else -1], carries), final)
+    noise = jax.tree.map(np.asarray, noise)
     for t in range(1, T):
-        part = slice(T - t, T) if reverse else slice(0, t)
-        now = jax.tree.map(lambda n, part=part: n[part] if len(n) == T else n, noise)
-        reset = RESET.copy()
+        part, reset = slice(T - t, T) if reverse else slice(0, t), RESET.copy()
         if reverse:
             reset[part.start] = False  # the boundary before step T - t comes after it in this direction
-        options = dict(mask=MASK[part], reset=reset[part], reverse=reverse)
-        after, _ = jaxrnn.unroll(cell, p, xs[part], carry, noise=now, **options)
+        options = dict(mask=MASK[part], reset=reset[part], noise=within(noise, part), reverse=reverse)
+        after, _ = drive(oracle, p, xs[part], carry, **options)
         assert_close(jax.tree.map(lambda a, t=t: a[T - t if reverse else t - 1], carries), after)
+
+
+@functools.cache
+def carries_and_slopes(name, method, remat):
+    cell, p, xs, carry, noise = setting(name)
+    reverse = name in ("peephole", "zoneout")
+    run = functools.partial(jaxrnn.unroll_carries, cell, method=method, remat=remat, reverse=reverse)
+    options = dict(mask=MASK, reset=RESET, noise=noise)
+    return slopes(run)(p, xs, carry, waves(jax.eval_shape(run, p, xs, carry)), options)
 
 
 @pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
 @pytest.mark.parametrize("name", ["lstm", "peephole", "learned_stack", "zoneout"])
 def test_the_carries_of_all_steps_have_the_gradients_of_the_scan(name, remat):
-    cell, p, xs, carry, noise = setting(name)
-    options = dict(mask=MASK, reset=RESET, noise=noise, reverse=remat == "carry")
-
-    def run(method, remat, p, xs, carry):
-        carries, ys = jaxrnn.unroll_carries(cell, p, xs, carry, method=method, remat=remat, **options)
-        return carries, ys
-
-    got = slopes(functools.partial(run, "fused", remat), p, xs, carry)
-    assert_close(got, slopes(functools.partial(run, "scan", "none"), p, xs, carry))
+    assert_close(carries_and_slopes(name, "fused", remat), carries_and_slopes(name, "scan", "none"))
 
 
 def test_the_carries_of_a_bidirectional_stack_and_their_gradients():

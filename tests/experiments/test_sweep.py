@@ -13,7 +13,13 @@ TINY = "sweep adding --cells gru --lag 10 --steps 50 --seeds 2 --hidden_size 4 -
 
 def summary(config, solved=(50, None), status="done"):
     row = {"cell": "gru", "learning_rate": 0.005, "parameters": 9, "steps_to_solve": list(solved), "steps": 50, "finished": True}
-    row |= {"final_loss": [0.1, 0.2], "not_finite_at": [None, None], "ms_per_update": 1.0, "seconds": 2.0}
+    row |= {
+        "final_loss": [0.1, 0.2],
+        "final_metric": [0.1, 0.2],
+        "not_finite_at": [None, None],
+        "ms_per_update": 1.0,
+        "seconds": 2.0,
+    }
     return {"status": status, "lag": config.lag, "results": [row]} | ({"failure": "NaN"} if status == "failed" else {})
 
 
@@ -23,7 +29,7 @@ class Trainer:
     def __init__(self, **wanted):
         self.wanted, self.seen = wanted, []
 
-    def __call__(self, config, launch):
+    def __call__(self, config, launch, stop):
         self.seen.append(config.lag)
         outcome = self.wanted.get(f"lag{config.lag}", "done")
         if isinstance(outcome, Exception):
@@ -69,6 +75,18 @@ def test_a_sweep_that_is_interrupted_twice_runs_every_point_once_to_its_end(tmp_
     assert sweep.run(points(tmp_path), False, last)[0] == "done"
     assert last.seen == [30] and trainer.seen == [20, 30]
     assert sweep.run(points(tmp_path), True, nothing := Trainer())[0] == "done" and nothing.seen == []
+
+
+def test_a_wish_to_stop_that_comes_when_a_run_ends_stops_the_sweep(tmp_path):
+    asked = []
+    trainer = Trainer()
+
+    def train(config, launch, stop):
+        asked.append(config.lag == 20)  # too late for this run to see it
+        return trainer(config, launch, stop)
+
+    assert sweep.run(points(tmp_path), False, train, lambda: any(asked))[0] == "interrupted"
+    assert trainer.seen == [10, 20]
 
 
 def test_what_failed_is_listed_with_its_reason_and_run_again_on_request_only(tmp_path):

@@ -38,10 +38,12 @@ class Peer(NamedTuple):
 def linen(cell, module, *, store=interop.to_linen, fit=lambda p: p, ours_exact=True, exact=True, space=(), **options):
     state = (np.zeros((B, *space, H), np.float32),) * len(cell.init_carry(None, jnp.zeros((B, *space, I))))
 
+    step = jax.jit(module.apply)  # one program instead of one for each operation
+
     def run(tree, xs, state):
         carry, ys = _flax_carry(state), []
         for x in xs:
-            carry, y = module.apply({"params": tree}, carry, x)
+            carry, y = step({"params": tree}, carry, x)
             ys.append(y)
         return np.stack(ys), _our_state(carry)
 
@@ -102,11 +104,12 @@ def haiku(cell, name, *, ours_exact=True, theirs_exact=True, double_bias=True, s
         return y, tuple(state) if lstm else (state,)
 
     core = hk.without_apply_rng(hk.transform(step))
+    apply = jax.jit(core.apply)
 
     def run(arrays, xs, state):
         ys = []
         for x in xs:
-            y, state = core.apply(arrays, x, state)
+            y, state = apply(arrays, x, state)
             ys.append(y)
         return np.stack(ys), state
 
@@ -122,11 +125,13 @@ def equinox(cell, name, *, use_bias=True):
     theirs = getattr(eqx.nn, name)(I, H, use_bias=use_bias, key=jax.random.key(0))
     names = [n for n in ("weight_ih", "weight_hh", "bias", "bias_n") if getattr(theirs, n, None) is not None]
 
+    step = eqx.filter_jit(lambda module, x, state: jax.vmap(module)(x, state))
+
     def run(arrays, xs, state):
         module = eqx.tree_at(lambda m: [getattr(m, n) for n in names], theirs, [jnp.asarray(arrays[n]) for n in names])
         state, ys = state if name == "LSTMCell" else state[0], []
         for x in xs:
-            state = jax.vmap(module)(x, state)
+            state = step(module, x, state)
             ys.append(state[0] if name == "LSTMCell" else state)
         return np.stack(ys), state if name == "LSTMCell" else (state,)
 
