@@ -161,18 +161,9 @@ def gradients(arguments: list[str]) -> int:
 def bench(arguments: list[str]) -> int:
     """`bench`: times jaxrnn and its peers."""
     config = parse(BenchConfig, arguments, "bench")
-    from experiments import folder
-    from experiments.bench import every_cell, figure, report, run
+    from experiments.bench import command
 
-    run.use_device(config.device, config.cpu_devices)
-    with folder.opened("bench", config) as path:
-        print(f"writing {path}", flush=True)
-        say = functools.partial(print, flush=True)
-        results = every_cell.run(config, path, say) if config.every_cell else run.run(config, path, say)
-        text = every_cell.report(results) if config.every_cell else report.report(results)
-        figure.draw(path) if not config.every_cell else None
-    print(f"\n{text}\n\nwritten: {path}")
-    return INTERRUPTED if results.get("status") == "interrupted" else DONE
+    return INTERRUPTED if command.run(config) == "interrupted" else DONE
 
 
 def page(arguments: list[str]) -> int:

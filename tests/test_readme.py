@@ -50,3 +50,23 @@ def test_the_table_of_the_adding_task_has_the_numbers_of_the_committed_run():
         steps = f"{sorted(solved)[1]:,} ({min(solved):,}-{max(solved):,})" if len(solved) == 3 else "not solved in 2,000 updates"
         numbers = [f"{row['parameters']:,}", f"{len(solved)}/3", steps, str(row["ms_per_update"])]
         assert any(all(number in line for number in numbers) for line in README.splitlines()), numbers
+
+
+def test_the_table_of_lags_has_the_numbers_of_the_committed_runs():
+    folder = ROOT / "experiments" / "results" / "lags"
+    runs = [run["folder"] for run in json.loads((folder / "sweep.json").read_text())["runs"]]
+    for run in runs:
+        summary = json.loads((folder / run / "summary.json").read_text())
+        cells = []
+        for row in summary["results"]:
+            solved = sorted(steps for steps in row["steps_to_solve"] if steps is not None)
+            cells.append(f"{len(solved)}/3" + (f", {solved[1]:,}" if len(solved) == 3 else ""))
+        assert f"| {summary['lag']} | {' | '.join(cells)} |" in README
+
+
+def test_the_table_of_every_cell_has_the_numbers_of_the_committed_run():
+    summary = json.loads((ROOT / "experiments" / "results" / "adding_family" / "summary.json").read_text())
+    for row in summary["results"]:
+        solved = sorted(steps for steps in row["steps_to_solve"] if steps is not None)
+        if len(solved) == 3:
+            assert f"`{row['cell']}` {solved[1]}" in README

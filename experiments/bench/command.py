@@ -1,0 +1,24 @@
+"""The command `bench`."""
+
+import functools
+
+from experiments import folder
+from experiments.bench import every_cell, figure, report
+from experiments.bench import run as bench
+from experiments.bench.config import BenchConfig
+
+
+def run(config: BenchConfig) -> str:
+    """Measures what `config` says in a folder of its own, prints what came of it, and returns its status."""
+    bench.use_device(config.device, config.cpu_devices)
+    say = functools.partial(print, flush=True)
+    with folder.opened("bench", config) as path:
+        say(f"writing {path}")
+        if config.every_cell:
+            results = every_cell.run(config, path, say)
+        else:
+            results = bench.run(config, path, say)
+            figure.draw(path)
+    text = every_cell.report(results) if config.every_cell else report.report(results)
+    say(f"\n{text}\n\nwritten: {path}")
+    return results.get("status", "done")
