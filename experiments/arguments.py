@@ -4,13 +4,15 @@ import dataclasses
 import re
 from argparse import ArgumentError
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
-from experiments.config import Launch, UsageError, nearest
+from experiments.config import UsageError, nearest
 
 C = TypeVar("C")
+GRID = "--grid."  # before the name of a key
 
 
 def parse(kind: type[C], arguments: Sequence[str], name: str = "") -> C:
@@ -19,33 +21,11 @@ def parse(kind: type[C], arguments: Sequence[str], name: str = "") -> C:
     Raises:
         UsageError: an unknown or ill-typed key, with the nearest that is known.
     """
-    return _parse((kind,), arguments, name)[0]
+    return parse_all((kind,), arguments, name)[0]
 
 
-def parse_launch(kind: type[C], arguments: Sequence[str], name: str) -> tuple[C, Launch]:
-    """The same, and how it is to be started."""
-    return _parse((kind, Launch), arguments, name)
-
-
-def take(option: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Splits off an option, or all that begin with it where it ends with a dot: {what follows it: value}, and the others.
-
-    Raises:
-        UsageError: one of them has no value.
-    """
-    taken, others, rest = {}, [], list(arguments)
-    while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        if not (name.startswith(option) if option.endswith(".") else name == option):
-            others.append(name + equals + value)
-            continue
-        if not equals and (not rest or rest[0].startswith("--")):
-            raise UsageError(f"{name} needs a value.")
-        taken[name.removeprefix(option)] = value if equals else rest.pop(0)
-    return taken, others
-
-
-def _parse(kinds: tuple[type, ...], arguments: Sequence[str], name: str) -> Any:
+def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any:
+    """The same for several kinds of configuration at once, whose keys differ."""
     parser = ArgumentParser(prog=f"python -m experiments {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file of the keys below")
     for kind in kinds:
@@ -58,6 +38,15 @@ def _parse(kinds: tuple[type, ...], arguments: Sequence[str], name: str) -> Any:
     return tuple(kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)}) for kind in kinds)
 
 
+def take_out(arguments: Sequence[str], default: str) -> tuple[Path, list[str]]:
+    """The value of `--out` among arguments that no configuration reads, and the others."""
+    rest = list(arguments)
+    if "--out" not in rest[:-1]:
+        return Path(default), rest
+    k = rest.index("--out")
+    return Path(rest[k + 1]), rest[:k] + rest[k + 2 :]
+
+
 def _as_written(fields: list[dataclasses.Field], arguments: Sequence[str]) -> list[str]:
     """Brackets around lists, so that `--cells lstm,gru` may be written, and `true` after a flag without a value."""
     lists = {f"--{field.name}" for field in fields if isinstance(field.default, tuple)}
@@ -65,8 +54,10 @@ def _as_written(fields: list[dataclasses.Field], arguments: Sequence[str]) -> li
     done: list[str] = []
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
         option, equals, value = argument.partition("=")
-        if done and done[-1] in lists:
+        if done and done[-1] in lists:  # whose value this is
             option, equals, value = done.pop(), "=", argument
+        if option.startswith(GRID):
+            lists.add(option)
         if option in flags and not equals and following.startswith("--"):
             equals, value = "=", "true"
         wrap = option in lists and equals and not value.startswith("[")

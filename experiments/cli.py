@@ -2,7 +2,7 @@
 
     python -m experiments list                                  tasks, cells, presets and tiers
     python -m experiments run NAME [--out DIR --resume] [--config FILE] [--KEY VALUE ...]     train, as the preset NAME says
-    python -m experiments sweep NAME --grid.KEY V,V,... [--list FILE] [--retry] [--KEY VALUE ...]  runs over a grid and a list
+    python -m experiments sweep NAME --grid.KEY V,V,... [--config FILE] [--retry] [--KEY VALUE ...]  runs over a grid and a list
     python -m experiments check TIER [--out DIR]                presets held against what they should show
     python -m experiments gradients [--config FILE] [--KEY VALUE ...]        gradients against the lag
     python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]  speed and memory against other libraries
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import parse, parse_launch, take
+from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
-from experiments.config import PRESETS, TIERS, Config, GradientConfig, Launch, RunError, UsageError, choose
+from experiments.config import PRESETS, TIERS, Config, GradientConfig, Launch, Points, RunError, UsageError, choose
 from experiments.tasks import TASKS
 
 DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
@@ -79,7 +79,7 @@ def list_all(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """`run NAME`: trains."""
     name, rest = _preset("run", arguments)
-    config, launch = parse_launch(Config, ["--config", str(PRESETS[name]), *rest], f"run {name}")
+    config, launch = parse_all((Config, Launch), rest, f"run {name}")
     from experiments import dist
 
     with dist.launched(launch) as stop:
@@ -117,22 +117,20 @@ def _end(summary: dict[str, Any], path: Path, command: str) -> int:
 def sweep(arguments: list[str]) -> int:
     """`sweep NAME`: runs over a grid and a list."""
     name, rest = _preset("sweep", arguments)
-    grid, rest = take("--grid.", rest)
-    lists, rest = take("--list", rest)
-    retry, rest = "--retry" in rest, [argument for argument in rest if argument != "--retry"]
+    config, launch, chosen = parse_all((Config, Launch, Points), rest, f"sweep {name}")
     from experiments import dist
     from experiments import sweep as module
 
-    points = module.points(name, rest, grid, lists.get(""))
-    with dist.launched(points[0].launch) as stop:
-        status, text = module.run(points, retry, functools.partial(train, name), stop)
+    points = module.points(name, config, launch, chosen)
+    with dist.launched(launch) as stop:
+        status, text = module.run(points, chosen.retry, functools.partial(train, name), stop)
     print(text)
     return CODES[status]
 
 
 def check(arguments: list[str]) -> int:
     """`check TIER`: holds presets against what they should show."""
-    out, rest = take("--out", arguments)
+    out, rest = take_out(arguments, "runs/check")
     if len(rest) != 1:
         raise UsageError(f"check needs the name of one tier: {', '.join(TIERS)}.")
     choose("tier", rest[0], TIERS)
@@ -140,7 +138,7 @@ def check(arguments: list[str]) -> int:
     from experiments import dist
 
     with dist.launched(Launch()) as stop:
-        status, text = module.run(rest[0], Path(out.get("", f"runs/check-{rest[0]}")), functools.partial(train, stop=stop))
+        status, text = module.run(rest[0], out, functools.partial(train, stop=stop))
     print(text)
     return CODES[status]
 
@@ -168,24 +166,23 @@ def bench(arguments: list[str]) -> int:
 
 def page(arguments: list[str]) -> int:
     """`report RUN...`: writes the page."""
-    out, runs = take("--out", arguments)
+    out, runs = take_out(arguments, "report.html")
     unknown = [run for run in runs if run.startswith("--")]
     if unknown or not runs:
         raise UsageError(f"unknown key {unknown[0]!r}." if unknown else "report needs the folder of a run, or several.")
     from experiments import page
 
-    path = Path(out.get("", "report.html"))
-    page.write([Path(run) for run in runs], path)
-    print(f"written: {path}")
+    page.write([Path(run) for run in runs], out)
+    print(f"written: {out}")
     return DONE
 
 
 def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
-    """The name of a preset, and the other arguments."""
+    """The name of a preset, and all arguments of what is to be run."""
     if not arguments or arguments[0].startswith("--"):
         raise UsageError(f"{command} needs the name of a preset: {', '.join(PRESETS)}.")
     choose("preset", arguments[0], PRESETS)
-    return arguments[0], arguments[1:]
+    return arguments[0], ["--config", str(PRESETS[arguments[0]]), *arguments[1:]]
 
 
 TRAINING = {"run": run, "sweep": sweep, "check": check}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,6 +153,27 @@ class Launch:
         if wrong:
             word = "needs" if self.dist == "explicit" else "does not take"
             raise UsageError(f"dist {self.dist!r} {word} {', '.join(wrong)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """What a sweep runs.
+
+    Args:
+        grid: the values of each key; every combination is run. One run goes over the values of a key that is a list.
+        list: changes of one or several keys, as mappings; each is run with each of the grid.
+        retry: run again what failed.
+    """
+
+    grid: dict[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    list: tuple[dict[str, Any], ...] = ()
+    retry: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.grid and not self.list:
+            raise UsageError("sweep needs a grid or a list: sweep adding --grid.lag 50,100,200")
+        for key in self.grid:
+            choose("key", key, [field.name for field in dataclasses.fields(Config)])
 
 
 def check(config: Config | GradientConfig) -> None:

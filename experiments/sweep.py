@@ -13,12 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from experiments import folder, report
-from experiments.arguments import parse_launch
+from experiments.arguments import parse
 from experiments.checkpoint import first_line
-from experiments.config import PRESETS, Config, Launch, UsageError, choose
+from experiments.config import Config, Launch, Points
 from experiments.folder import InUse
 
 FAILURE = "failure.txt"  # in the folder of a run: what ended it, other than what its summary says
@@ -39,56 +37,32 @@ Stop = Callable[[], bool]
 Train = Callable[[Config, Launch, Stop], tuple[dict[str, Any], Path]]
 
 
-def points(name: str, arguments: Sequence[str], grid: dict[str, str], list_file: str | None) -> list[Point]:
-    """Every configuration of a sweep: each entry of the list with each of the grid.
+def points(name: str, base: Config, launch: Launch, chosen: Points) -> list[Point]:
+    """Every configuration of a sweep.
 
     Args:
         name: of the preset.
-        arguments: of all points.
-        grid: the values of each key, separated by commas.
-        list_file: a YAML file with a list of mappings, or None.
+        base: what they have in common; `base.out` is the folder of the sweep.
+        launch: how they are started.
+        chosen: in what they differ.
 
     Raises:
         UsageError: a key or value of one of them is wrong; nothing has been run yet.
     """
-    base, launch = parse_launch(Config, _layered(name, arguments, {}), f"sweep {name}")
-    for key in grid:
-        choose("key", key, [field.name for field in dataclasses.fields(Config)])
-    shared = {key: values for key, values in grid.items() if key in LISTS}  # one run goes over them
-    axes = [[(key, value) for value in values.split(",")] for key, values in grid.items() if key not in LISTS]
-    entries = _read_list(list_file) if list_file else [{}]
-    if not grid and not list_file:
-        raise UsageError(f"sweep needs a grid or a list: sweep {name} --grid.lag 50,100,200")
-    changes = [{**shared, **entry, **dict(pairs)} for entry in entries for pairs in itertools.product(*axes)]
+    shared = {key: values for key, values in chosen.grid.items() if key in LISTS}
+    axes = [[(key, value) for value in values] for key, values in chosen.grid.items() if key not in LISTS]
+    pairs = itertools.product(chosen.list or ({},), itertools.product(*axes))
     parent = Path(base.out or f"runs/{name}-sweep")
-    return [_point(name, arguments, change, parent, launch) for change in changes]
+    return [_point(base, {**shared, **entry, **dict(values)}, parent, launch) for entry, values in pairs]
 
 
-def _layered(name: str, arguments: Sequence[str], changes: dict[str, Any]) -> list[str]:
-    """The arguments of one configuration: those of all, then what it changes."""
-    written = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()]
-    return ["--config", str(PRESETS[name]), *arguments, *written]
-
-
-def _point(name: str, arguments: Sequence[str], changes: dict[str, Any], parent: Path, launch: Launch) -> Point:
-    config = parse_launch(Config, _layered(name, arguments, changes), f"sweep {name}")[0]
+def _point(base: Config, changes: dict[str, Any], parent: Path, launch: Launch) -> Point:
+    values = {**dataclasses.asdict(base), "out": None, **changes}
+    config = parse(Config, [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()], "sweep")
     digest = hashlib.sha256(folder.to_yaml(config).encode()).hexdigest()[:8]
     words = re.sub(r"[^\w=.]+", "-", "-".join(f"{key}={value}" for key, value in changes.items()))[:60]
-    out = str(parent / "-".join(filter(None, [words, digest])))
-    return Point(changes, dataclasses.replace(config, out=out), dataclasses.replace(launch, resume=True))
-
-
-def _read_list(path: str) -> list[dict[str, Any]]:
-    """The entries of a list file."""
-    try:
-        entries = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{path} must hold a list of mappings, such as `- {{lag: 50, cells: [lstm]}}`.")
-    return entries
+    config = dataclasses.replace(config, out=str(parent / f"{words}-{digest}"))
+    return Point(changes, config, dataclasses.replace(launch, resume=True))
 
 
 def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda: False) -> tuple[str, str]:

@@ -6,13 +6,22 @@ import json
 import pytest
 
 from experiments import check, cli, folder, sweep
-from experiments.config import TIERS, Config, Launch, UsageError
+from experiments.arguments import parse, parse_all
+from experiments.config import PRESETS, TIERS, Config, Launch, Points, UsageError
 
 TINY = "sweep adding --cells gru --lag 10 --steps 50 --seeds 2 --hidden_size 4 --batch_size 8"
 
 
 def summary(config, solved=(50, None), status="done"):
-    row = {"cell": "gru", "learning_rate": 0.005, "parameters": 9, "steps_to_solve": list(solved), "steps": 50, "finished": True}
+    row = {
+        "cell": "gru",
+        "description": "",
+        "learning_rate": 0.005,
+        "parameters": 9,
+        "steps_to_solve": list(solved),
+        "steps": 50,
+        "finished": True,
+    }
     row |= {
         "final_loss": [0.1, 0.2],
         "final_metric": [0.1, 0.2],
@@ -39,13 +48,14 @@ class Trainer:
         return summary(config, status=outcome), path
 
 
-def points(tmp_path, grid=None, list_file=None):
-    return sweep.points("adding", ["--out", str(tmp_path)], {"lag": "10,20,30"} if grid is None else grid, list_file)
+def points(tmp_path, *words):
+    arguments = ["--config", str(PRESETS["adding"]), "--out", str(tmp_path), *(words or ("--grid.lag", "10,20,30"))]
+    return sweep.points("adding", *parse_all((Config, Launch, Points), arguments, "sweep"))
 
 
 def test_a_grid_and_a_list_give_every_pair_and_lists_stay_in_one_run(tmp_path):
-    (tmp_path / "list.yaml").write_text("- {hidden_size: 8, cells: [lstm, gru]}\n- {hidden_size: 16}\n")
-    made = points(tmp_path, {"lag": "10,20", "learning_rates": "1e-3,1e-2"}, str(tmp_path / "list.yaml"))
+    (tmp_path / "sweep.yaml").write_text("list:\n- {hidden_size: 8, cells: [lstm, gru]}\n- {hidden_size: 16}\n")
+    made = points(tmp_path, "--config", str(tmp_path / "sweep.yaml"), "--grid.lag=10,20", "--grid.learning_rates", "1e-3,1e-2")
     found = [(p.config.hidden_size, p.config.lag, p.config.cells[0], p.config.learning_rates) for p in made]
     rates = (1e-3, 1e-2)
     assert found == [(8, 10, "lstm", rates), (8, 20, "lstm", rates), (16, 10, "rnn_orth", rates), (16, 20, "rnn_orth", rates)]
@@ -54,17 +64,23 @@ def test_a_grid_and_a_list_give_every_pair_and_lists_stay_in_one_run(tmp_path):
 
 
 def test_the_folder_of_a_point_follows_from_its_configuration_alone(tmp_path):
-    few, many = points(tmp_path, {"lag": "20"}), points(tmp_path)
+    few, many = points(tmp_path, "--grid.lag", "20"), points(tmp_path)
     assert few[0].path == many[1].path
-    other = sweep.points("adding", ["--out", str(tmp_path), "--seeds", "5"], {"lag": "20"}, None)
-    assert other[0].path != few[0].path
+    assert points(tmp_path, "--grid.lag", "20", "--seeds", "5")[0].path != few[0].path
 
 
-@pytest.mark.parametrize("text", ["lag: 10", "[]", "[3]", "- {lag: [}"])
-def test_a_list_file_that_is_no_list_of_mappings_is_refused(text, tmp_path):
-    (tmp_path / "list.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"list\.yaml (must hold a list of mappings|is no YAML)"):
-        points(tmp_path, {}, str(tmp_path / "list.yaml"))
+@pytest.mark.parametrize("text", ["list: {lag: 10}", "list: 3", "list: [3]", "grid: [10]"])
+def test_points_of_another_type_are_refused(text, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"(list|grid)"):
+        points(tmp_path, "--config", str(tmp_path / "sweep.yaml"))
+
+
+def test_a_wrong_key_or_value_of_a_point_is_refused_before_anything_is_run(tmp_path):
+    for entry, message in (("{lagg: 10}", "unknown key 'lagg'; did you mean 'lag'"), ("{lag: x}", "lag must be of type int")):
+        (tmp_path / "sweep.yaml").write_text(f"list: [{{lag: 10}}, {entry}]")
+        with pytest.raises(UsageError, match=message):
+            points(tmp_path, "--config", str(tmp_path / "sweep.yaml"))
 
 
 def test_a_sweep_that_is_interrupted_twice_runs_every_point_once_to_its_end(tmp_path):
@@ -111,7 +127,7 @@ def test_a_run_that_another_process_has_open_is_left_to_it(tmp_path, capsys):
 
 
 def test_the_table_has_a_line_for_every_cell_of_every_point(tmp_path):
-    _, text = sweep.run(points(tmp_path, {"lag": "10,20"}), False, Trainer())
+    _, text = sweep.run(points(tmp_path, "--grid.lag", "10,20"), False, Trainer())
     lines = [line.split() for line in text.splitlines()[2:4]]
     assert lines == [[f"lag={lag}", "done", "gru", "0.005", "1/2", "50", "(50-50)"] for lag in (10, 20)]
 
@@ -140,9 +156,6 @@ def test_a_tier_holds_the_seeds_that_solved_against_what_is_wanted(tmp_path, mon
 
 
 def test_every_tier_names_cells_of_presets_and_no_more_seeds_than_they_have():
-    from experiments.arguments import parse
-    from experiments.config import PRESETS
-
     for tier in TIERS.values():
         for preset, cells in tier.items():
             config = parse(Config, ["--config", str(PRESETS[preset])])
@@ -150,7 +163,7 @@ def test_every_tier_names_cells_of_presets_and_no_more_seeds_than_they_have():
 
 
 def test_the_launch_is_not_part_of_what_is_saved(tmp_path):
-    (point,) = points(tmp_path, {"lag": "10"})
+    (point,) = points(tmp_path, "--grid.lag", "10")
     assert point.launch == Launch(resume=True)
     names = {field.name for field in dataclasses.fields(Launch)}
     assert not any(line.split(":")[0] in names for line in folder.to_yaml(point.config).splitlines())
