@@ -33,6 +33,8 @@ def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     try:
         values = parser.parse_args(_as_written(fields, arguments)).as_dict()
+    except UnicodeDecodeError:
+        raise UsageError("a file after --config is no text.") from None
     except ArgumentError as error:
         raise UsageError(explain(str(error), [field.name for field in fields])) from None
     return tuple(kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)}) for kind in kinds)

@@ -4,6 +4,7 @@ orbax writes a checkpoint into a temporary folder and renames it, so that a kill
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -73,21 +74,29 @@ def save(manager: Any, saved: Saved) -> None:
 
 
 def restore(manager: Any, like: Any) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint that is whole, or None; and a sentence for each that was not, which is set aside.
+    """The newest checkpoint that is whole, or None where there is none; and a sentence for each that was not, which is set aside.
 
     Args:
         manager: what `checkpoints` gives.
         like: a state with the structure, shapes and dtypes of the one that was saved.
+
+    Raises:
+        RunError: the system refuses to read, or none of the checkpoints is whole; nothing is moved.
     """
-    remarks = []
+    damaged: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
         try:
-            return _read(manager, step, like), remarks
+            saved = _read(manager, step, like)
+            remarks = [f"{reason}; moved to {_set_aside(manager, bad)}" for bad, reason in damaged.items()]
+            return saved, remarks
         except Exception as error:  # orbax and its storage raise many kinds for a damaged file
-            aside = _set_aside(Path(manager.directory) / str(step))
-            remarks.append(f"checkpoint {manager.directory / str(step)} is damaged ({first_line(error)}); moved to {aside}")
-            manager.reload()
-    return None, remarks
+            reason = f"checkpoint {manager.directory / str(step)} is damaged ({first_line(error)})"
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.ENOENT, errno.ENOTDIR):
+                raise RunError(f"{manager.directory / str(step)} could not be read: {first_line(error)}") from error
+            damaged[step] = reason
+    if damaged:
+        raise RunError(f"{'; '.join(damaged.values())}; without {manager.directory} the cell begins again")
+    return None, []
 
 
 def _read(manager: Any, step: int, like: Any) -> Saved:
@@ -113,13 +122,15 @@ def digest(saved: Saved) -> str:
     return hashed.hexdigest()
 
 
-def _set_aside(checkpoint: Path) -> Path:
+def _set_aside(manager: Any, step: int) -> Path:
     """Moves a damaged checkpoint out of orbax's sight; nothing is deleted."""
-    aside = checkpoint.parent.parent / "damaged" / f"{checkpoint.parent.name}-{checkpoint.name}"
-    if jax.process_index() == 0 and checkpoint.exists():
+    checkpoint = Path(manager.directory) / str(step)
+    aside = checkpoint.parent.parent / "damaged" / f"{checkpoint.parent.name}-{step}"
+    if jax.process_index() == 0:
         aside.parent.mkdir(exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         checkpoint.rename(aside)
+    manager.reload()
     return aside
 
 

@@ -25,6 +25,10 @@ class RunError(RuntimeError):
     """A run that cannot go on; the message is for the user."""
 
 
+class InUse(RunError):
+    """Another process has opened the folder."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A training run: every cell at every learning rate, for all seeds.
@@ -172,8 +176,10 @@ class Points:
     def __post_init__(self) -> None:
         if not self.grid and not self.list:
             raise UsageError("sweep needs a grid or a list: sweep adding --grid.lag 50,100,200")
-        for key in self.grid:
-            choose("key", key, [field.name for field in dataclasses.fields(Config)])
+        for key, values in self.grid.items():
+            choose("key", key, [field.name for field in dataclasses.fields(Config) if field.name != "out"])
+            if not values or any(key in entry or "out" in entry for entry in self.list):
+                raise UsageError(f"grid.{key} must have values, and the list must change neither it nor out.")
 
 
 def check(config: Config | GradientConfig) -> None:
@@ -187,8 +193,10 @@ def check(config: Config | GradientConfig) -> None:
             raise UsageError(f"{name} must be at least 1, got {getattr(config, name)}.")
     if config.lag < 10:
         raise UsageError(f"lag must be at least 10, got {config.lag}.")
-    if config.seed < 0:
-        raise UsageError(f"seed must not be negative, got {config.seed}.")
+    if not 0 <= config.seed <= 2**31 - 2 - config.seeds:
+        raise UsageError(f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {config.seed}.")
+    if config.out == "":
+        raise UsageError("out must name a folder, got an empty name.")
     multiple("steps", config.steps)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.config import Launch, RunError, UsageError
+from experiments.config import InUse, Launch, RunError, UsageError
 
 
 @contextlib.contextmanager
@@ -47,16 +47,17 @@ def first_alone(open_: Callable[[], contextlib.AbstractContextManager[Any]], oth
                 given = stack.enter_context(open_())
             except (OSError, UsageError, RunError) as error:
                 failure = error
-        if not _first_says(failure is None):
-            raise failure or RunError("process 0 could not begin; it says why.")
+        kind = _first_says(0 if failure is None else 2 if isinstance(failure, InUse) else 1)
+        if kind:
+            raise failure or (RunError, InUse)[kind - 1]("process 0 could not begin; it says why.")
         yield given
 
 
-def _first_says(value: bool) -> bool:
+def _first_says(value: int) -> int:
     """The value of process 0, in all."""
     from jax.experimental import multihost_utils
 
-    return bool(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 @contextlib.contextmanager

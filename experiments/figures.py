@@ -1,12 +1,12 @@
-"""Figures, drawn from the saved results of a run and nothing else."""
+"""Figures, drawn from the saved results of a run and nothing else: panels, for pictures and for pages alike."""
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib.ticker
 import numpy as np
 import yaml
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from experiments.cells import CELLS
 from experiments.folder import read_metrics
+from experiments.report import Row
 from experiments.tasks import TASKS
 
 # One hue per family (Okabe & Ito's, which the colour-blind can tell apart), one shade and line style per initialisation.
@@ -31,17 +32,11 @@ STYLES: dict[str, tuple[str, Any]] = {
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", DASHED, DOTTED, (0, (5, 2, 1, 2)), (0, (8, 2)))
-FREE = [look for look in itertools.product(LINES, COLOURS) if look[::-1] not in STYLES.values()]
-Save = Callable[[Path], None]
-
-
-def style(name: str) -> tuple[str, Any]:
-    """Colour and line of a cell, the same in every figure; those without one of their own take the combinations in turn."""
-    if name in STYLES:
-        return STYLES[name]
-    others = [other for other in CELLS if other not in STYLES]  # a saved run may have a cell that there is no more
-    line, colour = FREE[(others.index(name) if name in others else len(others)) % len(FREE)]
-    return colour, line
+FREE = [(colour, line) for line, colour in itertools.product(LINES, COLOURS) if (colour, line) not in STYLES.values()]
+STYLES |= dict(zip((name for name in CELLS if name not in STYLES), itertools.cycle(FREE), strict=False))
+TOP = 3.0  # baselines; the first losses of some cells are thousands of them
+MEASURES = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
+Panel = Callable[[Axes], str]  # draws on the axes, and says in words what there is to see
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, np.ndarray]:
@@ -54,93 +49,96 @@ def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -
     return fig, axes
 
 
-def save(fig: Figure) -> Save:
+def together(panels: Sequence[Panel], columns: int, size: tuple[float, float]) -> tuple[Figure, list[str]]:
+    """A figure of panels of a size, with one legend below, which adds to the height; and their words."""
+    rows = len(panels) // columns
+    fig, axes = figure(rows, columns, (size[0] * columns, size[1] * rows), sharex=True, sharey=True)
+    words = [panel(ax) for panel, ax in zip(panels, axes.flat, strict=True)]
+    for ax in axes.flat:
+        ax.label_outer()
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    if names:
+        count = int(size[0] * columns / (0.5 + 0.08 * max(map(len, names))))
+        fig.legend(handles, names, loc="outside lower center", ncols=count, frameon=False, handlelength=2.2)
+        fig.set_figheight(fig.get_figheight() + 0.3 + 0.2 * (len(names) // count))
+    return fig, words
+
+
+def save(fig: Figure) -> Callable[[Path], None]:
     return lambda path: fig.savefig(path, dpi=96)
 
 
-def learning_curves(folder: Path) -> Save:
-    """The loss of every cell against the updates, a panel for each learning rate: median and range over the seeds."""
+def learning_curves(folder: Path) -> Callable[[Path], None]:
     return save(learning_figure(folder))
 
 
 def learning_figure(folder: Path) -> Figure:
-    config, metrics = yaml.safe_load((folder / "config.yaml").read_text()), read_metrics(folder)
-    rates, task = config["learning_rates"], TASKS[config["task"]](config["lag"])
-    width = 4.6 + 3.2 * len(rates)
-    columns = min(len(config["cells"]), 6, int(width / 1.8))
-    size = (width, 4.2 + 0.22 * -(-len(config["cells"]) // columns))
-    fig, axes = figure(1, len(rates), size, sharey=True, sharex=True)
-    levels = {"best constant": 1.0, task.partial_label: task.partial / task.baseline, "solved": task.solved / task.baseline}
-    for ax, rate in zip(axes[0], rates, strict=True):
-        loss_panel(ax, config["cells"], [row for row in metrics if row["learning_rate"] == rate], task.baseline, levels)
-        ax.set_title(f"Adam, learning rate {rate:g}")
-    for text, level in levels.items():
-        place = dict(xycoords=("axes fraction", "data"), va="center", fontsize=9, color="0.25")
-        axes[0, -1].annotate(f" {text}", (1, level), **place)
-    axes[0, 0].set_ylabel("training loss / baseline")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
+    """The losses of the run in a folder."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    panels = learning_panels(config, read_metrics(folder), most=100)
+    fig, _ = together(panels, len(panels), (3.2 + 4.6 / len(panels), 4.2))
     fig.suptitle(f"{config['task']}, lag {config['lag']}: median and range of {config['seeds']} seeds, until all have solved it")
     return fig
 
 
-def loss_panel(ax: Axes, cells: list[str], rows: list[dict[str, Any]], baseline: float, levels: dict[str, float]) -> None:
-    """The curves of `cells` from lines of metrics.jsonl of one learning rate, and a dashed line for each level."""
-    for name in cells:
-        _curve(ax, name, [row for row in rows if row["cell"] == name], baseline)
-    for level in levels.values():
-        ax.axhline(level, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
-    ax.set(xlabel="updates", yscale="log")
-    ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+def learning_panels(config: Row, metrics: list[Row], most: int = 6) -> list[Panel]:
+    """The loss of every cell against the updates: a panel for each learning rate and at most `most` cells."""
+    cells = list(dict.fromkeys(row["cell"] for row in metrics))
+    groups = [cells[k : k + most] for k in range(0, len(cells) or 1, most)]
+    return [partial(_losses, config, metrics, rate, group) for rate in config["learning_rates"] for group in groups]
 
 
-def _curve(ax: Axes, name: str, rows: list[dict[str, Any]], baseline: float) -> None:
+def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: Axes) -> str:
     """Median, range over the seeds, and a dot where the run ended."""
-    steps = sorted({row["step"] for row in rows})
-    if not steps:
-        return
-    losses = [[row["loss"] for row in rows if row["step"] == step] for step in steps]
-    ratios = np.array(losses, dtype=float) / baseline  # [steps, seeds]; null became NaN
-    colour, line = style(name)
-    middle = np.median(ratios, axis=1)
-    ax.fill_between(steps, np.min(ratios, axis=1), np.max(ratios, axis=1), color=colour, alpha=0.18, linewidth=0)
-    ax.plot(steps, middle, color=colour, linestyle=line, linewidth=1.8, label=name)
-    ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
+    task, words = TASKS[config["task"]](config["lag"]), []
+    for name in cells:
+        rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (name, rate)]
+        steps = [row["step"] for row in rows[:: config["seeds"]]]
+        losses = np.array([row["loss"] for row in rows], dtype=float).reshape(-1, config["seeds"])  # null becomes NaN
+        low, middle, high = np.quantile(losses / task.baseline, (0, 0.5, 1), axis=1)
+        colour = curve(ax, name, steps, middle)
+        ax.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
+        words += [f"{name} {middle[-1]:.2f} ({low[-1]:.2f} to {high[-1]:.2f}) after {steps[-1]:,} updates"] if steps else []
+    levels = {"best constant": 1.0, task.partial_label: task.partial / task.baseline, "solved": task.solved / task.baseline}
+    for text, level in levels.items():
+        ax.axhline(level, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
+        ax.text(1, level * 1.08, text, transform=ax.get_yaxis_transform(), ha="right", fontsize=8.5)
+    ax.set(xlabel="updates", ylabel="training loss / baseline", yscale="log", title=f"Adam, learning rate {rate:g}")
+    ax.set(xlim=(0, 1.02 * max((row["step"] for row in metrics), default=1)), ylim=(levels["solved"] / 10, TOP))
+    ax.yaxis.set_major_formatter("{x:g}")
+    return f"Training loss over baseline at learning rate {rate:g}, median and range of the seeds at the end: {'; '.join(words)}."
 
 
-MEASURES = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
+def curve(ax: Axes, name: str, xs: Any, ys: Any, marker: str = "", label: str = "") -> str:
+    """Draws a line in the style of a cell, and returns its colour."""
+    colour, line = STYLES.get(name, FREE[-1])  # a saved run may have a cell that there is no more
+    ax.plot(xs, ys, color=colour, linestyle=line, linewidth=1.8, marker=marker, markersize=5, label=label or name)
+    return colour
 
 
 def gradient_figure(folder: Path) -> Figure:
+    """The gradients of the run in a folder."""
+    return together(gradient_panels(json.loads((folder / "gradients.json").read_text())), 2, (4.75, 3.2))[0]
+
+
+def gradient_panels(data: Row) -> list[Panel]:
     """Two measures of the gradient against the lag, before and after training, from gradients.json."""
-    data = json.loads((folder / "gradients.json").read_text())
-    words = phases(data)
-    fig, axes = figure(len(words), 2, (9.5, 0.6 + 3.2 * len(words)), sharex=True, sharey=True)
-    for row, phase in zip(axes, words, strict=True):
-        for ax, (measure, title) in zip(row, MEASURES.items(), strict=True):
-            gradient_panel(ax, data["curves"], phase, measure)
-            ax.set_title(f"{title}\n{words[phase]}", fontsize=10)
-        row[0].set_ylabel("median over seeds and sequences")
-    for ax in axes[-1]:
-        ax.set_xlabel("lag (steps)")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3)
-    return fig
+    phases = next(iter(data["curves"].values()), {})
+    return [partial(_gradients, data, phase, measure) for phase in phases for measure in MEASURES]
 
 
-def phases(data: dict[str, Any]) -> dict[str, str]:
-    """The phases that gradients.json holds, in words."""
-    words = {"before": "at initialisation", "after": f"after {data['steps']} updates"}
-    return {phase: text for phase, text in words.items() if any(phase in curves for curves in data["curves"].values())}
-
-
-def gradient_panel(ax: Axes, cells: dict[str, Any], phase: str, measure: str) -> None:
-    """One measure of every cell against the lag: log10, a power of ten on the axis."""
-    for name, curves in cells.items():
-        values = np.array(curves[phase][measure], dtype=float)
-        colour, line = style(name)
-        ax.plot(np.arange(len(values)), values, color=colour, linestyle=line, linewidth=1.8, label=name)
+def _gradients(data: Row, phase: str, measure: str, ax: Axes) -> str:
+    """The log10 of a measure of every cell, a power of ten on the axis."""
+    title = MEASURES[measure], "at initialisation" if phase == "before" else f"after {data['steps']} updates"
+    every = np.array([list(c.values()) for phases in data["curves"].values() for c in phases.values()], dtype=float)
+    words, lag = [], data["lag"] - 1
+    for name, phases in data["curves"].items():
+        exponents = phases[phase][measure]
+        curve(ax, name, range(len(exponents)), np.array(exponents, dtype=float))
+        words.append(f"{name} {'zero' if exponents[lag] is None else f'10 to the {exponents[lag]:.1f}'}")
     ax.axhline(0, color="0.35", linewidth=0.8, zorder=1)
-    ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: power_of_ten(v)))
-
-
-def power_of_ten(exponent: float) -> str:
-    return f"10{f'{exponent:g}'.translate(str.maketrans('0123456789-.', '⁰¹²³⁴⁵⁶⁷⁸⁹⁻·'))}"
+    ax.set(xlabel="lag (steps)", ylabel="median over seeds and sequences", title="\n".join(title))
+    ax.set_ylim(np.nanmin(every) - 1, np.nanmax(every) + 1)  # of all panels, so that they compare
+    ax.yaxis.set_major_formatter(lambda value, _: f"10{f'{value:g}'.translate(str.maketrans('0123456789-.', '⁰¹²³⁴⁵⁶⁷⁸⁹⁻·'))}")
+    return f"{', '.join(title)}. At lag {lag}: {'; '.join(words)}."

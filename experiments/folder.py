@@ -21,13 +21,9 @@ import jax
 import yaml
 
 from experiments.bench.config import BenchConfig
-from experiments.config import Config, GradientConfig, RunError, UsageError
+from experiments.config import Config, GradientConfig, InUse, RunError, UsageError
 
 AnyConfig = Config | GradientConfig | BenchConfig
-
-
-class InUse(RunError):
-    """Another process has opened the folder."""
 
 
 @contextlib.contextmanager
@@ -43,18 +39,26 @@ def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]
     folder = _new("runs", name) if config.out is None else Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        held = folder / "config.yaml"
+        held, env = folder / "config.yaml", environment()
         if held.exists() and not resume:
             raise UsageError(f"{folder} already holds a run; name another folder, or go on with it by --resume.")
         if held.exists():
             check_same(folder, config)
-        env = environment()
+        elif (folder / "checkpoints").exists() or (folder / "summary.json").exists():
+            raise RunError(f"{folder} holds a run without its config.yaml: of what, is not known.")
         if (folder / "env.json").exists():
-            first = json.loads((folder / "env.json").read_text())
-            env = first | {"resumed": [*first.get("resumed", []), env]}
+            env = _resumed(folder, read_json(folder / "env.json"), env)
         write_json(folder / "env.json", env)
         write(held, to_yaml(config))
         yield folder
+
+
+def _resumed(folder: Path, first: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The environment of a run that goes on; says what of it decides the last digits of the numbers and has changed."""
+    changed = [f"{k} was {first[k]} and is {now[k]}" for k in ("jax", "platform", "devices") if first.get(k, now[k]) != now[k]]
+    if changed:
+        print(f"warning: {folder} goes on elsewhere, which rounds differently: {', '.join(changed)}", file=sys.stderr)
+    return first | {"resumed": [*first.get("resumed", []), now]}
 
 
 @contextlib.contextmanager
@@ -80,13 +84,34 @@ def _locked(folder: Path) -> Iterator[None]:
 def finished(folder: Path) -> dict[str, Any] | None:
     """The summary of a run that is done, or None."""
     path = folder / "summary.json"
-    summary = json.loads(path.read_text()) if path.exists() else {}
+    summary = read_json(path) if path.exists() else {}
     return summary if summary.get("status") == "done" else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A mapping from a file.
+
+    Raises:
+        RunError: the file holds none.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}.") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged: it holds no mapping.")
+    return found
 
 
 def check_same(folder: Path, config: AnyConfig) -> None:
     """Raises UsageError unless the folder holds a run of this configuration."""
-    there, here = (yaml.safe_load(text) for text in ((folder / "config.yaml").read_text(), to_yaml(config)))
+    here = yaml.safe_load(to_yaml(config))
+    try:
+        there = yaml.safe_load((folder / "config.yaml").read_text())
+    except (yaml.YAMLError, ValueError):
+        there = None
+    if not isinstance(there, dict):
+        raise RunError(f"{folder / 'config.yaml'} is damaged: it holds no mapping.")
     differences = [f"{key} is {there.get(key)} there and {here[key]} here" for key in here if there.get(key) != here[key]]
     if differences:
         raise UsageError(f"{folder} holds another run: {'; '.join(differences)}.")
@@ -142,10 +167,12 @@ def write(path: Path, text: str | Callable[[Path], None]) -> None:
     """Writes a whole file or nothing: `text`, or what the function writes to the path it is given."""
     if jax.process_index():
         return
-    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}{path.suffix}")  # several may write sweep.json
     try:
         with _named(path):
             temporary.write_text(text) if isinstance(text, str) else text(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

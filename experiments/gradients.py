@@ -1,6 +1,7 @@
 """Gradients against the lag, on sequences of the adding task, before and after a short training of every cell."""
 
 import functools
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from experiments import figures, folder, train
 from experiments.config import CHUNK, GradientConfig
 from experiments.model import ModelParams
 from experiments.progress import Show
+from experiments.report import aligned, number
 from experiments.train import Job
 from jaxrnn.diagnostics import carry_gradient_norms, carry_jacobian_norms
 
-MEASURES = ("loss", "jacobian")
+Curves = dict[str, list[float | None]]  # of each measure
 
 
 def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
@@ -32,16 +34,15 @@ def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
         folder.write_json(path / "gradients.json", {"steps": config.steps, "lag": config.lag, "curves": curves})
     folder.write(path / "gradients.png", figures.save(figures.gradient_figure(path)))
     lags = [config.lag // 10, config.lag // 2, config.lag - 1]
-    table = {
-        name: {f"{m} {phase}": [values[m][lag] for lag in lags] for phase, values in phases.items() for m in MEASURES}
-        for name, phases in curves.items()
-    }
+    table: dict[str, Curves] = {name: {} for name in curves}
+    for name, phase, measure in itertools.product(curves, curves[config.cells[0]], figures.MEASURES):
+        table[name][f"{measure} {phase}"] = [curves[name][phase][measure][lag] for lag in lags]
     summary = {"status": "done", "lags": lags, "log10": table, "env": json.loads((path / "env.json").read_text())}
     folder.write_json(path / "summary.json", summary)
     return summary
 
 
-def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, dict[str, list[float | None]]]:
+def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, Curves]:
     """The curves of one cell: {"before", "after"} -> {"loss", "jacobian"} -> log10 by lag."""
     training = config.training()
     job, rows = train.make_job(training, name), train.rows(training)
@@ -56,11 +57,11 @@ def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, dic
     return curves
 
 
-def measure(job: Job, params: ModelParams, sequences: int) -> dict[str, list[float | None]]:
+def measure(job: Job, params: ModelParams, sequences: int) -> Curves:
     """Medians over seeds and sequences of log10 of both measures, by lag from 0 to T."""
     return {
         name: [folder.finite(float(v), 4) for v in np.median(np.asarray(values), axis=(0, 1))]
-        for name, values in zip(MEASURES, curves(job.compiled(), params, sequences), strict=True)
+        for name, values in zip(figures.MEASURES, curves(job.compiled(), params, sequences), strict=True)
     }
 
 
@@ -85,10 +86,8 @@ def curves(job: Job, params: ModelParams, sequences: int) -> tuple[Array, Array]
 
 def report(summary: dict[str, Any]) -> str:
     """The summary as a table."""
-    first = next(iter(summary["log10"].values()))
     head = f"log10 of the median norm at lags {', '.join(map(str, summary['lags']))}"
-    lines = [head, "", f"{'cell':<12}" + "".join(f"{column:>24}" for column in first)]
+    lines: list[tuple[str, ...]] = [("cell", *next(iter(summary["log10"].values())))]
     for name, columns in summary["log10"].items():
-        entries = (" / ".join("-inf" if v is None else f"{v:.1f}" for v in values) for values in columns.values())
-        lines.append(f"{name:<12}" + "".join(f"{entry:>24}" for entry in entries))
-    return "\n".join(lines)
+        lines.append((name, *(" / ".join(number(v, ".1f") for v in values) for values in columns.values())))
+    return "\n".join([head, "", *aligned(lines)])

@@ -39,8 +39,8 @@ class History:
 
     def ended(self, config: Config, solved: float) -> bool:
         """Whether all updates are made, every seed has solved the task or lost its finite loss, or patience has run out."""
-        if self.step in (0, config.steps):
-            return self.step > 0
+        if not self.losses or self.step >= config.steps:
+            return bool(self.losses)
         settled = all(b < solved or not math.isfinite(now) for b, now in zip(self.best(), self.losses[-1], strict=True))
         return settled or (0 < config.patience <= self.step - self.newest_best())
 

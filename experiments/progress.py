@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -38,7 +39,10 @@ def silent(label: str, step: int, steps: int, text: str, done: bool) -> None:
 def plain(label: str, step: int, steps: int, text: str, done: bool) -> None:
     """A line every 250 updates, and one at the end."""
     if step % 250 == 0 or done:
-        print(f"{label:<24} {step:>6,}/{steps:,}  {text}{'  done' if done else ''}", flush=True)
+        try:
+            print(f"{label:<24} {step:>6,}/{steps:,}  {text}{'  done' if done else ''}", flush=True)
+        except BrokenPipeError:  # who read has gone: the run goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -50,7 +54,7 @@ def live() -> Iterator[Show]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    label, text = TextColumn("{task.description}"), TextColumn("{task.fields[text]}")
+    label, text = TextColumn("{task.description}"), TextColumn("{task.fields[text]}", markup=False)
     with Progress(label, BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), text) as bars:
         ids = {}
 

@@ -4,37 +4,22 @@ import statistics
 from typing import Any
 
 Row = dict[str, Any]
-COLUMNS = ("cell", "lr", "params", "solved", "updates to solve", "final loss", "/ baseline", "ms/update", "seconds")
+# The columns of the table: keys of `entries`, and titles.
+COLUMNS = dict(cell="cell", learning_rate="rate", parameters="parameters", solved="solved", steps_to_solve="updates to solve")
+COLUMNS |= dict(final_loss="final loss", loss_ratio="loss/baseline", ms_per_update="ms/update", seconds="seconds")
 
 
-def report(summary: dict[str, Any]) -> str:
+def report(summary: Row) -> str:
     """Header, table and remarks."""
-    env, rows = summary["env"], summary["results"]
+    env, rows, baseline = summary["env"], summary["results"], summary["baseline"]
     device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
     head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
-    level = (
-        f"baseline {summary['baseline']:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
-    )
-    notes = [f"{name}: {text}." for name, text in {row["cell"]: row["description"] for row in rows}.items()]
-    lines = [
-        head,
-        f"{level}; solved below {summary['solved_below']:g}",
-        "",
-        *table(rows, summary["baseline"]),
-        "",
-        *notes,
-        "",
-        *remarks(rows),
-        *comparison(rows),
-    ]
-    if summary["status"] == "interrupted":
-        lines.append("Interrupted: these are the results so far.")
-    return "\n".join(lines)
-
-
-def table(rows: list[Row], baseline: float) -> list[str]:
-    """The lines of a table of the results."""
-    return aligned([COLUMNS, *(line(row, baseline) for row in rows)])
+    level = f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
+    notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
+    end = ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
+    table = aligned([tuple(COLUMNS.values()), *(line(row, baseline) for row in rows)])
+    parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *comparison(rows), *end]
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
@@ -48,20 +33,38 @@ def aligned(cells: list[tuple[str, ...]]) -> list[str]:
 
 
 def line(row: Row, baseline: float) -> tuple[str, ...]:
-    """A row of the table. Losses are medians over the seeds."""
+    """A row of the table."""
+    words = entries(row, baseline)
+    return tuple(words[key] for key in COLUMNS)
+
+
+def entries(row: Row, baseline: float) -> dict[str, str]:
+    """What tables say of a row of the results, by key. Losses and shares are medians over the seeds."""
     steps = [step for step in row["steps_to_solve"] if step is not None]
-    loss = median(row["final_loss"])
-    return (
-        row["cell"],
-        f"{row['learning_rate']:g}",
-        f"{row['parameters']:,}",
-        f"{len(steps)}/{len(row['steps_to_solve'])}",
-        f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})" if steps else "-",
-        not_finished(row) if loss is None else f"{loss:.5f}",
-        "-" if loss is None else f"{loss / baseline:.4f}",
-        "-" if row["ms_per_update"] is None else f"{row['ms_per_update']:.1f}",
-        f"{row['seconds']:.0f}",
-    )
+    loss, share = median(row["final_loss"]), median(row["final_metric"])
+    return {
+        "cell": row["cell"],
+        "description": row["description"],
+        "learning_rate": f"{row['learning_rate']:g}",
+        "parameters": number(row["parameters"], ","),
+        "solved": solved(row["steps_to_solve"]),
+        "steps": number(row["steps"], ","),
+        "steps_to_solve": f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})" if steps else "-",
+        "final_loss": "nan" if loss is None and row["finished"] else number(loss, ".5f"),
+        "loss_ratio": number(loss and loss / baseline, ".4f"),
+        "final_metric": number(share, ".3f"),
+        "ms_per_update": number(row["ms_per_update"], ".1f"),
+        "seconds": number(row["seconds"], ".0f"),
+    }
+
+
+def solved(steps: list[int | None]) -> str:
+    """How many seeds have solved the task: a share."""
+    return f"{len(steps) - steps.count(None)}/{len(steps)}"
+
+
+def number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def median(values: list[float | None]) -> float | None:
@@ -70,24 +73,16 @@ def median(values: list[float | None]) -> float | None:
     return ordered[len(ordered) // 2]
 
 
-def not_finished(row: Row) -> str:
-    return "nan" if row["finished"] else "-"
-
-
 def remarks(rows: list[Row]) -> list[str]:
-    """A sentence for each cell with seeds that have not solved the task."""
+    """A sentence for each cell with seeds that have not solved the task, or whose loss was not finite."""
     lines = []
     for row in rows:
         label, seeds = f"{row['cell']} (learning rate {row['learning_rate']:g})", len(row["steps_to_solve"])
-        lost = [step for step in row["not_finite_at"] if step is not None]
-        unsolved = seeds - sum(step is not None for step in row["steps_to_solve"])
-        if lost:
+        if lost := [step for step in row["not_finite_at"] if step is not None]:
             lines.append(f"{label}: the loss of {len(lost)} of {seeds} seeds was NaN or infinite after {min(lost):,} updates.")
-        if unsolved:
-            seeds = (
-                f"{unsolved} of {seeds} seeds not solved in {row['steps']:,} updates at this learning rate and initialisation."
-            )
-            lines.append(f"{label}: {seeds}")
+        if unsolved := row["steps_to_solve"].count(None):
+            limit = f"in {row['steps']:,} updates at this learning rate and initialisation"
+            lines.append(f"{label}: {unsolved} of {seeds} seeds not solved {limit}.")
     return lines
 
 
@@ -97,10 +92,8 @@ def comparison(rows: list[Row]) -> list[str]:
     gru, lstm = (next((row for row in timed if row["cell"].startswith(kind)), None) for kind in ("gru", "lstm"))
     if gru is None or lstm is None:
         return []
-    size, cost = (gru[k] / lstm[k] for k in ("parameters", "ms_per_update"))
-    text = f"LSTM or GRU? {gru['cell']} has {size:.2f} times the parameters of {lstm['cell']} and takes {cost:.2f} times as long"
-    text += " per update"
-    fast, slow = gru["steps_to_solve"], lstm["steps_to_solve"]
-    if None not in fast + slow:
-        text += f"; it solved the task in {statistics.median(fast):,.0f} updates, against {statistics.median(slow):,.0f}"
-    return [text + "."]
+    size, cost = (f"{gru[key] / lstm[key]:.2f} times" for key in ("parameters", "ms_per_update"))
+    a, b = gru["steps_to_solve"], lstm["steps_to_solve"]
+    end = "" if None in a + b else f", and solved it in {statistics.median(a):,.0f} updates, against {statistics.median(b):,.0f}"
+    text = f"{gru['cell']} has {size} the parameters of {lstm['cell']} and takes {cost} as long per update{end}"
+    return [f"LSTM or GRU? {text}."]

@@ -5,7 +5,7 @@ saved: a run that goes on computes the same bits as one that was never cut.
 """
 
 import dataclasses
-import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,8 +92,8 @@ def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
     except Diverged as error:
         status, failure = "failed", {"failure": str(error)}
     summary = summarise(config, path, [history for history in histories if history.losses], status) | failure
-    folder.write_json(path / "summary.json", summary)
     folder.write(path / "learning.png", figures.learning_curves(path))
+    folder.write_json(path / "summary.json", summary)
     return summary
 
 
@@ -122,16 +122,18 @@ def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
     job, rows = make_job(config, name), train.rows(config)
     like = train.like(job, rows)
     saved, remarks = checkpoint.restore(manager, like)
-    for remark in remarks:
-        show(name, 0, config.steps, remark, False)
+    for remark in remarks if jax.process_index() == 0 else ():
+        print(f"warning: {remark}", file=sys.stderr, flush=True)
     if saved:
         histories = [History(**history) for history in saved.facts["histories"]]
-        show(name, 0, config.steps, f"goes on from {saved.step:,}", False)
-        return Training(config, job, name, rows, histories, saved.state)
-    show(name, 0, config.steps, "compiling", False)
+        training = Training(config, job, name, rows, histories, saved.state)
+        show(training.label, saved.step, config.steps, "goes on from here", not any(training.going()))
+        return training
     parameters = sum(leaf[0].size for leaf in jax.tree.leaves(like.params))
     histories = [History(name, rate, parameters=parameters) for rate in config.learning_rates]
-    return Training(config, job, name, rows, histories, train.start(job, rows))
+    training = Training(config, job, name, rows, histories, train.start(job, rows))
+    show(training.label, 0, config.steps, "compiling", False)
+    return training
 
 
 def _advance(training: Training, manager: Any) -> list[History]:
@@ -185,5 +187,5 @@ def summarise(config: Config, path: Path, histories: list[History], status: str)
     levels = {"baseline": task.baseline, "evaluation_baseline": folder.finite(train.evaluate_constant(task))}
     levels |= {"partial": task.partial, "solved_below": task.solved}
     seconds = {"seconds": round(sum(sum(history.seconds) for history in histories), 1)}
-    env = {"env": json.loads((path / "env.json").read_text())}
+    env = {"env": folder.read_json(path / "env.json")}
     return what | levels | seconds | env | {"results": [history.outcome(task.solved) for history in histories]}

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from experiments import folder, report
 from experiments.arguments import parse
 from experiments.checkpoint import first_line
-from experiments.config import Config, Launch, Points
-from experiments.folder import InUse
+from experiments.config import Config, InUse, Launch, Points, RunError
 
+DIGITS = 8  # of the hash at the end of a folder's name
 FAILURE = "failure.txt"  # in the folder of a run: what ended it, other than what its summary says
 LISTS = [field.name for field in dataclasses.fields(Config) if isinstance(field.default, tuple)]
 
@@ -53,15 +55,17 @@ def points(name: str, base: Config, launch: Launch, chosen: Points) -> list[Poin
     axes = [[(key, value) for value in values] for key, values in chosen.grid.items() if key not in LISTS]
     pairs = itertools.product(chosen.list or ({},), itertools.product(*axes))
     parent = Path(base.out or f"runs/{name}-sweep")
-    return [_point(base, {**shared, **entry, **dict(values)}, parent, launch) for entry, values in pairs]
+    made = [_point(base, {**shared, **entry, **dict(values)}, parent, launch) for entry, values in pairs]
+    return list({point.path.name[-DIGITS:]: point for point in made}.values())  # each configuration once
 
 
 def _point(base: Config, changes: dict[str, Any], parent: Path, launch: Launch) -> Point:
     values = {**dataclasses.asdict(base), "out": None, **changes}
     config = parse(Config, [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()], "sweep")
-    digest = hashlib.sha256(folder.to_yaml(config).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(folder.to_yaml(config).encode()).hexdigest()[:DIGITS]
     words = re.sub(r"[^\w=.]+", "-", "-".join(f"{key}={value}" for key, value in changes.items()))[:60]
-    config = dataclasses.replace(config, out=str(parent / f"{words}-{digest}"))
+    out = next(parent.glob(f"*-{digest}"), parent / f"{words}-{digest}")  # there may be one of the same in other words
+    config = dataclasses.replace(config, out=str(out))
     return Point(changes, config, dataclasses.replace(launch, resume=True))
 
 
@@ -80,10 +84,11 @@ def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda:
     states = [status(point.path)[0] for point in points]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     words = f"{table(points)}\n\n{len(points)} runs: {counts}; written: {parent}"
-    if interrupted:
+    if "failed" in states and not interrupted:
+        return "failed", f"{words}\nthe same command with --retry runs again what failed"
+    if set(states) != {"done"}:  # or another process is at the others
         return "interrupted", f"{words}\nthe same command goes on"
-    retried = "\nthe same command with --retry runs again what failed" if "failed" in states else ""
-    return "failed" if "failed" in states else "done", words + retried
+    return "done", words
 
 
 def _run(point: Point, train: Train, stop: Stop) -> str:
@@ -91,7 +96,8 @@ def _run(point: Point, train: Train, stop: Stop) -> str:
     print(f"\n{point.path.name}", flush=True)
     failure = point.path / FAILURE
     try:
-        failure.unlink(missing_ok=True)
+        if jax.process_index() == 0:
+            failure.unlink(missing_ok=True)
         return train(point.config, point.launch, stop)[0]["status"]
     except InUse as error:
         print(f"left out: {error}", flush=True)
@@ -99,7 +105,7 @@ def _run(point: Point, train: Train, stop: Stop) -> str:
     except Exception as error:
         print(f"failed: {(text := f'{type(error).__name__}: {first_line(error)}')}", flush=True)
         failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(text + "\n")
+        folder.write(failure, text + "\n")
         return "failed"
 
 
@@ -108,7 +114,10 @@ def status(path: Path) -> tuple[str, str]:
     if (path / FAILURE).exists():
         return "failed", (path / FAILURE).read_text().strip()
     if (path / "summary.json").exists():
-        summary = json.loads((path / "summary.json").read_text())
+        try:
+            summary = folder.read_json(path / "summary.json")
+        except RunError as error:
+            return "failed", str(error)
         return summary["status"], summary.get("failure", "")
     return "begun" if (path / "config.yaml").exists() else "to do", ""
 
@@ -131,7 +140,7 @@ def table(points: Sequence[Point]) -> str:
     for point in points:
         state, failure = status(point.path)
         summary = point.path / "summary.json"
-        rows = json.loads(summary.read_text())["results"] if summary.exists() else []
+        rows = folder.read_json(summary)["results"] if summary.exists() and state != "failed" else []
         name = " ".join(f"{key}={value}" for key, value in point.changes.items())
         cells += [(name, state, *line) for line in map(_cells, rows)] or [(name, state, failure or "-", "", "", "")]
     return "\n".join(report.aligned(cells))

@@ -161,6 +161,8 @@ def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) ->
             return (optax.apply_updates(at[0], changes), moments), value
 
         (params, moments), losses = jax.lax.scan(update, (state.params, state.optimizer), first + jnp.arange(CHUNK))
+        sound = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+        losses = losses.at[-1].set(jnp.where(sound, losses[-1], jnp.nan))  # the next loss would be lost: no checkpoint of this
         mean = jnp.mean(losses)
         best = jax.tree.map(lambda new, old: jnp.where(mean < state.best_loss, new, old), params, state.best)
         return State(params, moments, best, jnp.fmin(mean, state.best_loss)), losses

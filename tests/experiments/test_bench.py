@@ -230,7 +230,7 @@ def test_a_tiny_run_writes_results_table_and_figures_and_lists_what_is_missing(t
     assert cli.main([*f"bench {options}".split(), "--out", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "missing: absent (no_such_library is not installed)." in printed and "left out: resident memory" in printed
-    assert {p.name for p in path.iterdir()} == {"config.yaml", "env.json", "bench.json", "bench.png", "bench-split.png"}
+    assert {p.name for p in path.iterdir()} == {"config.yaml", "env.json", "bench.json", "bench.png", "bench-split.png", ".lock"}
     results = json.loads((path / "bench.json").read_text())
     assert results["status"] == "done" and results["missing"] == {"absent": "no_such_library"}
     found = {(row["mode"], row["peer"], row["devices"]): row for row in results["rows"]}

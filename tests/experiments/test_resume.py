@@ -1,6 +1,7 @@
 """Runs that are killed, damaged or interrupted go on from the last good state, and compute the same bits."""
 
 import dataclasses
+import errno
 import json
 import random
 import shutil
@@ -78,7 +79,7 @@ def test_what_was_computed_before_is_not_computed_again(tmp_path):
     ran(tmp_path, after(3))
     seen = []
     ran(tmp_path, after(2), lambda label, step, steps, text, done: seen.append((label.split()[0], step)))
-    assert seen == [("gru", 0), ("gru", 200), ("rnn_orth", 0), ("rnn_orth", 50)]
+    assert seen == [("gru", 150), ("gru", 200), ("rnn_orth", 0), ("rnn_orth", 50)]
 
 
 def damage(path, how):
@@ -97,30 +98,73 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "a bit flipped", "emptied", "deleted"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(how, tmp_path, whole):
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(how, tmp_path, whole, capsys):
     ran(tmp_path, after(3))
     damage(tmp_path / "checkpoints" / "gru" / "150", how)
-    said = []
-    assert ran(tmp_path, show=lambda label, step, steps, text, done: said.append(text))["status"] == "done"
+    seen = []
+    assert ran(tmp_path, show=lambda label, step, *_: seen.append(step))["status"] == "done"
     if how != "deleted":
-        assert "checkpoints/gru/150 is damaged" in said[0] and (tmp_path / "checkpoints" / "damaged" / "gru-150").is_dir()
-    assert "goes on from 100" in said
+        assert "checkpoints/gru/150 is damaged" in capsys.readouterr().err
+        assert (tmp_path / "checkpoints" / "damaged" / "gru-150").is_dir()
+    assert seen[:2] == [100, 150]
     assert_same(tmp_path, whole)
 
 
-def test_where_no_checkpoint_is_whole_the_cell_begins_again(tmp_path, whole):
+def test_where_no_checkpoint_is_whole_it_is_said_and_nothing_is_moved_and_without_them_the_cell_begins_again(tmp_path, whole):
     ran(tmp_path, after(3))
     for step in (50, 100, 150):
         damage(tmp_path / "checkpoints" / "gru" / str(step), "truncated")
-    said = []
-    ran(tmp_path, show=lambda label, step, steps, text, done: said.append(text))
-    assert [text.split(" (")[0].split("/")[-1] for text in said[:4]] == [
-        "150 is damaged",
-        "100 is damaged",
-        "50 is damaged",
-        "compiling",
-    ]
+    with pytest.raises(RunError, match=r"gru/150 is damaged .* gru/50 is damaged .*; without .*/gru the cell begins again$"):
+        ran(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == ["100", "150", "50"]
+    shutil.rmtree(tmp_path / "checkpoints" / "gru")
+    ran(tmp_path)
     assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError("no memory")])
+def test_what_the_system_refuses_to_read_is_not_taken_for_damaged(error, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise error
+
+    ran(tmp_path, after(3))
+    monkeypatch.setattr(checkpoint, "_read", refuse)
+    with pytest.raises(RunError, match=r"gru/150 could not be read: .*(Too many open files|no memory)$"):
+        ran(tmp_path)
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == ["100", "150", "50"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "env.json", "summary.json"])
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_damaged_file_of_a_run_is_one_line_that_names_it(name, text, tmp_path, capsys):
+    for file in ("config.yaml", "env.json", "summary.json"):
+        (tmp_path / file).write_text(folder.to_yaml(CONFIG) if file == "config.yaml" else "{}")
+    (tmp_path / name).write_text(text)
+    arguments = "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 --seeds 2"
+    arguments += f" --learning_rates 1e-3 --checkpoint_every 50 --description= --out {tmp_path} --resume"
+    assert cli.main(arguments.split()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / name} is damaged: ") and error.count("\n") == 1
+
+
+def test_a_run_without_its_configuration_is_not_taken_for_another(tmp_path):
+    ran(tmp_path, after(1))
+    (tmp_path / "config.yaml").unlink()
+    for resume in (False, True):
+        with pytest.raises(RunError, match=r"holds a run without its config\.yaml"):
+            with folder.opened("adding", dataclasses.replace(CONFIG, out=str(tmp_path)), resume):
+                pass
+
+
+def test_a_run_that_goes_on_with_other_devices_says_so(tmp_path, capsys):
+    ran(tmp_path, after(1))
+    env = json.loads((tmp_path / "env.json").read_text())
+    folder.write_json(tmp_path / "env.json", env | {"devices": 7, "jax": "0.1"})
+    ran(tmp_path, after(1))
+    assert f"goes on elsewhere, which rounds differently: jax was 0.1 and is {jax.__version__}, devices was 7 and is 2" in (
+        capsys.readouterr().err
+    )
 
 
 def test_metrics_that_were_cut_in_a_line_or_lost_are_written_anew(tmp_path, whole):
@@ -198,7 +242,7 @@ def test_a_signal_saves_and_ends_with_code_75_and_the_run_goes_on(number, tmp_pa
     steps = json.loads((tmp_path / "run" / "summary.json").read_text())["results"][0]["steps"]
     assert 250 <= steps < 1000 and (tmp_path / "run" / "checkpoints" / "gru" / str(steps)).is_dir()
     code, out, _ = finish(command(arguments, tmp_path))
-    assert code == 0 and f"goes on from {steps:,}" in out
+    assert code == 0 and (f"{steps:,}/1,000  goes on from here" in out or steps % 250)
 
 
 # Statements for a child: its files may not grow beyond this, where writing then fails as on a full disk; and root may no longer

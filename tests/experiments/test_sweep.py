@@ -76,6 +76,21 @@ def test_points_of_another_type_are_refused(text, tmp_path):
         points(tmp_path, "--config", str(tmp_path / "sweep.yaml"))
 
 
+def test_the_same_configuration_in_other_words_is_the_same_point(tmp_path):
+    first = points(tmp_path, "--grid.clip", "1", "--grid.lag", "20")
+    first[0].path.mkdir()
+    again = points(tmp_path, "--grid.lag", "20", "--grid.clip", "1.0,1")
+    assert [point.path for point in again] == [first[0].path]
+
+
+def test_a_damaged_summary_is_a_failure_of_its_point_alone(tmp_path):
+    made = points(tmp_path)
+    made[1].path.mkdir()
+    (made[1].path / "summary.json").write_text("")
+    status, text = sweep.run(made, False, Trainer())
+    assert status == "failed" and "1 failed" in text and "summary.json is damaged" in text and "2 done" in text
+
+
 def test_a_wrong_key_or_value_of_a_point_is_refused_before_anything_is_run(tmp_path):
     for entry, message in (("{lagg: 10}", "unknown key 'lagg'; did you mean 'lag'"), ("{lag: x}", "lag must be of type int")):
         (tmp_path / "sweep.yaml").write_text(f"list: [{{lag: 10}}, {entry}]")
@@ -122,7 +137,7 @@ def test_a_run_that_another_process_has_open_is_left_to_it(tmp_path, capsys):
     made = points(tmp_path)
     with folder.opened("adding", made[1].config):
         status, text = sweep.run(made, False, Trainer())
-    assert status == "done" and "2 done, 1 begun" in text
+    assert status == "interrupted" and "2 done, 1 begun" in text
     assert "left out: " in capsys.readouterr().out
 
 

@@ -186,6 +186,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_update_and_checkpoint
     assert (tmp_path / "run" / "checkpoints" / "gru" / "0").is_dir()
 
 
+def test_parameters_that_are_not_finite_are_lost_before_the_next_loss_shows_it():
+    job, rows = train.make_job(TINY, "gru"), train.rows(TINY)._replace(rates=np.array([1e-3, np.inf], np.float32))
+    state = train.start(job, rows)
+    *_, (state, losses, lost, _) = [train.advance(job, state, rows, np.full(2, True), 0)]
+    assert lost[0] == 0 and 0 < lost[1] <= 50 and np.isfinite(losses[0]) and np.isnan(losses[1])
+    poisoned = state._replace(params=state.params._replace(b_y=np.full_like(state.params.b_y, np.nan)))
+    assert train.advance(job, poisoned, rows, np.full(2, True), 50).lost.tolist() == [51, 51]
+
+
 def test_where_it_may_go_on_a_seed_whose_loss_is_not_finite_is_lost_and_this_is_said_plainly(tmp_path):
     config = dataclasses.replace(TINY, learning_rates=(1e30,), steps=500, not_finite="go_on")
     summary = ran(config, tmp_path / "run")
