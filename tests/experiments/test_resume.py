@@ -114,7 +114,7 @@ def test_where_no_checkpoint_is_whole_it_is_said_and_nothing_is_moved_and_withou
     ran(tmp_path, after(3))
     for step in (50, 100, 150):
         damage(tmp_path / "checkpoints" / "gru" / str(step), "truncated")
-    with pytest.raises(RunError, match=r"gru/150 is damaged .* gru/50 is damaged .*; without .*/gru the cell begins again$"):
+    with pytest.raises(RunError, match=r"gru/150 is damaged .*/gru/50 is damaged .*; without .*/gru the cell begins again$"):
         ran(tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == ["100", "150", "50"]
     shutil.rmtree(tmp_path / "checkpoints" / "gru")

@@ -1,0 +1,79 @@
+"""What is shown while a run goes on."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from commands import ROOT
+
+from experiments import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that a test sets."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_pace_leaves_out_what_the_compiler_took_and_says_what_is_left_at_most(clock):
+    pace = progress.Pace()
+    texts = []
+    for seconds, step in ((0, 0), (100, 50), (101, 100), (104, 250)):
+        clock[0] = seconds
+        texts.append(pace.text("gru", step, 1050, False))
+    assert texts == ["", "", "  50 updates/s, 0:00:19 left at most", "  50 updates/s, 0:00:16 left at most"]
+    clock[0] = 300
+    assert pace.text("lstm", 50, 1050, False) == "" and pace.text("gru", 1050, 1050, True) == ""
+
+
+def test_a_run_that_goes_on_has_the_pace_of_what_it_computes(clock):
+    pace = progress.Pace()
+    assert pace.text("gru", 500, 1000, False) == ""
+    clock[0] = 2
+    assert pace.text("gru", 600, 1000, False) == "  50 updates/s, 0:00:08 left at most"
+
+
+def test_where_there_is_no_terminal_a_line_is_written_every_250_updates_and_at_the_end(capsys):
+    with progress.live() as show:
+        for step in (0, 50, 250, 300):
+            show("gru  lr 0.005", step, 1000, "loss/baseline 0.5", step == 300)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[3] for line in lines] == ["0/1,000", "250/1,000", "300/1,000"]
+    assert lines[1][4:6] == ["loss/baseline", "0.5"] and lines[1][-3:] == ["left", "at", "most"] and lines[2][-1] == "done"
+
+
+def test_on_a_terminal_there_are_bars_with_the_loss_and_the_rate():
+    code = (
+        "from experiments import progress\n"
+        "with progress.live() as show:\n"
+        "    [show('gru', step, 1000, 'loss/baseline 0.5 [/x]', step == 300) for step in (0, 50, 100, 300)]\n"
+    )
+    master, slave = os.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "150", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], stdout=slave, stderr=slave, check=True, env=env)
+    os.close(slave)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(master, 100_000).decode())
+    os.close(master)
+    assert "gru" in shown and "300/300" in shown and "loss/baseline 0.5 [/x]" in shown and "━" in shown
+
+
+def test_a_run_goes_on_when_who_reads_its_lines_has_gone():
+    code = (
+        "import sys\n"
+        "from experiments import progress\n"
+        "with progress.live() as show:\n"
+        "    for step in range(0, 10**6, 250):\n"
+        "        show('gru', step, 10**6, 'x' * 100, False)\n"
+        "print('all', file=sys.stderr)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, **pipes)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "all\n" and process.wait() == 0
+    process.stderr.close()
