@@ -12,7 +12,6 @@ from jsonargparse import ArgumentParser
 from experiments.config import UsageError, nearest
 
 C = TypeVar("C")
-GRID = "--grid."  # before the name of a key
 
 
 def parse(kind: type[C], arguments: Sequence[str], name: str = "") -> C:
@@ -58,7 +57,7 @@ def _as_written(fields: list[dataclasses.Field], arguments: Sequence[str]) -> li
         option, equals, value = argument.partition("=")
         if done and done[-1] in lists:  # whose value this is
             option, equals, value = done.pop(), "=", argument
-        if option.startswith(GRID):
+        if option.startswith("--grid."):  # before the name of a key
             lists.add(option)
         if option in flags and not equals and following.startswith("--"):
             equals, value = "=", "true"
@@ -71,11 +70,9 @@ def explain(message: str, keys: list[str]) -> str:
     """jsonargparse's message in one line, with the nearest known key."""
     message = " ".join(message.split())
     if found := re.search(r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message):
-        key, wanted, value = found.groups()
-        return f"{key} must be of type {wanted}, got {value!r}."
+        return "{} must be of type {}, got {!r}.".format(*found.groups())
     if found := re.search(r"Parser key \"(\w+)\": Expected a typing.Literal\[(.*?)\]\. Got value: (.*)", message):
-        key, choices, value = found.groups()
-        return f"{key} must be one of {choices}, got {value!r}."
+        return "{} must be one of {}, got {!r}.".format(*found.groups())
     if found := re.search(r"unrecognized arguments: (?:--)?([^\s=]+)|Option '([^']+)' is not accepted", message):
         unknown: Any = found.group(1) or found.group(2)
         return f"unknown key {unknown!r}{nearest(unknown, keys)} Known: {', '.join(keys)}."

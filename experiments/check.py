@@ -1,4 +1,7 @@
-"""Presets held against what they should show: thresholds of `tiers.yaml`, never exact losses."""
+"""Presets held against what they should show: thresholds of `tiers.yaml`, never exact losses.
+
+Beside each stands what the calibration found, five other seeds of the same preset, whose summaries are committed.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +9,12 @@ from typing import Any
 
 from experiments import report
 from experiments.arguments import parse
-from experiments.config import PRESETS, TIERS, Config, Launch
+from experiments.config import HERE, PRESETS, TIERS, Bar, Config, Launch
+from experiments.folder import read_json
 
 Train = Callable[[str, Config, Launch], tuple[dict[str, Any], Path]]
+CALIBRATION = HERE / "results" / "calibration"
+HEAD = ("preset", "cell", "lr", "what", "seeds", "wanted", "updates", "calibration", "")
 
 
 def run(tier: str, parent: Path, train: Train) -> tuple[str, str]:
@@ -17,26 +23,51 @@ def run(tier: str, parent: Path, train: Train) -> tuple[str, str]:
     Returns:
         "done", when all is as it should be, "failed" or "interrupted"; and the table.
     """
-    lines: list[tuple[str, ...]] = [("preset", "cell", "lr", "solved", "wanted", "")]
-    right = True
+    lines: list[tuple[str, ...]] = [HEAD]
+    right, seconds = True, 0.0
     for name, wanted in TIERS[tier].items():
         config = parse(Config, ["--config", str(PRESETS[name]), "--out", str(parent / name)], f"check {tier}")
         summary, _ = train(name, config, Launch(resume=True))
         if summary["status"] == "interrupted":
             return "interrupted", "interrupted: the same command goes on"
-        rows = compare(summary, wanted)
+        path = CALIBRATION / name / "summary.json"
+        rows = compare(summary, wanted, read_json(path) if path.exists() else None)
         right &= all(row[-1] != "WRONG" for row in rows) and summary["status"] == "done"
+        seconds += summary["seconds"]
         lines += [(name, *row) for row in rows]
-    verdict = "all as it should be" if right else "NOT as it should be"
+    verdict = f"{'all' if right else 'NOT'} as it should be, {seconds / 60:.0f} minutes of training"
     return "done" if right else "failed", "\n".join(["", *report.aligned(lines), "", f"{tier}: {verdict}"])
 
 
-def compare(summary: dict[str, Any], wanted: dict[str, int]) -> list[tuple[str, ...]]:
-    """A line for each cell and learning rate: how many seeds solved the task, and how many should."""
+def compare(summary: dict[str, Any], wanted: dict[str, Bar], calibration: dict[str, Any] | None) -> list[tuple[str, ...]]:
+    """A line for each cell and learning rate: how many seeds are as they should be, and how many were in the calibration."""
+    others = {(row["cell"], row["learning_rate"]): row for row in (calibration or {"results": []})["results"]}
     lines: list[tuple[str, ...]] = []
     for row in summary["results"]:
-        solved, least = sum(step is not None for step in row["steps_to_solve"]), wanted.get(row["cell"])
-        verdict = "" if least is None else "right" if solved >= least else "WRONG"
-        lines.append((row["cell"], f"{row['learning_rate']:g}", str(solved), "-" if least is None else str(least), verdict))
+        bar, other = wanted.get(row["cell"]), others.get((row["cell"], row["learning_rate"]))
+        seeds = _right(row, bar)
+        verdict = "" if bar is None else "right" if seeds >= bar["seeds"] else "WRONG"
+        found = f"{_right(other, bar)}/{len(other['steps_to_solve'])}, {_updates(other)}" if other else "-"
+        words = (_what(bar, summary), str(seeds), str(bar["seeds"]) if bar else "-", _updates(row), found, verdict)
+        lines.append((row["cell"], f"{row['learning_rate']:g}", *words))
     missing = wanted.keys() - {row["cell"] for row in summary["results"]}
-    return lines + [(name, "-", "-", str(wanted[name]), "WRONG") for name in sorted(missing)]
+    return lines + [(name, "-", "-", "-", str(wanted[name]["seeds"]), "-", "-", "WRONG") for name in sorted(missing)]
+
+
+def _right(row: dict[str, Any], bar: Bar | None) -> int:
+    """How many seeds of a result reach the bar; without one, or without a threshold, how many solved the task."""
+    if bar is None or "metric" not in bar:
+        return sum(step is not None for step in row["steps_to_solve"])
+    tests = row.get("tests", {}) | {None: {"metric": row["final_metric"]}}
+    scores = tests.get(str(bar["lag"]) if "lag" in bar else None, {"metric": []})["metric"]  # none where a run was cut
+    return sum(score is not None and score >= bar["metric"] for score in scores)
+
+
+def _updates(row: dict[str, Any]) -> str:
+    return report.entries(row, 1.0)["steps_to_solve"]
+
+
+def _what(bar: Bar | None, summary: dict[str, Any]) -> str:
+    if bar is None or "metric" not in bar:
+        return "solved"
+    return f"{summary['metric']} >= {bar['metric']:g}" + (f" at lag {bar['lag']}" if "lag" in bar else "")

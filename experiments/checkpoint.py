@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from experiments.config import RunError
-
-KEPT = 3
 
 
 class Saved(NamedTuple):
@@ -33,10 +32,8 @@ class Saved(NamedTuple):
 @contextlib.contextmanager
 def checkpoints(folder: Path) -> Iterator[Any]:
     """orbax's manager of the checkpoints in a folder. Every process of a run opens, saves and restores."""
-    import orbax.checkpoint as ocp  # 2 s
-
     _quiet()
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+    options = ocp.CheckpointManagerOptions(max_to_keep=3, enable_async_checkpointing=False, cleanup_tmp_directories=True)
     with _explained(folder, "opened"):
         manager = ocp.CheckpointManager(folder.absolute(), options=options)
     with manager:
@@ -62,15 +59,12 @@ def save(manager: Any, saved: Saved) -> None:
     Raises:
         RunError: it cannot be written; what was saved before is untouched.
     """
-    import orbax.checkpoint as ocp
-
     if saved.step in manager.all_steps():
         return
     facts = {**saved.facts, "digest": digest(saved)}
+    args = ocp.args.Composite(state=ocp.args.StandardSave(saved.state), facts=ocp.args.JsonSave(facts))
     with _explained(manager.directory / str(saved.step), "written"):
-        manager.save(
-            saved.step, args=ocp.args.Composite(state=ocp.args.StandardSave(saved.state), facts=ocp.args.JsonSave(facts))
-        )
+        manager.save(saved.step, args=args)
 
 
 def restore(manager: Any, like: Any) -> tuple[Saved | None, list[str]]:
@@ -85,29 +79,25 @@ def restore(manager: Any, like: Any) -> tuple[Saved | None, list[str]]:
     """
     damaged: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
+        path = manager.directory / str(step)
         try:
             saved = _read(manager, step, like)
-            remarks = [f"{reason}; moved to {_set_aside(manager, bad)}" for bad, reason in damaged.items()]
-            return saved, remarks
+            return saved, [f"{reason}; moved to {_set_aside(manager, bad)}" for bad, reason in damaged.items()]
         except Exception as error:  # orbax and its storage raise many kinds for a damaged file
-            reason = f"checkpoint {manager.directory / str(step)} is damaged ({first_line(error)})"
             if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.ENOENT, errno.ENOTDIR):
-                raise RunError(f"{manager.directory / str(step)} could not be read: {first_line(error)}") from error
-            damaged[step] = reason
+                raise RunError(f"{path} could not be read: {first_line(error)}") from error
+            damaged[step] = f"checkpoint {path} is damaged ({first_line(error)})"
     if damaged:
         raise RunError(f"{'; '.join(damaged.values())}; without {manager.directory} the cell begins again")
     return None, []
 
 
 def _read(manager: Any, step: int, like: Any) -> Saved:
-    import orbax.checkpoint as ocp
-
     args = ocp.args.Composite(state=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore())
     found = manager.restore(step, args=args)
     facts = dict(found.facts)
     written = facts.pop("digest")
-    state = jax.tree.map(np.asarray, found.state)
-    saved = Saved(step, state, facts)
+    saved = Saved(step, jax.tree.map(np.asarray, found.state), facts)
     if digest(saved) != written:
         raise ValueError("its arrays are not those that were saved")
     return saved
@@ -139,12 +129,9 @@ def _explained(path: Path, what: str) -> Iterator[None]:
     """Turns what the storage raises into one sentence."""
     try:
         yield
-    except RunError:
-        raise
-    except OSError as error:
-        raise RunError(f"{path} could not be {what}: {error.strerror or error}") from error
     except Exception as error:  # the storage below orbax has errors of its own
-        raise RunError(f"{path} could not be {what}: {first_line(error)}") from error
+        said = getattr(error, "strerror", None) or first_line(error)
+        raise RunError(f"{path} could not be {what}: {said}") from error
 
 
 def first_line(error: BaseException) -> str:

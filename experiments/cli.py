@@ -19,6 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+
+from experiments import dist, folder, progress, report
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
@@ -32,12 +35,14 @@ CODES = {"done": DONE, "failed": FAILED, "interrupted": RESUMABLE}
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return DONE if arguments else USAGE
     try:
-        return command(arguments)
-    except UsageError as error:
-        return _fail(str(error), USAGE)
-    except RunError as error:
-        return _fail(str(error), FAILED)
+        choose("command", arguments[0], COMMANDS)
+        return COMMANDS[arguments[0]](arguments[1:])
+    except (UsageError, RunError) as error:
+        return _fail(str(error), USAGE if isinstance(error, UsageError) else FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", FAILED)
@@ -48,15 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return code
-
-
-def command(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(__doc__)
-        return DONE if arguments else USAGE
-    name, *rest = arguments
-    choose("command", name, COMMANDS)
-    return COMMANDS[name](rest)
 
 
 def list_all(arguments: list[str]) -> int:
@@ -80,49 +76,38 @@ def run(arguments: list[str]) -> int:
     """`run NAME`: trains."""
     name, rest = _preset("run", arguments)
     config, launch = parse_all((Config, Launch), rest, f"run {name}")
-    from experiments import dist
-
-    with dist.launched(launch) as stop:
-        return _end(*train(name, config, launch, stop), f"run {name}")
+    dist.join(launch)
+    with dist.stopping() as stop:
+        summary, path = train(name, config, launch, stop)
+        if jax.process_index() == 0:
+            print(f"\n{report.report(summary)}\n\nwritten: {path}")
+            if summary["status"] == "interrupted":
+                print(f"to go on: python -m experiments run {name} --out {path} --resume, with the same keys")
+            if summary["status"] == "failed":
+                _fail(summary["failure"], FAILED)
+    return CODES[summary["status"]]
 
 
 def train(name: str, config: Config, launch: Launch, stop: Callable[[], bool]) -> tuple[dict[str, Any], Path]:
     """Runs one configuration in a folder of its own, in this process and those that it is launched with."""
-    from experiments import dist, folder, hooks, run
+    from experiments.run import Hooks, run
 
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
-    open_ = functools.partial(folder.opened, name, config, launch.resume)
-    with dist.first_alone(open_, config.out) as path, hooks.hooks(Path(path), stop, launch.tensorboard) as given:
-        if (summary := folder.finished(Path(path))) is None:
-            summary = run.run(config, Path(path), given)
-    return summary, Path(path)
-
-
-def _end(summary: dict[str, Any], path: Path, command: str) -> int:
-    """Prints what came of a run."""
-    import jax
-
-    from experiments import report
-
-    if jax.process_index() == 0:
-        print(f"\n{report.report(summary)}\n\nwritten: {path}")
-        if summary["status"] == "interrupted":
-            print(f"to go on: python -m experiments {command} --out {path} --resume, with the same keys")
-        if summary["status"] == "failed":
-            _fail(summary["failure"], FAILED)
-    return CODES[summary["status"]]
+    opened = folder.opened(name, config, launch.resume)
+    with dist.first_alone(opened, Path(config.out or "")) as path, progress.beside(path, launch.tensorboard) as (show, record):
+        return folder.finished(path) or run(config, path, Hooks(show, stop, record)), path
 
 
 def sweep(arguments: list[str]) -> int:
     """`sweep NAME`: runs over a grid and a list."""
     name, rest = _preset("sweep", arguments)
     config, launch, chosen = parse_all((Config, Launch, Points), rest, f"sweep {name}")
-    from experiments import dist
     from experiments import sweep as module
 
     points = module.points(name, config, launch, chosen)
-    with dist.launched(launch) as stop:
+    dist.join(launch)
+    with dist.stopping() as stop:
         status, text = module.run(points, chosen.retry, functools.partial(train, name), stop)
     print(text)
     return CODES[status]
@@ -135,9 +120,8 @@ def check(arguments: list[str]) -> int:
         raise UsageError(f"check needs the name of one tier: {', '.join(TIERS)}.")
     choose("tier", rest[0], TIERS)
     from experiments import check as module
-    from experiments import dist
 
-    with dist.launched(Launch()) as stop:
+    with dist.stopping() as stop:
         status, text = module.run(rest[0], out, functools.partial(train, stop=stop))
     print(text)
     return CODES[status]
@@ -146,11 +130,9 @@ def check(arguments: list[str]) -> int:
 def gradients(arguments: list[str]) -> int:
     """`gradients`: measures."""
     config = parse(GradientConfig, arguments, "gradients")
-    from experiments import folder, progress
     from experiments import gradients as module
 
-    with folder.opened("gradients", config) as path, progress.live() as show:
-        print(f"writing {path}", flush=True)
+    with folder.opened("gradients", config) as path, progress.beside(path) as (show, _):
         summary = module.run(config, path, show)
     print(f"\n{module.report(summary)}\n\nwritten: {path}")
     return DONE
@@ -185,5 +167,4 @@ def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
     return arguments[0], ["--config", str(PRESETS[arguments[0]]), *arguments[1:]]
 
 
-TRAINING = {"run": run, "sweep": sweep, "check": check}
-COMMANDS = {"list": list_all, **TRAINING, "gradients": gradients, "bench": bench, "report": page}
+COMMANDS = {"list": list_all, "run": run, "sweep": sweep, "check": check, "gradients": gradients, "bench": bench, "report": page}

@@ -2,19 +2,29 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import yaml
 
 from experiments.cells import CELLS
-from experiments.tasks import TASKS
+from experiments.tasks import TASKS, Task
 
 CHUNK = 50  # updates per compiled call; losses are reported, and "solved" is judged, as means over so many
 HERE = Path(__file__).parent
 PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
-TIERS: dict[str, dict[str, dict[str, int]]] = yaml.safe_load((HERE / "tiers.yaml").read_text())
+
+
+class Bar(TypedDict):
+    """What a preset should show of a cell: so many seeds solve the task, or score so much, at its lag or a longer one."""
+
+    seeds: int
+    metric: NotRequired[float]
+    lag: NotRequired[int]
+
+
+TIERS: dict[str, dict[str, dict[str, Bar]]] = yaml.safe_load((HERE / "tiers.yaml").read_text())
 
 
 class UsageError(ValueError):
@@ -36,9 +46,13 @@ class Config:
     Args:
         description: one line about the run.
         task: which task; see `python -m experiments list`.
-        lag: the length of the sequences, at least 10.
+        lag: how far back the answer lies: of most tasks the length of the sequences.
+        task_options: other options of the task, by name.
+        test_lags: other lags at which what was trained is evaluated too.
         cells: which cells, in this order.
         hidden_size: H.
+        parameters: H is instead what comes nearest to so many parameters, for each cell its own; 0 takes hidden_size.
+        layers: how many layers of each cell.
         batch_size: sequences per update, drawn anew for each.
         learning_rates: of Adam; each cell is trained at each, all in one program.
         clip: the largest global norm of a gradient.
@@ -54,8 +68,12 @@ class Config:
     description: str = ""
     task: str = "adding"
     lag: int = 200
+    task_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    test_lags: tuple[int, ...] = ()
     cells: tuple[str, ...] = ("rnn_orth", "lstm", "gru")
     hidden_size: int = 32
+    parameters: int = 0
+    layers: int = 1
     batch_size: int = 64
     learning_rates: tuple[float, ...] = (5e-3,)
     clip: float = 1.0
@@ -88,6 +106,16 @@ class Config:
             if not 0 < rate < float("inf"):
                 raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
         multiple("steps", self.steps, least=CHUNK)
+        task = self.make_task()
+        for lag in self.test_lags:
+            _task(task.at_lag, lag)
+
+    def make_task(self) -> Task:
+        """The task that is trained."""
+        known = [field.name for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"]
+        for name in self.task_options:
+            choose(f"option of task {self.task!r}", name, known)
+        return _task(TASKS[self.task], self.lag, **self.task_options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +150,8 @@ class GradientConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.lag < 10:
+            raise UsageError(f"lag must be at least 10, got {self.lag}.")
 
     def training(self) -> Config:
         """The training between the two measurements."""
@@ -188,16 +218,21 @@ def check(config: Config | GradientConfig) -> None:
         choose("cell", name, CELLS)
     if not config.cells:
         raise UsageError("cells must name at least one.")
-    for name in ("hidden_size", "batch_size", "seeds"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} must be at least 1, got {getattr(config, name)}.")
-    if config.lag < 10:
-        raise UsageError(f"lag must be at least 10, got {config.lag}.")
+    for name, least in {"hidden_size": 1, "batch_size": 1, "seeds": 1, "layers": 1, "parameters": 0}.items():
+        if getattr(config, name, least) < least:
+            raise UsageError(f"{name} must be at least {least}, got {getattr(config, name)}.")
     if not 0 <= config.seed <= 2**31 - 2 - config.seeds:
         raise UsageError(f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {config.seed}.")
     if config.out == "":
         raise UsageError("out must name a folder, got an empty name.")
     multiple("steps", config.steps)
+
+
+def _task(make: Callable[..., Task], *values: Any, **options: Any) -> Task:
+    try:
+        return make(*values, **options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
 
 
 def multiple(name: str, value: int, least: int = 0) -> None:

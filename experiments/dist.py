@@ -3,61 +3,47 @@
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from experiments.config import InUse, Launch, RunError, UsageError
 
 
-@contextlib.contextmanager
-def launched(launch: Launch) -> Iterator[Callable[[], bool]]:
-    """Joins the processes of a run, before a device is used, and gives what says whether it has been asked to stop.
+def join(launch: Launch) -> None:
+    """Joins the processes of a run, before a device is used.
 
     Raises:
         RunError: they do not come together.
     """
-    names = ("num_processes", "process_id")
-    explicit: dict[str, Any] = {name: getattr(launch, name) for name in names} | {"coordinator_address": launch.coordinator}
     try:
         if launch.dist != "off":
-            jax.distributed.initialize(**explicit)
+            jax.distributed.initialize(launch.coordinator, launch.num_processes, launch.process_id)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes did not come together: {' '.join(str(error).split())[:300]}") from error
-    with stopping() as stop:
-        yield stop
 
 
 @contextlib.contextmanager
-def first_alone(open_: Callable[[], contextlib.AbstractContextManager[Any]], otherwise: Any) -> Iterator[Any]:
+def first_alone(context: contextlib.AbstractContextManager[Path], otherwise: Path) -> Iterator[Path]:
     """Enters a context in process 0 alone; the others are given `otherwise`, once it has been entered.
 
     Raises:
         RunError: process 0 could not enter it (there, what it raised).
     """
-    if jax.process_count() == 1:
-        with open_() as given:
-            yield given
-        return
     with contextlib.ExitStack() as stack:
         failure, given = None, otherwise
         if jax.process_index() == 0:
             try:
-                given = stack.enter_context(open_())
+                given = stack.enter_context(context)
             except (OSError, UsageError, RunError) as error:
                 failure = error
-        kind = _first_says(0 if failure is None else 2 if isinstance(failure, InUse) else 1)
-        if kind:
+        mine = 0 if failure is None else 2 if isinstance(failure, InUse) else 1
+        if kind := int(multihost_utils.broadcast_one_to_all(np.int32(mine))):  # that of process 0, in all
             raise failure or (RunError, InUse)[kind - 1]("process 0 could not begin; it says why.")
         yield given
-
-
-def _first_says(value: int) -> int:
-    """The value of process 0, in all."""
-    from jax.experimental import multihost_utils
-
-    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 @contextlib.contextmanager
@@ -67,10 +53,10 @@ def stopping() -> Iterator[Callable[[], bool]]:
     In a run of several processes, what one of them is asked all are told at the same step, by JAX's preemption service, which
     takes SIGTERM; all have to ask equally often.
     """
+    asked: list[int] = []
     if jax.process_count() > 1:
-        yield _preempted()
+        yield lambda: _preempted(asked)
         return
-    asked = []
 
     def ask(number: int, frame: Any) -> None:
         if asked and number == signal.SIGINT:
@@ -85,13 +71,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _preempted() -> Callable[[], bool]:
-    from jax.experimental import multihost_utils
-
-    seen = []  # one entry per question; the service says True at one of them only
-
-    def stop() -> bool:
-        seen.append(multihost_utils.reached_preemption_sync_point(len(seen)))
-        return any(seen)
-
-    return stop
+def _preempted(answers: list[int]) -> bool:
+    """Adds an answer of the service, which says True to one question only, whatever was answered before."""
+    answers.append(multihost_utils.reached_preemption_sync_point(len(answers)))
+    return any(answers)

@@ -19,17 +19,10 @@ from experiments.tasks import TASKS
 
 # One hue per family (Okabe & Ito's, which the colour-blind can tell apart), one shade and line style per initialisation.
 DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
-STYLES: dict[str, tuple[str, Any]] = {
-    "rnn_orth": ("#D55E00", "-"),
-    "rnn_glorot": ("#8C2D04", DASHED),
-    "rnn_small": ("#F79646", DOTTED),
-    "irnn": ("#CC79A7", "-"),
-    "lstm": ("#0072B2", "-"),
-    "lstm_fb0": ("#56B4E9", DASHED),
-    "lstm_chrono": ("#0072B2", DOTTED),
-    "gru": ("#009E73", "-"),
-    "gru_chrono": ("#009E73", DOTTED),
-}
+STYLES: dict[str, tuple[str, Any]] = {"gru": ("#009E73", "-"), "gru_chrono": ("#009E73", DOTTED)}
+STYLES |= {"lstm": ("#0072B2", "-"), "lstm_fb0": ("#56B4E9", DASHED), "lstm_chrono": ("#0072B2", DOTTED)}
+STYLES |= {"rnn_orth": ("#D55E00", "-"), "rnn_glorot": ("#8C2D04", DASHED), "rnn_small": ("#F79646", DOTTED)}
+STYLES |= {"irnn": ("#CC79A7", "-")}
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", DASHED, DOTTED, (0, (5, 2, 1, 2)), (0, (8, 2)))
 FREE = [(colour, line) for line, colour in itertools.product(LINES, COLOURS) if (colour, line) not in STYLES.values()]
@@ -90,7 +83,7 @@ def learning_panels(config: Row, metrics: list[Row], most: int = 6) -> list[Pane
 
 def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: Axes) -> str:
     """Median, range over the seeds, and a dot where the run ended."""
-    task, words = TASKS[config["task"]](config["lag"]), []
+    task, words = TASKS[config["task"]](config["lag"], **config.get("task_options", {})).levels, []
     for name in cells:
         rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (name, rate)]
         steps = [row["step"] for row in rows[:: config["seeds"]]]
@@ -100,7 +93,8 @@ def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: 
         ax.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
         ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
         words += [f"{name} {middle[-1]:.2f} ({low[-1]:.2f} to {high[-1]:.2f}) after {steps[-1]:,} updates"] if steps else []
-    levels = {"best constant": 1.0, task.partial_label: task.partial / task.baseline, "solved": task.solved / task.baseline}
+    levels = {"best constant": 1.0, "solved": task.solved / task.baseline}
+    levels |= {task.partial_label: task.partial / task.baseline} if task.partial else {}
     for text, level in levels.items():
         ax.axhline(level, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
         ax.text(1, level * 1.08, text, transform=ax.get_yaxis_transform(), ha="right", fontsize=8.5)

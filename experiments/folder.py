@@ -6,7 +6,6 @@ Of several processes of one run the first alone writes here, but for the checkpo
 import contextlib
 import dataclasses
 import importlib.metadata
-import itertools
 import json
 import math
 import os
@@ -36,14 +35,14 @@ def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]
     """
     if resume and config.out is None:
         raise UsageError("--resume needs --out, the folder of the run.")
-    folder = _new("runs", name) if config.out is None else Path(config.out)
+    folder = _new(name) if config.out is None else Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         held, env = folder / "config.yaml", environment()
         if held.exists() and not resume:
             raise UsageError(f"{folder} already holds a run; name another folder, or go on with it by --resume.")
         if held.exists():
-            check_same(folder, config)
+            _check_same(folder, config)
         elif (folder / "checkpoints").exists() or (folder / "summary.json").exists():
             raise RunError(f"{folder} holds a run without its config.yaml: of what, is not known.")
         if (folder / "env.json").exists():
@@ -69,15 +68,13 @@ def _locked(folder: Path) -> Iterator[None]:
     except ImportError:  # not on Windows: nothing keeps a second process out
         yield
         return
-    with open(folder / ".lock", "a+") as file:
+    lock = folder / ".lock"
+    with open(lock, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise InUse(f"{folder} is in use by {file.read().strip() or 'another process'}.") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+            raise InUse(f"{folder} is in use by {lock.read_text().strip() or 'another process'}.") from None
+        lock.write_text(f"process {os.getpid()} on {platform.node()}\n")
         yield
 
 
@@ -88,46 +85,39 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return summary if summary.get("status") == "done" else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A mapping from a file.
+def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+    """A mapping from a file of JSON, or of what else `parse` reads.
 
     Raises:
         RunError: the file holds none.
     """
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}.") from None
+        found = parse(path.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{path} is damaged: {' '.join(str(error).split())}.") from None
     if not isinstance(found, dict):
         raise RunError(f"{path} is damaged: it holds no mapping.")
     return found
 
 
-def check_same(folder: Path, config: AnyConfig) -> None:
+def _check_same(folder: Path, config: AnyConfig) -> None:
     """Raises UsageError unless the folder holds a run of this configuration."""
-    here = yaml.safe_load(to_yaml(config))
-    try:
-        there = yaml.safe_load((folder / "config.yaml").read_text())
-    except (yaml.YAMLError, ValueError):
-        there = None
-    if not isinstance(there, dict):
-        raise RunError(f"{folder / 'config.yaml'} is damaged: it holds no mapping.")
+    here, there = yaml.safe_load(to_yaml(config)), read_json(folder / "config.yaml", yaml.safe_load)
     differences = [f"{key} is {there.get(key)} there and {here[key]} here" for key in here if there.get(key) != here[key]]
     if differences:
         raise UsageError(f"{folder} holds another run: {'; '.join(differences)}.")
 
 
-def _new(parent: str, name: str) -> Path:
+def _new(name: str) -> Path:
     """Makes runs/name, runs/name-2, ...: the first that does not exist."""
-    Path(parent).mkdir(exist_ok=True)
-    for n in itertools.count(1):
-        folder = Path(parent) / (name if n == 1 else f"{name}-{n}")
+    folder, n = Path("runs", name), 1
+    while True:
         try:
-            folder.mkdir()
+            folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            continue
-    raise AssertionError
+            n += 1
+            folder = folder.with_name(f"{name}-{n}")
 
 
 def to_yaml(config: AnyConfig) -> str:
@@ -152,11 +142,7 @@ def append(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
     path = folder / "metrics.jsonl"
     if jax.process_index() == 0:
         with _named(path), open(path, "a") as file:
-            file.write(lines(rows))
-
-
-def lines(rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -1,28 +1,23 @@
 """Gradients against the lag, on sequences of the adding task, before and after a short training of every cell."""
 
 import functools
-import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from experiments import figures, folder, train
+from experiments import figures, folder, progress, train
 from experiments.config import CHUNK, GradientConfig
 from experiments.model import ModelParams
-from experiments.progress import Show
 from experiments.report import aligned, number
-from experiments.train import Job
 from jaxrnn.diagnostics import carry_gradient_norms, carry_jacobian_norms
 
 Curves = dict[str, list[float | None]]  # of each measure
 
 
-def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
+def run(config: GradientConfig, path: Path, show: progress.Show) -> dict[str, Any]:
     """Measures every cell, and writes gradients.json, the figure and summary.json into the folder `path`.
 
     Returns:
@@ -35,14 +30,15 @@ def run(config: GradientConfig, path: Path, show: Show) -> dict[str, Any]:
     folder.write(path / "gradients.png", figures.save(figures.gradient_figure(path)))
     lags = [config.lag // 10, config.lag // 2, config.lag - 1]
     table: dict[str, Curves] = {name: {} for name in curves}
-    for name, phase, measure in itertools.product(curves, curves[config.cells[0]], figures.MEASURES):
-        table[name][f"{measure} {phase}"] = [curves[name][phase][measure][lag] for lag in lags]
-    summary = {"status": "done", "lags": lags, "log10": table, "env": json.loads((path / "env.json").read_text())}
+    for name, phases in curves.items():
+        for phase, measures in phases.items():
+            table[name] |= {f"{measure} {phase}": [values[lag] for lag in lags] for measure, values in measures.items()}
+    summary = {"status": "done", "lags": lags, "log10": table, "env": folder.read_json(path / "env.json")}
     folder.write_json(path / "summary.json", summary)
     return summary
 
 
-def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, Curves]:
+def measure_cell(config: GradientConfig, name: str, show: progress.Show) -> dict[str, Curves]:
     """The curves of one cell: {"before", "after"} -> {"loss", "jacobian"} -> log10 by lag."""
     training = config.training()
     job, rows = train.make_job(training, name), train.rows(training)
@@ -57,7 +53,7 @@ def measure_cell(config: GradientConfig, name: str, show: Show) -> dict[str, Cur
     return curves
 
 
-def measure(job: Job, params: ModelParams, sequences: int) -> Curves:
+def measure(job: train.Job, params: ModelParams, sequences: int) -> Curves:
     """Medians over seeds and sequences of log10 of both measures, by lag from 0 to T."""
     return {
         name: [folder.finite(float(v), 4) for v in np.median(np.asarray(values), axis=(0, 1))]
@@ -66,16 +62,16 @@ def measure(job: Job, params: ModelParams, sequences: int) -> Curves:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def curves(job: Job, params: ModelParams, sequences: int) -> tuple[Array, Array]:
+def curves(job: train.Job, params: ModelParams, sequences: int) -> tuple[jax.Array, jax.Array]:
     """log10 of the two measures, [seeds, sequences, T + 1] each; every seed sees the same sequences.
 
     The gradient of the loss is divided by that at lag 0, so that the error of the sequence drops out.
     """
     batch = job.task.sample(jax.random.key(2**31 - 2), sequences)
 
-    def one_seed(params: ModelParams) -> tuple[Array, Array]:
-        def loss(carry: Any, ys: Array) -> Array:
-            return job.task.loss(job.model.readout(params, carry), batch.targets)
+    def one_seed(params: ModelParams) -> tuple[jax.Array, jax.Array]:
+        def loss(carry: Any, ys: jax.Array) -> jax.Array:
+            return job.task.score.loss(job.model.readout(params, carry), batch)
 
         norms = carry_gradient_norms(job.model.cell, params.cell, batch.inputs, loss).whole[::-1]
         jacobian = functools.partial(carry_jacobian_norms, job.model.cell, params.cell)

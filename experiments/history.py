@@ -21,7 +21,7 @@ class History:
     lost: list[int] = dataclasses.field(default_factory=list)  # [seeds], the first update with a loss that is not finite, or 0
     seconds: list[float] = dataclasses.field(default_factory=list)  # [chunks]
     parameters: int = 0
-    final: list[list[float]] | None = None  # loss and metric of the evaluation, [seeds] each
+    final: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)  # lag: loss and metric there, [seeds] each
 
     def add(self, losses: list[float], lost: list[int], seconds: float) -> None:
         """Adds CHUNK updates."""
@@ -70,18 +70,22 @@ class History:
                 lines.append({**common, "seed": seed + s, "loss": finite(loss), "seconds": seconds})
         return lines
 
-    def outcome(self, solved: float) -> dict[str, Any]:
+    def outcome(self, lag: int, solved: float) -> dict[str, Any]:
         """One row of the results; lists have one entry per seed, null where there is no such thing."""
         seeds = range(len(self.losses[0]))
-        final = self.final or [[math.nan] * len(seeds)] * 2
+        evaluated = {at: [[finite(score) for score in row] for row in scores] for at, scores in self.final.items()}
+        loss, metric = evaluated.pop(str(lag), [[None] * len(seeds)] * 2)
         warm = self.seconds[1:]  # the first includes the compilation
-        scores = {"best_loss": self.best(), "final_loss": final[0], "final_metric": final[1]}
+        scores = {"best_loss": [finite(loss) for loss in self.best()], "final_loss": loss, "final_metric": metric}
+        scores |= (
+            {"tests": {at: {"loss": loss, "metric": metric} for at, (loss, metric) in evaluated.items()}} if evaluated else {}
+        )
         what = {"cell": self.cell, "learning_rate": self.learning_rate, "description": CELLS[self.cell].description}
-        size = {"parameters": self.parameters, "steps": self.step, "finished": self.final is not None}
+        size = {"parameters": self.parameters, "steps": self.step, "finished": bool(self.final)}
         found = {
             "steps_to_solve": [self.first_step(s, lambda loss: loss < solved) for s in seeds],
             "not_finite_at": [step or None for step in self.lost],
-            **{name: [finite(score) for score in values] for name, values in scores.items()},
+            **scores,
         }
         pace = finite(statistics.median(warm) * 1e3 / CHUNK, 3) if warm else None
         return what | size | found | {"ms_per_update": pace, "seconds": round(sum(self.seconds), 1)}

@@ -1,6 +1,8 @@
-"""The model of every experiment: a cell over the sequence, and a linear readout of the state that it puts out last."""
+"""The model of every experiment: a cell over the sequence, and a linear readout of what it puts out, last or at every step."""
 
+import bisect
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +22,11 @@ class ModelParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """outputs = h_T W_y + b_y, where h_T is the last state of the cell; frozen and hashable as a cell is.
+    """outputs = h W_y + b_y, where h is what the cell puts out, at its last step or at all; frozen and hashable as a cell is.
 
     Args:
-        cell: any cell that puts out the field `h` of its carry, or `y` where there is no `h`; a convolutional cell is read out
-            pixel by pixel.
+        cell: any cell that puts out the field `h` of its carry, or `y` where there is no `h`, or a Stack of them; a convolutional
+            cell is read out pixel by pixel.
         output_size: the number of outputs.
     """
 
@@ -39,9 +41,9 @@ class Model:
         return ModelParams(cell=params, w_y=w_y, b_y=jnp.zeros(self.output_size, h.dtype))
 
     def __call__(self, params: ModelParams, batch: Batch) -> Array:
-        """The outputs [B, *spatial_shape, output_size] at the last step."""
-        carry, _ = jaxrnn.unroll(self.cell, params.cell, batch.inputs, mask=batch.mask)
-        return self.readout(params, carry)
+        """The outputs [B, *spatial_shape, output_size] at the last step; [T, B, ...] where the batch says which are scored."""
+        carry, ys = jaxrnn.unroll(self.cell, params.cell, batch.inputs, mask=batch.mask)
+        return self.readout(params, carry) if batch.scored is None else ys @ params.w_y + params.b_y
 
     def readout(self, params: ModelParams, carry: Any) -> Array:
         """The outputs [..., output_size] of a carry."""
@@ -49,5 +51,17 @@ class Model:
 
 
 def put_out(carry: Any) -> Array:
-    """The state that a cell puts out: y where the paper's equations call it so."""
+    """The state that a cell puts out: y where the paper's equations call it so; of a Stack, that of its last layer."""
+    carry = carry[-1] if type(carry) is tuple else carry
     return carry.h if hasattr(carry, "h") else carry.y
+
+
+def units(make: Callable[[int], Model], input_size: int, parameters: int) -> int:
+    """The hidden size, from 1 to 4,096, with which a model has nearest to so many parameters."""
+
+    def count(size: int) -> int:
+        shapes = jax.eval_shape(lambda key: make(size).init(key, input_size), jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+    above = bisect.bisect_left(range(1, 4096), parameters, key=count) + 1
+    return min((max(above - 1, 1), above), key=lambda size: abs(count(size) - parameters))

@@ -1,18 +1,49 @@
-"""What is shown while a run goes on: bars on a terminal, plain lines elsewhere."""
+"""What goes on beside a run: bars on a terminal, plain lines elsewhere, and the record for TensorBoard."""
 
 import contextlib
 import datetime
 import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.config import UsageError
+
+Show = Callable[[str, int, int, str, bool], None]  # (label, step, steps, text, done): `step` of at most `steps` updates are made
+Record = Callable[[list[dict[str, Any]]], None]  # of rows of metrics.jsonl
 
 
-class Show(Protocol):
-    def __call__(self, label: str, step: int, steps: int, text: str, done: bool) -> None:
-        """Shows that `step` of at most `steps` updates of `label` are made."""
-        ...
+@contextlib.contextmanager
+def beside(path: Path, tensorboard: bool = False) -> Iterator[tuple[Show, Record]]:
+    """Gives what shows and what records a run in the folder `path`, which process 0 alone does."""
+    if jax.process_index():
+        yield silent, lambda rows: None
+        return
+    print(f"writing {path}", flush=True)
+    with live() as show, _board(path) if tensorboard else contextlib.nullcontext(lambda rows: None) as record:
+        yield show, record
+
+
+@contextlib.contextmanager
+def _board(path: Path) -> Iterator[Record]:
+    """Writes rows of metrics.jsonl for TensorBoard."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs tensorboardX: pip install -e '.[tensorboard]'.") from None
+    with contextlib.closing(SummaryWriter(str(path / "tensorboard"))) as writer:
+
+        def record(rows: list[dict[str, Any]]) -> None:
+            for row in rows:
+                name = f"{row['cell']}/learning_rate_{row['learning_rate']:g}/seed_{row['seed']}"
+                writer.add_scalar(name, float("nan") if row["loss"] is None else row["loss"], row["step"])
+            writer.flush()
+
+        yield record
 
 
 class Pace:

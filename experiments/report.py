@@ -1,41 +1,117 @@
-"""The words and the table that a run ends with, from its summary alone."""
+"""What runs have saved: read, and said in words and a table."""
 
+import json
 import statistics
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from experiments.config import UsageError, choose
+from experiments.tasks import TASKS
 
 Row = dict[str, Any]
 # The columns of the table: keys of `entries`, and titles.
 COLUMNS = dict(cell="cell", learning_rate="rate", parameters="parameters", solved="solved", steps_to_solve="updates to solve")
+PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")  # entries that are a number of the row, and its form
 COLUMNS |= dict(final_loss="final loss", loss_ratio="loss/baseline", ms_per_update="ms/update", seconds="seconds")
 
 
+class Run(NamedTuple):
+    label: str  # names it on the page
+    folder: Path
+    status: str  # done, interrupted, failed, with the reason, not ended, not begun
+    config: Row  # empty where it has not begun
+    env: Row
+    summary: Row  # empty where it has not ended
+    results: list[Row]  # of the summary
+    metrics: list[Row]
+    gradients: Row  # gradients.json; empty for a run that trains
+
+
+def read(folders: Sequence[Path]) -> list[Run]:
+    """The runs of the folders; a sweep stands for its runs.
+
+    Raises:
+        UsageError: a folder holds no run, or one that cannot be read.
+    """
+    return [load(*entry) for folder in folders for entry in _entries(folder)]
+
+
+def _entries(folder: Path) -> list[tuple[Path, str, bool]]:
+    """The folder of each run, what it is called, and whether it belongs to a sweep."""
+    if not (folder / "sweep.json").exists():
+        return [(folder, "/".join(folder.resolve().parts[-2:]), False)]
+    runs = parsed(folder / "sweep.json", json.loads, {})["runs"]
+    words = [", ".join(f"{key} {value}" for key, value in run["changes"].items()) for run in runs]
+    return [(folder / run["folder"], text or run["folder"], True) for run, text in zip(runs, words, strict=True)]
+
+
+def parsed(path: Path, parse: Callable[[str], Any], missing: Any) -> Any:
+    """What a file holds, or `missing` where there is none."""
+    try:
+        return parse(path.read_text()) if path.exists() else missing
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+
+
+def load(folder: Path, label: str, swept: bool) -> Run:
+    """One run; those of a sweep may not have begun, or have failed without a summary."""
+    config = parsed(folder / "config.yaml", yaml.safe_load, {})
+    if not config and not swept:
+        raise UsageError(f"{folder} holds no run: it has no config.yaml.")
+    if config and not {"task", "sequences"} & set(config):
+        raise UsageError(f"{folder} holds no run that trains or measures gradients.")
+    if "task" in config:
+        choose("task", config["task"], TASKS)
+    summary = parsed(folder / "summary.json", json.loads, {})
+    env = summary.get("env") or parsed(folder / "env.json", json.loads, {})
+    metrics = parsed(folder / "metrics.jsonl", lambda text: whole(text, config["seeds"]), [])
+    gradients = parsed(folder / "gradients.json", json.loads, {})
+    status = summary.get("status", "not ended" if config else "not begun")
+    if failure := parsed(folder / "failure.txt", str.strip, summary.get("failure", "")):
+        status = f"failed: {failure}"
+    return Run(label, folder, status, config, env, summary, summary.get("results", []), metrics, gradients)
+
+
+def whole(text: str, seeds: int) -> list[Row]:
+    """The losses that are there of all seeds: a run that was killed may have left half a line, or some of the seeds."""
+    rows = [json.loads(line) for line in text.split("\n")[:-1]]
+    return rows[: len(rows) // seeds * seeds]
+
+
+def names(run: Run) -> list[str]:
+    """A name for each row of the results: the cell, with its learning rate where there are several."""
+    several = len(run.config.get("learning_rates", [])) > 1
+    return [f"{row['cell']} at {row['learning_rate']:g}" if several else row["cell"] for row in run.results]
+
+
 def report(summary: Row) -> str:
-    """Header, table and remarks."""
+    """The words and the table that a run ends with, from its summary alone."""
     env, rows, baseline = summary["env"], summary["results"], summary["baseline"]
     device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
     head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
     level = f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
     notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
     end = ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
-    table = aligned([tuple(COLUMNS.values()), *(line(row, baseline) for row in rows)])
+    table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
     parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *comparison(rows), *end]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
     """The lines of a table, of which the first is the head: right-aligned but for the first column."""
-    widths = [max(len(entry) for entry in column) for column in zip(*cells, strict=True)]
-    head, *body = cells
-    return [
-        "  ".join(e.ljust(w) if k == 0 else e.rjust(w) for k, (e, w) in enumerate(zip(c, widths, strict=True)))
-        for c in (head, tuple("-" * width for width in widths), *body)
-    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    form = "  ".join(f"{{:{'>' if k else '<'}{width}}}" for k, width in enumerate(widths))
+    rule = ("-" * width for width in widths)
+    return [form.format(*line) for line in (cells[0], rule, *cells[1:])]
 
 
-def line(row: Row, baseline: float) -> tuple[str, ...]:
-    """A row of the table."""
+def line(row: Row, baseline: float, keys: Iterable[str]) -> tuple[str, ...]:
+    """A row of a table with the columns `keys`."""
     words = entries(row, baseline)
-    return tuple(words[key] for key in COLUMNS)
+    return tuple(words[key] for key in keys)
 
 
 def entries(row: Row, baseline: float) -> dict[str, str]:
@@ -46,15 +122,12 @@ def entries(row: Row, baseline: float) -> dict[str, str]:
         "cell": row["cell"],
         "description": row["description"],
         "learning_rate": f"{row['learning_rate']:g}",
-        "parameters": number(row["parameters"], ","),
         "solved": solved(row["steps_to_solve"]),
-        "steps": number(row["steps"], ","),
         "steps_to_solve": f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})" if steps else "-",
         "final_loss": "nan" if loss is None and row["finished"] else number(loss, ".5f"),
         "loss_ratio": number(loss and loss / baseline, ".4f"),
         "final_metric": number(share, ".3f"),
-        "ms_per_update": number(row["ms_per_update"], ".1f"),
-        "seconds": number(row["seconds"], ".0f"),
+        **{key: number(row[key], form) for key, form in PLAIN.items()},
     }
 
 

@@ -18,7 +18,7 @@ from experiments.checkpoint import Saved
 from experiments.config import Config, RunError
 from experiments.history import History
 from experiments.progress import Show
-from experiments.tasks import TASKS
+from experiments.tasks import Levels
 from experiments.train import Job, Rows, State, make_job
 
 
@@ -54,8 +54,8 @@ class Training:
         return self.cell if len(self.histories) > 1 else f"{self.cell}  lr {self.histories[0].learning_rate:g}"
 
     @property
-    def solved(self) -> float:
-        return TASKS[self.config.task](self.config.lag).solved
+    def levels(self) -> Levels:
+        return self.job.task.levels
 
     @property
     def step(self) -> int:
@@ -63,7 +63,7 @@ class Training:
 
     def going(self) -> list[bool]:
         """Whether each history goes on."""
-        return [not history.ended(self.config, self.solved) for history in self.histories]
+        return [not history.ended(self.config, self.levels.solved) for history in self.histories]
 
 
 def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
@@ -168,24 +168,26 @@ def _save(manager: Any, training: Training) -> None:
 
 def _finish(training: Training) -> None:
     """Evaluates what was trained."""
-    scores = train.evaluate(training.job.compiled(), training.state.params)
-    loss, metric = (np.asarray(score).reshape(-1, training.config.seeds).tolist() for score in scores)
-    for k, history in enumerate(training.histories):
-        history.final = [loss[k], metric[k]]
+    job, config = training.job.compiled(), training.config
+    for lag in (config.lag, *config.test_lags):
+        there = dataclasses.replace(job, task=job.task.at_lag(lag))
+        scores = np.reshape(train.evaluate(there, training.state.params), (2, -1, config.seeds))
+        for k, history in enumerate(training.histories):
+            history.final[str(lag)] = scores[:, k].tolist()
 
 
 def _show(training: Training, show: Show, ended: bool) -> None:
-    config, baseline = training.config, TASKS[training.config.task](training.config.lag).baseline
+    baseline = training.levels.baseline
     ratios = ["  ".join(f"{loss / baseline:.3f}" for loss in history.losses[-1]) for history in training.histories]
-    show(training.label, training.step, config.steps, f"loss/baseline {' | '.join(ratios)}", ended)
+    show(training.label, training.step, training.config.steps, f"loss/baseline {' | '.join(ratios)}", ended)
 
 
 def summarise(config: Config, path: Path, histories: list[History], status: str) -> dict[str, Any]:
     """What is saved as summary.json, from which the table is printed."""
-    task = TASKS[config.task](config.lag)
-    what = {"status": status, "task": config.task, "lag": config.lag, "seeds": config.seeds, "metric": task.metric_label}
-    levels = {"baseline": task.baseline, "evaluation_baseline": folder.finite(train.evaluate_constant(task))}
-    levels |= {"partial": task.partial, "solved_below": task.solved}
+    task = config.make_task()
+    what = {"status": status, "task": config.task, "lag": config.lag, "seeds": config.seeds, "metric": task.score.label}
+    levels = {"baseline": task.levels.baseline, "evaluation_baseline": folder.finite(train.evaluate_constant(task))}
+    levels |= {"partial": task.levels.partial, "solved_below": task.levels.solved}
     seconds = {"seconds": round(sum(sum(history.seconds) for history in histories), 1)}
     env = {"env": folder.read_json(path / "env.json")}
-    return what | levels | seconds | env | {"results": [history.outcome(task.solved) for history in histories]}
+    return what | levels | seconds | env | {"results": [history.outcome(config.lag, task.levels.solved) for history in histories]}

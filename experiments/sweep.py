@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import folder, report
+from experiments import checkpoint, folder, report
 from experiments.arguments import parse
-from experiments.checkpoint import first_line
 from experiments.config import Config, InUse, Launch, Points, RunError
 
 DIGITS = 8  # of the hash at the end of a folder's name
@@ -29,10 +28,7 @@ class Point(NamedTuple):
     changes: dict[str, Any]  # what it is besides the preset
     config: Config
     launch: Launch
-
-    @property
-    def path(self) -> Path:
-        return Path(str(self.config.out))
+    path: Path  # config.out
 
 
 Stop = Callable[[], bool]
@@ -65,8 +61,7 @@ def _point(base: Config, changes: dict[str, Any], parent: Path, launch: Launch) 
     digest = hashlib.sha256(folder.to_yaml(config).encode()).hexdigest()[:DIGITS]
     words = re.sub(r"[^\w=.]+", "-", "-".join(f"{key}={value}" for key, value in changes.items()))[:60]
     out = next(parent.glob(f"*-{digest}"), parent / f"{words}-{digest}")  # there may be one of the same in other words
-    config = dataclasses.replace(config, out=str(out))
-    return Point(changes, config, dataclasses.replace(launch, resume=True))
+    return Point(changes, dataclasses.replace(config, out=str(out)), dataclasses.replace(launch, resume=True), out)
 
 
 def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda: False) -> tuple[str, str]:
@@ -77,11 +72,11 @@ def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda:
     """
     parent, interrupted = points[0].path.parent, False
     for point in points:
-        state, _ = status(point.path)
+        state = status(point.path)["status"]
         if not interrupted and state != "done" and (state != "failed" or retry):
             interrupted = stop() or _run(point, train, stop) == "interrupted"
         write(parent, points)
-    states = [status(point.path)[0] for point in points]
+    states = [status(point.path)["status"] for point in points]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     words = f"{table(points)}\n\n{len(points)} runs: {counts}; written: {parent}"
     if "failed" in states and not interrupted:
@@ -94,58 +89,48 @@ def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda:
 def _run(point: Point, train: Train, stop: Stop) -> str:
     """Runs one point; what goes wrong with it is kept in its folder, and the sweep goes on."""
     print(f"\n{point.path.name}", flush=True)
-    failure = point.path / FAILURE
     try:
         if jax.process_index() == 0:
-            failure.unlink(missing_ok=True)
+            (point.path / FAILURE).unlink(missing_ok=True)
         return train(point.config, point.launch, stop)[0]["status"]
     except InUse as error:
         print(f"left out: {error}", flush=True)
         return "in use"
     except Exception as error:
-        print(f"failed: {(text := f'{type(error).__name__}: {first_line(error)}')}", flush=True)
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        folder.write(failure, text + "\n")
+        print(f"failed: {(text := f'{type(error).__name__}: {checkpoint.first_line(error)}')}", flush=True)
+        point.path.mkdir(parents=True, exist_ok=True)
+        folder.write(point.path / FAILURE, text + "\n")
         return "failed"
 
 
-def status(path: Path) -> tuple[str, str]:
-    """ "done", "failed", "interrupted", "begun" or "to do"; and why, where it failed."""
+def status(path: Path) -> dict[str, str]:
+    """The status of a run, "done", "failed", "interrupted", "begun" or "to do"; and where it failed, its failure."""
     if (path / FAILURE).exists():
-        return "failed", (path / FAILURE).read_text().strip()
-    if (path / "summary.json").exists():
-        try:
-            summary = folder.read_json(path / "summary.json")
-        except RunError as error:
-            return "failed", str(error)
-        return summary["status"], summary.get("failure", "")
-    return "begun" if (path / "config.yaml").exists() else "to do", ""
+        return {"status": "failed", "failure": (path / FAILURE).read_text().strip()}
+    if not (path / "summary.json").exists():
+        return {"status": "begun" if (path / "config.yaml").exists() else "to do"}
+    try:
+        summary = folder.read_json(path / "summary.json")
+    except RunError as error:
+        return {"status": "failed", "failure": str(error)}
+    return {key: summary[key] for key in ("status", "failure") if key in summary}
 
 
 def write(parent: Path, points: Sequence[Point]) -> None:
     """Writes sweep.json: every point, its folder and its status."""
     parent.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for point in points:
-        state, failure = status(point.path)
-        runs.append(
-            {"folder": point.path.name, "status": state, "changes": point.changes} | ({"failure": failure} if failure else {})
-        )
+    runs = [{"folder": point.path.name, "changes": point.changes, **status(point.path)} for point in points]
     folder.write_json(parent / "sweep.json", {"runs": runs})
 
 
 def table(points: Sequence[Point]) -> str:
     """A line for every cell of every point: how many seeds have solved it, and after how many updates."""
     cells: list[tuple[str, ...]] = [("run", "status", "cell", "lr", "solved", "updates to solve")]
+    keys = ("cell", "learning_rate", "solved", "steps_to_solve")
     for point in points:
-        state, failure = status(point.path)
-        summary = point.path / "summary.json"
-        rows = folder.read_json(summary)["results"] if summary.exists() and state != "failed" else []
+        found = status(point.path)
+        rows = folder.read_json(point.path / "summary.json")["results"] if found["status"] in ("done", "interrupted") else []
         name = " ".join(f"{key}={value}" for key, value in point.changes.items())
-        cells += [(name, state, *line) for line in map(_cells, rows)] or [(name, state, failure or "-", "", "", "")]
+        lines = [report.line(row, 1.0, keys) for row in rows] or [(found.get("failure", "-"), "", "", "")]
+        cells += [(name, found["status"], *line) for line in lines]
     return "\n".join(report.aligned(cells))
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    cell, rate, _, solved, updates, *_ = report.line(row, baseline=1.0)
-    return cell, rate, solved, updates

@@ -25,11 +25,10 @@ from jax import Array
 import jaxrnn
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config, UsageError
-from experiments.model import Model, ModelParams
-from experiments.tasks import TASKS, Batch, Task
+from experiments.model import Model, ModelParams, units
+from experiments.tasks import Batch, Task
 
 LEAST_SHARE = 16  # sequences
-EVALUATION = 1024  # sequences of the fixed evaluation batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +43,15 @@ class Job:
 
     def compiled(self) -> "Job":
         """The same without the initialisation, so that cells that differ in nothing else are compiled once."""
-        cell: Any = self.model.cell
-        defaults = {f.name: f.default for f in dataclasses.fields(cell) if f.name.endswith(("_init", "_bias"))}
-        return dataclasses.replace(self, model=dataclasses.replace(self.model, cell=dataclasses.replace(cell, **defaults)))
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, cell=_plain(self.model.cell)))
+
+
+def _plain(cell: Any) -> Any:
+    """The cell with the initialisation that it has by default."""
+    if isinstance(cell, jaxrnn.Stack):
+        return dataclasses.replace(cell, cells=tuple(map(_plain, cell.cells)))
+    defaults = {f.name: f.default for f in dataclasses.fields(cell) if f.name.endswith(("_init", "_bias"))}
+    return dataclasses.replace(cell, **defaults)
 
 
 class State(NamedTuple):
@@ -76,9 +81,14 @@ class Progress(NamedTuple):
 
 def make_job(config: Config, name: str) -> Job:
     """The job of the cell `name`."""
-    task = TASKS[config.task](config.lag)
-    model = Model(CELLS[name].make(config.hidden_size, config.lag), task.output_size)
-    return Job(task, model, config.batch_size, config.clip, devices(config.batch_size))
+    task = config.make_task()
+
+    def make(size: int) -> Model:
+        cell = CELLS[name].make(size, config.lag)
+        return Model(jaxrnn.Stack((cell,) * config.layers) if config.layers > 1 else cell, task.score.output_size)
+
+    size = units(make, task.input_size, config.parameters) if config.parameters else config.hidden_size
+    return Job(task, make(size), config.batch_size, config.clip, devices(config.batch_size))
 
 
 def devices(batch_size: int) -> int:
@@ -144,18 +154,16 @@ def _init(job: Job, keys: Array) -> State:
 def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) -> tuple[State, Array]:
     """CHUNK updates of every active row, the first of them number `first`, and their losses [rows, CHUNK]."""
 
-    def loss(params: ModelParams, *batch: Any) -> Array:
-        return job.task.loss(job.model(params, Batch(*batch)), Batch(*batch).targets)
-
-    inputs, targets, mask = 1, 0, 1  # their batch axes
-    split = jaxrnn.split_batch(loss, (None, inputs, targets, mask), jax.devices()[: job.devices])
+    def loss(params: ModelParams, batch: Batch) -> Array:
+        return job.task.score.loss(job.model(params, batch), batch)
 
     def one_row(state: State, row: Rows) -> tuple[State, Array]:
         data = jax.random.split(jax.random.wrap_key_data(row.keys))[1]
 
         def update(at: tuple[ModelParams, optax.OptState], step: Array) -> tuple[Any, Array]:
             batch = job.task.sample(jax.random.fold_in(data, step), job.batch_size)
-            value, grads = jax.value_and_grad(split)(at[0], *batch)
+            split = jaxrnn.split_batch(loss, (None, batch.batch_axes), jax.devices()[: job.devices])
+            value, grads = jax.value_and_grad(split)(at[0], batch)
             with jax.numpy_dtype_promotion("standard"):  # optax raises a float to its int32 count, which "strict" refuses
                 changes, moments = optimizer(job, row.rates).update(grads, at[1])
             return (optax.apply_updates(at[0], changes), moments), value
@@ -174,23 +182,21 @@ def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) ->
     return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))((state, rows, active))
 
 
-def evaluation_batch(task: Task) -> Batch:
-    return task.sample(jax.random.key(2**31 - 1), EVALUATION)  # a key that no seed uses
-
-
 def evaluate_constant(task: Task) -> float:
     """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
-    outputs = jnp.broadcast_to(jnp.array(task.constant), (EVALUATION, *task.spatial_shape, task.output_size))
-    return float(task.loss(outputs, evaluation_batch(task).targets))
+    batch = task.evaluation()
+    shape = batch.inputs.shape[:2] if batch.scored is not None else batch.inputs.shape[1:2]
+    outputs = jnp.broadcast_to(task.constant, (*shape, *task.spatial_shape, task.score.output_size))
+    return float(task.score.loss(outputs, batch))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
-    """Loss and metric of every row, [rows] each, on the same 1,024 sequences whatever the run."""
-    batch = evaluation_batch(job.task)
+    """Loss and metric of every row, [rows] each, on the same sequences whatever the run."""
+    batch = job.task.evaluation()
 
     def one_row(params: ModelParams) -> tuple[Array, Array]:
         outputs = job.model(params, batch)
-        return job.task.loss(outputs, batch.targets), job.task.metric(outputs, batch.targets)
+        return job.task.score.loss(outputs, batch), job.task.score.metric(outputs, batch)
 
     return jax.vmap(one_row)(params)

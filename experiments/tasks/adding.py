@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.tasks.task import Batch
+from experiments.tasks.scores import SquaredError
+from experiments.tasks.task import Batch, Levels, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Adding:
+class Adding(Task):
     """The adding problem in the form of the uRNN paper.
 
     Feature 0 is U[0, 1) at each step. Feature 1 marks one step of the first half and one of the second with a 1. The target is
@@ -28,30 +29,33 @@ class Adding:
 
     lag: int = 200
     description: ClassVar[str] = "the sum of two marked numbers in a sequence of length lag"
-    spatial_shape: ClassVar[tuple[int, ...]] = ()
-    input_size: ClassVar[int] = 2
-    output_size: ClassVar[int] = 1
-    constant: ClassVar[tuple[float, ...]] = (1.0,)
-    baseline: ClassVar[float] = 1 / 6
-    partial: ClassVar[float] = 1 / 12
-    partial_label: ClassVar[str] = "one of the two numbers known"
-    solved: ClassVar[float] = 0.01
-    metric_label: ClassVar[str] = "error below 0.04"
+
+    @property
+    def score(self) -> SquaredError:
+        return SquaredError()
+
+    @property
+    def levels(self) -> Levels:
+        return Levels(1 / 6, solved=0.01, partial=1 / 12, partial_label="one of the two numbers known")
+
+    @property
+    def constant(self) -> Array:
+        return jnp.ones(1)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: inputs [lag, B, 2], targets [B, 1]."""
-        T, half = self.lag, self.lag // 2
-        key_x, key_i, key_j = jax.random.split(key, 3)
-        values = jax.random.uniform(key_x, (T, batch_size))
-        i = jax.random.randint(key_i, (batch_size,), 0, half)
-        j = jax.random.randint(key_j, (batch_size,), half, T)
-        steps = jnp.arange(T)[:, None]
-        marked = (steps == i) | (steps == j)
-        inputs = jnp.stack([values, marked.astype(values.dtype)], axis=-1)
-        return Batch(inputs=inputs, targets=jnp.sum(jnp.where(marked, values, 0), axis=0)[:, None])
+        inputs, marked = marked_numbers(key, self.lag, batch_size)
+        return Batch(inputs, jnp.sum(marked, axis=0)[:, None])
 
-    def loss(self, outputs: Array, targets: Array) -> Array:
-        return jnp.mean((outputs - targets) ** 2)
 
-    def metric(self, outputs: Array, targets: Array) -> Array:
-        return jnp.mean(jnp.abs(outputs - targets) < 0.04)
+def marked_numbers(key: Array, T: int, batch_size: int) -> tuple[Array, Array]:
+    """Uniform numbers, two of which are marked, one in each half: inputs [T, B, 2], and the two numbers [2, B]."""
+    half = T // 2
+    key_x, key_i, key_j = jax.random.split(key, 3)
+    values = jax.random.uniform(key_x, (T, batch_size))
+    i = jax.random.randint(key_i, (batch_size,), 0, half)
+    j = jax.random.randint(key_j, (batch_size,), half, T)
+    steps = jnp.arange(T)[:, None]
+    marked = (steps == i) | (steps == j)
+    inputs = jnp.stack([values, marked.astype(values.dtype)], axis=-1)
+    return inputs, jnp.take_along_axis(values, jnp.stack([i, j]), axis=0)

@@ -7,14 +7,26 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.tasks.task import Batch
+from experiments.tasks.scores import SquaredError
+from experiments.tasks.task import Batch, Levels, Task
 
 PICTURE, PATTERN = 8, 3  # pixels along each side
 WAY = PICTURE - PATTERN  # positions of the pattern along an axis, less one
+BASELINE = 4.5 / 64 - (4.5 / 64) ** 2
+UNDIRECTED = (0.64 * (4.5 - 6.25 / 4) + 0.32 * (4.5 - 5.25 / 2)) / 64
+
+
+class Pixels(SquaredError):
+    """The squared error per pixel, and the pictures that are right when rounded."""
+
+    label = "every pixel right when rounded"
+
+    def metric(self, outputs: Array, batch: Batch) -> Array:
+        return jnp.mean(jnp.all((outputs > 0.5) == (batch.targets > 0.5), axis=(-3, -2, -1)))
 
 
 @dataclasses.dataclass(frozen=True)
-class MovingPattern:
+class MovingPattern(Task):
     """A 3 x 3 pattern of random pixels moves diagonally through a picture of 8 x 8 and bounces off its edges.
 
     Each pixel of the pattern is 1 with probability 1/2. Along each axis it moves by one pixel per step, from a uniform phase of
@@ -37,14 +49,19 @@ class MovingPattern:
     lag: int = 10
     description: ClassVar[str] = "the next frame of a 3 x 3 pattern that moves through 8 x 8 pixels; for convolutional cells"
     spatial_shape: ClassVar[tuple[int, ...]] = (PICTURE, PICTURE)
-    input_size: ClassVar[int] = 1
-    output_size: ClassVar[int] = 1
-    constant: ClassVar[tuple[float, ...]] = (4.5 / 64,)
-    baseline: ClassVar[float] = 4.5 / 64 - (4.5 / 64) ** 2
-    partial: ClassVar[float] = (0.64 * (4.5 - 6.25 / 4) + 0.32 * (4.5 - 5.25 / 2)) / 64
-    partial_label: ClassVar[str] = "the last frame known, but not the directions"
-    solved: ClassVar[float] = baseline / 10
-    metric_label: ClassVar[str] = "every pixel right when rounded"
+
+    @property
+    def score(self) -> Pixels:
+        return Pixels()
+
+    @property
+    def levels(self) -> Levels:
+        label = "the last frame known, but not the directions"
+        return Levels(BASELINE, solved=BASELINE / 10, partial=UNDIRECTED, partial_label=label)
+
+    @property
+    def constant(self) -> Array:
+        return jnp.array([4.5 / 64])
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: inputs [lag, B, 8, 8, 1], targets [B, 8, 8, 1]."""
@@ -60,9 +77,3 @@ class MovingPattern:
 
         frames = jax.vmap(jax.vmap(frame), in_axes=(None, 0))(pattern, places)
         return Batch(inputs=frames[:-1], targets=frames[-1])
-
-    def loss(self, outputs: Array, targets: Array) -> Array:
-        return jnp.mean((outputs - targets) ** 2)
-
-    def metric(self, outputs: Array, targets: Array) -> Array:
-        return jnp.mean(jnp.all((outputs > 0.5) == (targets > 0.5), axis=(-3, -2, -1)))

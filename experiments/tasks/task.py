@@ -1,43 +1,109 @@
 """What a task is."""
 
-from typing import ClassVar, NamedTuple, Protocol
+import dataclasses
+from typing import ClassVar, NamedTuple, Self
 
+import jax
+import jax.numpy as jnp
 from jax import Array
+
+from experiments.tasks.scores import Score
+
+EVALUATION = 1024  # sequences of the fixed evaluation batch
 
 
 class Batch(NamedTuple):
     inputs: Array  # [T, B, *spatial_shape, input_size]
-    targets: Array  # [B, *spatial_shape, output_size], or [B] classes
+    targets: Array  # of the last step, [B, ...]; where `scored` is given, of all steps, [T, B, ...]
     mask: Array | None = None  # [T, B], True at the steps of the sequence; the last step always is one
-
-
-class Task(Protocol):
-    """A frozen dataclass of plain values. `lag` is the difficulty: about how far back the answer lies, in steps."""
-
-    description: ClassVar[str]  # one line
-    spatial_shape: ClassVar[tuple[int, ...]]  # () for vectors; the height and width of pictures, for convolutional cells
-    input_size: ClassVar[int]
-    output_size: ClassVar[int]
-    constant: ClassVar[tuple[float, ...]]  # the best outputs that do not depend on the inputs
-    baseline: ClassVar[float]  # the loss that they score
-    partial: ClassVar[float]  # the loss of one who knows half of the answer
-    partial_label: ClassVar[str]
-    solved: ClassVar[float]  # a task is solved when the mean training loss falls below this
-    metric_label: ClassVar[str]
-
-    def __init__(self, lag: int) -> None: ...
+    scored: Array | None = None  # [T, B], True at the steps that enter the loss; None: the last step alone
+    judged: Array | None = None  # [T, B], True at the steps that enter the metric; None: those that enter the loss
 
     @property
-    def lag(self) -> int: ...
+    def batch_axes(self) -> "Batch":
+        """Where the batch axis of each field is."""
+        return Batch(inputs=1, targets=int(self.scored is not None), mask=1, scored=1, judged=1)  # pyrefly: ignore
+
+
+class Levels(NamedTuple):
+    baseline: float  # the loss of the best outputs that do not depend on the inputs
+    solved: float  # a task is solved when the mean training loss falls below this
+    partial: float | None = None  # the loss of one who knows part of the answer
+    partial_label: str = ""  # what that is
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Plain values, the first of them `lag`, the difficulty: about how far back the answer lies, in steps.
+
+    A task whose sequences differ in length has a field `shortest`, from which on they are drawn.
+    """
+
+    lag: int
+    description: ClassVar[str]  # one line
+    spatial_shape: ClassVar[tuple[int, ...]] = ()  # of vectors; the height and width of pictures, for convolutional cells
+    least_lag: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if self.lag < self.least_lag:
+            raise ValueError(f"lag must be at least {self.least_lag} for this task, got {self.lag}.")
+
+    @property
+    def score(self) -> Score:
+        """How outputs are judged."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> Levels:
+        """The losses that mean something, in closed form."""
+        raise NotImplementedError
+
+    @property
+    def constant(self) -> Array:
+        """The best outputs that do not depend on the inputs, [output_size], or [T, 1, output_size] where they differ by step."""
+        return jnp.zeros(self.score.output_size)
+
+    @property
+    def input_size(self) -> int:
+        return jax.eval_shape(lambda key: self.sample(key, 1).inputs, jax.random.key(0)).shape[-1]
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws `batch_size` sequences; the same key gives the same sequences."""
-        ...
+        raise NotImplementedError
 
-    def loss(self, outputs: Array, targets: Array) -> Array:
-        """The mean loss of the outputs at the last step, [B, *spatial_shape, output_size]."""
-        ...
+    def evaluation(self) -> Batch:
+        """The sequences on which a trained model is judged: always the same, and drawn with a key that no seed uses."""
+        return self.sample(jax.random.key(2**31 - 1), EVALUATION)
 
-    def metric(self, outputs: Array, targets: Array) -> Array:
-        """The share of correct sequences."""
-        ...
+    def at_lag(self, lag: int) -> Self:
+        """The same task at another lag; where sequences differ in length, and it is longer, with only those that are longer."""
+        longer = {"shortest": self.lag + 1} if hasattr(self, "shortest") and lag > self.lag else {}
+        return dataclasses.replace(self, lag=lag, **longer)
+
+
+def check_options(task: Task, **bounds: tuple[float, float]) -> None:
+    """Raises ValueError unless each named field lies within its bounds, both of them legal."""
+    for name, (low, high) in bounds.items():
+        if not low <= getattr(task, name) <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, got {getattr(task, name)}.")
+
+
+def end_together(symbols: Array, lengths: Array) -> tuple[Array, Array]:
+    """Sequences moved to the end of their time axis.
+
+    Args:
+        symbols: [T, B, ...], the sequences from step 0 on.
+        lengths: [B].
+
+    Returns:
+        The sequences, which now end at the last step, with whatever followed them before them; and the mask, [T, B].
+    """
+    T = symbols.shape[0]
+    t = jnp.arange(T)[:, None] - (T - lengths)  # the step within the sequence
+    index = (t % T).reshape(*t.shape, *[1] * (symbols.ndim - 2))
+    return jnp.take_along_axis(symbols, index, axis=0), t >= 0
+
+
+def one_hot(symbols: Array, size: int, mask: Array | None = None) -> Array:
+    """[..., size]; zero where masked."""
+    return jax.nn.one_hot(symbols if mask is None else jnp.where(mask, symbols, -1), size)

@@ -48,7 +48,7 @@ from jaxrnn import Chrono
         ("run adding --learning_rates 1e-3,x", "learning_rates must be of type float, got 'x'"),
         ("run adding --learning_rates -1", "learning_rates and clip must be positive"),
         ("run adding --lag", "argument --lag: expected one argument"),
-        ("run adding --lag 3", "lag must be at least 10, got 3"),
+        ("run adding --lag 1", "lag must be at least 2 for this task, got 1"),
         ("run adding --steps 110", "steps must be a multiple of 50, got 110; did you mean 100?"),
         ("run adding --steps 0", "steps must be a multiple of 50"),
         ("run adding --seeds 0", "seeds must be at least 1"),
@@ -78,7 +78,7 @@ def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(w
         ("lagg: 3", "unknown key 'lagg'; did you mean 'lag'?"),
         ("lag: abc", "lag must be of type int, got 'abc'"),
         ("cells: [lstn]", "unknown cell 'lstn'; did you mean 'lstm'?"),
-        ("task: copying", "unknown task 'copying'"),
+        ("task: coping", "unknown task 'coping'; did you mean 'copying'?"),
         ("lag: [3", "Problems parsing config"),
     ],
 )

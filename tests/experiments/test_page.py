@@ -7,7 +7,7 @@ import statistics
 import pytest
 from pages import ENV, GRU, RESULTS, ROW, Page, make, make_sweep, read
 
-from experiments import page
+from experiments import cli, page
 from experiments.config import UsageError
 
 
@@ -248,3 +248,12 @@ def test_a_folder_without_a_readable_run_is_refused_with_the_reason(files, words
     with pytest.raises(UsageError, match=re.escape(words)):
         page.write([tmp_path / "run"], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", '{"results": 3}', '{"results": [{}]}', '{"results": [], "env": 3}'])
+def test_a_summary_that_was_broken_by_hand_is_one_line(text, tmp_path, capsys):
+    run = make(tmp_path / "run")
+    (run / "summary.json").write_text(text)
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {run}: a file lacks what belongs there (") and error.count("\n") == 1

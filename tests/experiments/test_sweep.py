@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from experiments import check, cli, folder, sweep
-from experiments.arguments import parse, parse_all
-from experiments.config import PRESETS, TIERS, Config, Launch, Points, UsageError
+from experiments import cli, folder, sweep
+from experiments.arguments import parse_all
+from experiments.config import PRESETS, Config, Launch, Points, UsageError
 
 TINY = "sweep adding --cells gru --lag 10 --steps 50 --seeds 2 --hidden_size 4 --batch_size 8"
 
@@ -152,29 +152,6 @@ def test_the_command_runs_a_grid_in_folders_of_its_own(tmp_path, capsys):
     assert "2 runs: 2 done" in capsys.readouterr().out
     (path,) = tmp_path.glob("seed=7-*")
     assert [row["seed"] for row in folder.read_metrics(path)] == [7, 8]
-
-
-def test_a_tier_holds_the_seeds_that_solved_against_what_is_wanted(tmp_path, monkeypatch):
-    asked = []
-
-    def train(name, config, launch):
-        asked.append((name, config.out, launch.resume))
-        return summary(config), tmp_path
-
-    monkeypatch.setitem(TIERS, "own", {"adding": {"gru": 1}})
-    status, text = check.run("own", tmp_path, train)
-    assert status == "done" and "all as it should be" in text and asked == [("adding", str(tmp_path / "adding"), True)]
-    for wanted in ({"gru": 2}, {"lstm": 0}):  # too few solved; not among the results
-        monkeypatch.setitem(TIERS, "own", {"adding": wanted})
-        status, text = check.run("own", tmp_path, train)
-        assert status == "failed" and "WRONG" in text and "NOT as it should be" in text
-
-
-def test_every_tier_names_cells_of_presets_and_no_more_seeds_than_they_have():
-    for tier in TIERS.values():
-        for preset, cells in tier.items():
-            config = parse(Config, ["--config", str(PRESETS[preset])])
-            assert cells.keys() <= set(config.cells) and max(cells.values()) <= config.seeds
 
 
 def test_the_launch_is_not_part_of_what_is_saved(tmp_path):
