@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         choose("command", arguments[0], COMMANDS)
         return COMMANDS[arguments[0]](arguments[1:])
-    except (UsageError, RunError) as error:
+    except (UsageError, RunError, ImportError) as error:  # the data of some tasks come with packages of their own
         return _fail(str(error), USAGE if isinstance(error, UsageError) else FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

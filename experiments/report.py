@@ -147,7 +147,7 @@ def median(values: list[float | None]) -> float | None:
 
 
 def remarks(rows: list[Row]) -> list[str]:
-    """A sentence for each cell with seeds that have not solved the task, or whose loss was not finite."""
+    """Sentences about each cell: seeds that have not solved the task, losses that were not finite, scores at other lags."""
     lines = []
     for row in rows:
         label, seeds = f"{row['cell']} (learning rate {row['learning_rate']:g})", len(row["steps_to_solve"])
@@ -156,6 +156,10 @@ def remarks(rows: list[Row]) -> list[str]:
         if unsolved := row["steps_to_solve"].count(None):
             limit = f"in {row['steps']:,} updates at this learning rate and initialisation"
             lines.append(f"{label}: {unsolved} of {seeds} seeds not solved {limit}.")
+        for lag, scores in row.get("tests", {}).items():
+            found = sorted(score for score in scores["metric"] if score is not None)
+            spread = f"{median(found):.3f} ({found[0]:.3f}-{found[-1]:.3f})" if found else "-"
+            lines.append(f"{label}: tested at lag {lag}, the metric is {spread}.")
     return lines
 
 

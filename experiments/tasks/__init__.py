@@ -3,34 +3,58 @@
 from experiments.tasks.adding import Adding
 from experiments.tasks.associative_recall import AssociativeRecall
 from experiments.tasks.copying import Copying
+from experiments.tasks.counting import AnBn, AnBnCn
 from experiments.tasks.cycle_navigation import CycleNavigation
+from experiments.tasks.digits import Digits
+from experiments.tasks.dyck import Dyck
 from experiments.tasks.embedded_reber import EmbeddedReber
 from experiments.tasks.even_pairs import EvenPairs
 from experiments.tasks.first_symbol import FirstSymbol
+from experiments.tasks.flip_flop import FlipFlop
 from experiments.tasks.induction import Induction
 from experiments.tasks.latch import Latch
+from experiments.tasks.linear_memory import LinearMemory
+from experiments.tasks.lorenz import Lorenz
+from experiments.tasks.mackey_glass import MackeyGlass
+from experiments.tasks.mnist import Mnist
+from experiments.tasks.mnist_1d import Mnist1D
 from experiments.tasks.modular_arithmetic import ModularArithmetic
 from experiments.tasks.moving_pattern import MovingPattern
 from experiments.tasks.multiplication import Multiplication
 from experiments.tasks.parity import Parity
+from experiments.tasks.reverse import Duplicate, Reverse
+from experiments.tasks.santa_fe import SantaFe
 from experiments.tasks.selective_copying import SelectiveCopying
 from experiments.tasks.task import Batch, Levels, Task
 from experiments.tasks.temporal_order import TemporalOrder
 
 TASKS: dict[str, type[Task]] = {
+    "a_n_b_n": AnBn,
+    "a_n_b_n_c_n": AnBnCn,
     "adding": Adding,
     "associative_recall": AssociativeRecall,
     "copying": Copying,
     "cycle_navigation": CycleNavigation,
+    "digits": Digits,
+    "duplicate": Duplicate,
+    "dyck": Dyck,
     "embedded_reber": EmbeddedReber,
     "even_pairs": EvenPairs,
     "first_symbol": FirstSymbol,
+    "flip_flop": FlipFlop,
     "induction": Induction,
     "latch": Latch,
+    "linear_memory": LinearMemory,
+    "lorenz": Lorenz,
+    "mackey_glass": MackeyGlass,
+    "mnist": Mnist,
+    "mnist_1d": Mnist1D,
     "modular_arithmetic": ModularArithmetic,
     "moving_pattern": MovingPattern,
     "multiplication": Multiplication,
     "parity": Parity,
+    "reverse": Reverse,
+    "santa_fe": SantaFe,
     "selective_copying": SelectiveCopying,
     "temporal_order": TemporalOrder,
 }

@@ -5,7 +5,7 @@ short one, so that the mean over a batch is that of its parts.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,10 @@ class Sets:
     """
 
     output_size: int
-    label: ClassVar[str] = "every set of next symbols right"
+
+    @property
+    def label(self) -> str:
+        return "every set of next symbols right"
 
     def loss(self, outputs: Array, batch: "Batch") -> Array:
         entropies = jax.nn.softplus(outputs) - outputs * batch.targets

@@ -1,18 +1,11 @@
-"""How far back gradients reach: what a loss, or the last carry, depends on, against the lag.
-
-Each function runs a loop of its own, which eager calls compile anew: wrap it in `jax.jit`, with
-the cell static, to call it often.
-"""
+"""The gradient of a loss with respect to the carry of every step."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.flatten_util import ravel_pytree
 
 from jaxrnn.typing import Array, Carry, Cell, Dot, Noise, Params, dot
 from jaxrnn.unroll import initial_carry, unroll
@@ -102,87 +95,6 @@ def carry_gradient_norms(
     return GradientNorms(whole=_norm(jnp.stack(jax.tree.leaves(fields), axis=-1), 1), fields=fields)
 
 
-def carry_jacobians(cell: Cell, params: Params, xs: Array, carry: Carry = None) -> Array:
-    """d carry_t / d carry_(t-1) for every step, by forward differentiation.
-
-    Args:
-        cell: the cell.
-        params: its parameters.
-        xs: [T, I], one sequence; use `jax.vmap` for more.
-        carry: the carry before the first step; None means the cell's own.
-
-    Returns:
-        [T, S, S], where S is the size of the whole carry: its fields one after the other, each flattened.
-
-    Example:
-        >>> import jax, jaxrnn
-        >>> from jaxrnn.diagnostics import carry_jacobians
-        >>> cell = jaxrnn.LSTMCell(hidden_size=4)
-        >>> carry_jacobians(cell, cell.init(jax.random.key(0), input_size=3), jax.numpy.ones((5, 3))).shape
-        (5, 8, 8)
-    """
-    first = initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1]) if carry is None else carry
-    flat, unravel = ravel_pytree(first)
-    params = cell.prepare(params)
-    us = cell.project(params, xs)
-
-    def advance(flat: Array, u: Any) -> tuple[Array, Array]:
-        after, _ = cell.step(params, unravel(flat), u)
-        flat = ravel_pytree(after)[0]
-        return flat, flat
-
-    def jacobian(flat: Array, u: Any) -> tuple[Array, Array]:
-        matrix, after = jax.jacfwd(lambda f: advance(f, u), has_aux=True)(flat)
-        return after, matrix
-
-    return lax.scan(jacobian, flat, us)[1]
-
-
-def carry_jacobian_norms(cell: Cell, params: Params, xs: Array, carry: Carry = None, *, field: str | None = None) -> Array:
-    """log10 of the spectral norm of d carry_T / d carry_t, against the lag T - t.
-
-    The product of the steps' Jacobians is kept at norm 1 and the logarithm of what was divided out is summed, so nothing
-    underflows, at any lag and in any dtype.
-
-    Args:
-        cell: the cell.
-        params: its parameters.
-        xs: [T, I], one sequence; use `jax.vmap` for more, and take medians over them.
-        carry: the carry before the first step; None means the cell's own.
-        field: None for the whole carry; "c" for the block d c_T / d c_t of it, along every path, those through h included.
-
-    Returns:
-        [T + 1], indexed by the lag; 0 at lag 0, and -inf where the norm is zero.
-
-    Raises:
-        ValueError: the carry has no such field.
-
-    Source: Pascanu et al. 2013, arXiv:1211.5063, eq. 5 and 6.
-
-    Example:
-        >>> import jax, jaxrnn
-        >>> from jaxrnn.diagnostics import carry_jacobian_norms
-        >>> cell = jaxrnn.RNNCell(hidden_size=4)  # orthogonal, at a zero state: every norm is 1
-        >>> params = cell.init(jax.random.key(0), input_size=3)
-        >>> bool(abs(carry_jacobian_norms(cell, params, jax.numpy.zeros((50, 3)))).max() < 1e-4)
-        True
-    """
-    first = initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1]) if carry is None else carry
-    matrices = carry_jacobians(cell, params, xs, first)
-    block = _block(first, field)
-
-    def multiply(state: tuple[Array, Array], matrix: Array) -> tuple[tuple[Array, Array], Array]:
-        product, log = state
-        product = product @ matrix
-        size = jnp.max(jnp.abs(product))
-        product, log = product / jnp.where(size > 0, size, 1), log + jnp.log10(jnp.where(size > 0, size, 1))
-        return (product, log), log + jnp.log10(jnp.linalg.norm(product[block, block], ord=2))
-
-    start = jnp.eye(matrices.shape[-1], dtype=matrices.dtype), jnp.zeros((), matrices.dtype)
-    norms = lax.scan(multiply, start, matrices, reverse=True)[1]
-    return jnp.concatenate([norms, jnp.zeros_like(norms, shape=1)])[::-1]
-
-
 @dataclasses.dataclass(frozen=True)
 class _Perturbed(Cell):
     """A cell to whose carry the noise is added before each step."""
@@ -220,15 +132,3 @@ def _norm(a: Array, axes: int) -> Array:
     size = jnp.max(jnp.abs(a), axis=last, keepdims=True)
     scaled = a / jnp.where(size > 0, size, 1)
     return jnp.sqrt(jnp.sum(scaled**2, axis=last)) * jnp.squeeze(size, last)
-
-
-def _block(carry: Carry, field: str | None) -> slice:
-    """Where a field of the carry stands in the flattened whole."""
-    if field is None:
-        return slice(None)
-    names = getattr(carry, "_fields", ())
-    if field not in names:
-        raise ValueError(f"the carry has no field {field!r}; its fields are {', '.join(names)}.")
-    ends = list(itertools.accumulate((sum(a.size for a in jax.tree.leaves(part)) for part in carry), initial=0))
-    k = names.index(field)
-    return slice(ends[k], ends[k + 1])

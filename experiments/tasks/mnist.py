@@ -1,0 +1,70 @@
+"""MNIST: tell handwritten digits, read row by row or pixel by pixel."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from experiments.tasks import data
+from experiments.tasks.scores import CrossEntropy
+from experiments.tasks.task import Batch, Levels, Task
+
+LAGS = (28, 196, 784)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mnist(Task):
+    """5,000 digits of MNIST, 28 x 28 pixels from 0 to 1, row by row from the top left; the class is wanted at the last step.
+
+    Training draws from 400 pictures of each class, with replacement; the other 100 of each are the evaluation, in a fixed split.
+
+    Baselines: ln 10, because all classes are as frequent.
+
+    Args:
+        lag: 28 (a row per step), 196 (the mean of 2 x 2 pixels per step) or 784 (a pixel per step).
+        permuted: whether the steps stand in a fixed random order; not for rows.
+
+    Source: LeCun et al. 1998; Le et al. 2015, arXiv:1504.00941, section 4.2, for sequences of pixels. Differs: 5,000 pictures.
+    """
+
+    lag: int = 196
+    permuted: bool = False
+    description: ClassVar[str] = "which digit was read, from 28 x 28 pixels in lag steps"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lag not in LAGS:
+            raise ValueError(f"lag must be one of {LAGS}, got {self.lag}.")
+        if self.permuted and self.lag == 28:
+            raise ValueError("permuted must be False at lag 28: it is the pixels that are permuted, not the rows.")
+
+    @property
+    def score(self) -> CrossEntropy:
+        return CrossEntropy(10)
+
+    @property
+    def levels(self) -> Levels:
+        return data.class_levels(data.mnist().training.classes)
+
+    @property
+    def constant(self) -> Array:
+        return jnp.asarray(data.log_shares(data.mnist().training.classes), jnp.float32)
+
+    def sample(self, key: Array, batch_size: int) -> Batch:
+        """Draws pictures: inputs [lag, B, 1], or [28, B, 28], classes [B]."""
+        return self.read(*data.draw(key, data.mnist().training, batch_size))
+
+    def evaluation(self) -> Batch:
+        """All the pictures that are kept from training."""
+        return self.read(*map(jnp.asarray, data.mnist().test))
+
+    def read(self, pictures: Array, classes: Array) -> Batch:
+        """Pictures as sequences."""
+        pixels = pictures.astype(jnp.float32) / 255
+        if self.lag == 196:
+            pixels = jnp.mean(pixels.reshape(-1, 14, 2, 14, 2), axis=(2, 4))
+        steps = jnp.moveaxis(pixels.reshape(len(classes), self.lag, -1), 0, 1)
+        order = np.random.default_rng(0).permutation(self.lag) if self.permuted else np.arange(self.lag)
+        return Batch(steps[order], classes)

