@@ -1,6 +1,7 @@
 """The model of every experiment: a cell over the sequence, and a linear readout of what it puts out, last or at every step."""
 
 import bisect
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -63,5 +64,11 @@ def units(make: Callable[[int], Model], input_size: int, parameters: int) -> int
         shapes = jax.eval_shape(lambda key: make(size).init(key, input_size), jax.random.key(0))
         return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
-    above = bisect.bisect_left(range(1, 4096), parameters, key=count) + 1
-    return min((max(above - 1, 1), above), key=lambda size: abs(count(size) - parameters))
+    def legal(size: int) -> bool:
+        with contextlib.suppress(ValueError):  # a cell with heads takes multiples of their number
+            return bool(make(size))
+        return False
+
+    sizes = [size for size in range(1, 4097) if legal(size)]
+    k = bisect.bisect_left(sizes, parameters, key=count)
+    return min(sizes[max(k - 1, 0) : k + 1], key=lambda size: abs(count(size) - parameters))

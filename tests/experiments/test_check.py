@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pages import GRU, ROW, SUMMARY
 
-from experiments import check, cli
+from experiments import check, cli, report
 from experiments.arguments import parse
 from experiments.config import CHUNK, PRESETS, TIERS, Config
 from experiments.folder import read_json
@@ -94,3 +94,7 @@ def test_every_bar_was_met_by_five_of_five_other_seeds_within_half_of_the_update
         k: v for k, v in found.items() if k not in apart
     }
     assert config.steps % CHUNK == 0
+
+
+def test_what_a_cell_scores_at_other_lags_is_a_sentence_of_the_report():
+    assert report.remarks([RIGHT])[-1] == "gru (learning rate 0.005): tested at lag 300, the metric is 0.950 (0.900-0.950)."
