@@ -182,19 +182,26 @@ def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) ->
     return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))((state, rows, active))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def evaluation_batch(task: Task) -> Batch:
+    return task.evaluation()
+
+
 def evaluate_constant(task: Task) -> float:
     """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
-    batch = task.evaluation()
+    batch = evaluation_batch(task)
     shape = batch.inputs.shape[:2] if batch.scored is not None else batch.inputs.shape[1:2]
     outputs = jnp.broadcast_to(task.constant, (*shape, *task.spatial_shape, task.score.output_size))
     return float(task.score.loss(outputs, batch))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
     """Loss and metric of every row, [rows] each, on the same sequences whatever the run."""
-    batch = job.task.evaluation()
+    return _evaluate(job, params, evaluation_batch(job.task))
 
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluate(job: Job, params: ModelParams, batch: Batch) -> tuple[Array, Array]:
     def one_row(params: ModelParams) -> tuple[Array, Array]:
         outputs = job.model(params, batch)
         return job.task.score.loss(outputs, batch), job.task.score.metric(outputs, batch)

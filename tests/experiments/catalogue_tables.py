@@ -59,7 +59,7 @@ def write() -> None:
     text = PAGE.read_text()
     for name, lines in {"tasks": tasks(), "fast": tier("fast"), "full": tier("full")}.items():
         mark = f"<!-- {name} -->\n"
-        text = re.sub(f"{mark}.*?\n\n", lambda _, m=mark, t=lines: m + "\n".join(t) + "\n\n", text, flags=re.DOTALL)
+        text = re.sub(f"{mark}(\\|.*\n)*", lambda _, m=mark, t=lines: m + "\n".join(t) + "\n", text)
     PAGE.write_text(text)
 
 
