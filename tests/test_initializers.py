@@ -1,5 +1,6 @@
 """Initialisers, gate by gate: spectra, moments, formulas, names."""
 
+import functools
 import math
 
 import jax
@@ -118,5 +119,13 @@ def test_a_vmapped_initialisation_comes_to_an_end():
     init = jax.jit(jax.vmap(lambda key: jaxrnn.LSTMCell(32).init(key, 32)))  # hung after 65 calls on jaxlib 0.10.2
     for seed in range(150):
         params = jax.block_until_ready(init(jax.random.split(jax.random.key(seed), 8)))
-    alone = jaxrnn.LSTMCell(32).init(jax.random.split(jax.random.key(149), 8)[3], 32)
-    np.testing.assert_allclose(params.w_h[3], alone.w_h, atol=1e-5)
+    assert bool(jnp.isfinite(params.w_h).all())
+
+
+def test_a_vmapped_initialisation_gives_what_each_key_gives_alone():
+    with jax.enable_x64(True):  # in float32 the QR of a batch may round differently
+        init = functools.partial(jaxrnn.LSTMCell(32).init, input_size=32, dtype=jnp.float64)
+        keys = jax.random.split(jax.random.key(149), 8)
+        together, alone = jax.jit(jax.vmap(init))(keys), init(keys[3])
+        for many, one in zip(together, alone, strict=True):
+            np.testing.assert_allclose(many[3], one, rtol=1e-12, atol=1e-12)
