@@ -4,13 +4,14 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 import yaml
 
 from experiments.cells import CELLS
 from experiments.tasks import TASKS, Task
 
+T = TypeVar("T")
 CHUNK = 50  # updates per compiled call; losses are reported, and "solved" is judged, as means over so many
 HERE = Path(__file__).parent
 PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
@@ -88,11 +89,13 @@ class Config:
     def __post_init__(self) -> None:
         choose("task", self.task, TASKS)
         check(self)
+        task = self.make_task()
         for name in ("patience", "checkpoint_every"):
             multiple(name, getattr(self, name), least=CHUNK if name == "checkpoint_every" else 0)
         spatial = len(TASKS[self.task].spatial_shape)
         for name in self.cells:
-            axes = CELLS[name].make(self.hidden_size, self.lag).feature_axes - 1
+            cell = _made(CELLS[name].make, 4 * self.hidden_size if self.parameters else self.hidden_size, self.lag)
+            axes = cell.feature_axes - 1
             if axes != spatial:
                 raise UsageError(
                     f"cell {name!r} runs on inputs with {axes} spatial axes, those of task {self.task!r} have {spatial}."
@@ -106,16 +109,24 @@ class Config:
             if not 0 < rate < float("inf"):
                 raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
         multiple("steps", self.steps, least=CHUNK)
-        task = self.make_task()
+        self._check_tests(task)
+
+    def _check_tests(self, task: Task) -> None:
+        if self.test_lags and task.sized_by_lag:
+            raise UsageError(f"test_lags: the lag of task {self.task!r} decides how large its inputs or outputs are.")
         for lag in self.test_lags:
-            _task(task.at_lag, lag)
+            _made(task.at_lag, lag)
 
     def make_task(self) -> Task:
         """The task that is trained."""
-        known = [field.name for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"]
-        for name in self.task_options:
-            choose(f"option of task {self.task!r}", name, known)
-        return _task(TASKS[self.task], self.lag, **self.task_options)
+        defaults = {field.name: field.default for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"}
+        for name, value in self.task_options.items():
+            choose(f"option of task {self.task!r}", name, defaults)
+            kind = type(defaults[name])
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise UsageError(f"task_options.{name} must be of type {kind.__name__}, got {value!r}.")
+        options = {name: type(defaults[name])(value) for name, value in self.task_options.items()}
+        return _made(TASKS[self.task], self.lag, **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +239,8 @@ def check(config: Config | GradientConfig) -> None:
     multiple("steps", config.steps)
 
 
-def _task(make: Callable[..., Task], *values: Any, **options: Any) -> Task:
+def _made(make: Callable[..., T], *values: Any, **options: Any) -> T:
+    """What `make` returns; its ValueError is one of usage."""
     try:
         return make(*values, **options)
     except (TypeError, ValueError) as error:

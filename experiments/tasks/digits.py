@@ -28,6 +28,7 @@ class Digits(Task):
 
     lag: int = 64
     description: ClassVar[str] = "which digit was read, from 8 x 8 pixels in lag steps"
+    sized_by_lag: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,6 +49,7 @@ class LinearMemory(Task):
 
     lag: int = 20
     description: ClassVar[str] = "each of the last lag values of a random signal"
+    sized_by_lag: ClassVar[bool] = True
 
     @property
     def score(self) -> Capacity:

@@ -32,6 +32,7 @@ class Mnist(Task):
     lag: int = 196
     permuted: bool = False
     description: ClassVar[str] = "which digit was read, from 28 x 28 pixels in lag steps"
+    sized_by_lag: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

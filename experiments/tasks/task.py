@@ -43,6 +43,7 @@ class Task:
     description: ClassVar[str]  # one line
     spatial_shape: ClassVar[tuple[int, ...]] = ()  # of vectors; the height and width of pictures, for convolutional cells
     least_lag: ClassVar[int] = 2
+    sized_by_lag: ClassVar[bool] = False  # whether the lag decides how large inputs or outputs are: no test at another lag
 
     def __post_init__(self) -> None:
         if self.lag < self.least_lag:

@@ -35,7 +35,12 @@ def count(params):
     [
         ("--task_options.itms 3", "unknown option of task 'copying' 'itms'; did you mean 'items'?"),
         ("--task_options.items 0", "items must be from 1 to 1000, got 0"),
-        ("--task_options.items x", "not supported between"),
+        ("--task_options.items x", "task_options.items must be of type int, got 'x'"),
+        ("--task_options.items 2.5", "task_options.items must be of type int, got 2.5"),
+        ('--task latch --task_options {"noisy":"abc"}', "task_options.noisy must be of type bool, got 'abc'"),
+        ("--task digits --task_options {} --lag 8 --test_lags 64", "test_lags: the lag of task 'digits' decides"),
+        ("--task parity --task_options {} --lag 2 --cells gru_chrono", "max_lag"),
+        ("--cells mh_gru --hidden_size 6", "must be a multiple of heads=4"),
         ("--test_lags 0", "lag must be at least 2 for this task, got 0"),
         ("--layers 0", "layers must be at least 1, got 0"),
         ("--parameters -1", "parameters must be at least 0, got -1"),
@@ -107,3 +112,8 @@ def test_what_was_trained_is_evaluated_at_other_lags_too(tmp_path):
     one = [job.model(jax.tree.map(lambda a, s=s: jnp.asarray(a[s]), state.params), batch) for s in range(2)]
     np.testing.assert_allclose(row["tests"]["12"]["loss"], [job.task.score.loss(o, batch) for o in one], rtol=1e-4)
     np.testing.assert_allclose(row["tests"]["12"]["metric"], [job.task.score.metric(o, batch) for o in one], atol=2e-3)
+
+
+def test_a_whole_number_will_do_for_an_option_that_is_a_real_one():
+    assert Config(task="flip_flop", task_options={"pulse": 1}).make_task().pulse == 1.0
+    assert type(Config(task="flip_flop", task_options={"pulse": 1}).make_task().pulse) is float
