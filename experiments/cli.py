@@ -94,6 +94,7 @@ def train(name: str, config: Config, launch: Launch, stop: Callable[[], bool]) -
 
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
+    _ = config.make_task().levels  # where the package of its data is missing, nothing is written
     opened = folder.opened(name, config, launch.resume)
     with dist.first_alone(opened, Path(config.out or "")) as path, progress.beside(path, launch.tensorboard) as (show, record):
         return folder.finished(path) or run(config, path, Hooks(show, stop, record)), path

@@ -257,7 +257,7 @@ def multiple(name: str, value: int, least: int = 0) -> None:
 def choose(kind: str, name: str, known: Iterable[str]) -> None:
     """Raises UsageError unless `name` is known; the message names the nearest that is."""
     if name not in known:
-        raise UsageError(f"unknown {kind} {name!r}{nearest(name, known)} Known: {', '.join(known)}.")
+        raise UsageError(f"unknown {kind} {name!r}{nearest(name, known)} Known: {', '.join(known) or 'none'}.")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

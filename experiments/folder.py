@@ -103,7 +103,8 @@ def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str,
 def _check_same(folder: Path, config: AnyConfig) -> None:
     """Raises UsageError unless the folder holds a run of this configuration."""
     here, there = yaml.safe_load(to_yaml(config)), read_json(folder / "config.yaml", yaml.safe_load)
-    differences = [f"{key} is {there.get(key)} there and {here[key]} here" for key in here if there.get(key) != here[key]]
+    there = yaml.safe_load(to_yaml(type(config)())) | there  # an earlier version may not have known a key
+    differences = [f"{key} is {there[key]} there and {here[key]} here" for key in here if there[key] != here[key]]
     if differences:
         raise UsageError(f"{folder} holds another run: {'; '.join(differences)}.")
 

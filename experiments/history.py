@@ -23,6 +23,12 @@ class History:
     parameters: int = 0
     final: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)  # lag: loss and metric there, [seeds] each
 
+    @classmethod
+    def saved(cls, values: dict[str, Any], lag: int) -> "History":
+        """From a checkpoint; one of an earlier version holds the evaluation at the lag of the run alone, or None."""
+        known: dict[str, Any] = values | {"final": {str(lag): values["final"]} if values["final"] else {}}
+        return cls(**(values if isinstance(values["final"], dict) else known))
+
     def add(self, losses: list[float], lost: list[int], seconds: float) -> None:
         """Adds CHUNK updates."""
         self.lost = [old or new for old, new in zip(self.lost or [0] * len(lost), lost, strict=True)]

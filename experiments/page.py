@@ -76,8 +76,8 @@ def solved(run: report.Run) -> str:
 def article(k: int, run: report.Run) -> Html:
     """All about one run, the k-th of the page."""
     config, name = run.config, f"run-{k}"
-    facts = config.get("description"), config.get("task"), f"lag {config['lag']}", f"{config['seeds']} seeds", run.env["device"]
-    parts = [tag("h2", run.label), tag("p", " · ".join(filter(None, facts)), class_="note")]
+    facts = config.get("description"), config.get("task"), f"lag {config['lag']}", report.settings(config), run.env["device"]
+    parts = [tag("h2", run.label), tag("p", " · ".join(filter(None, (*facts, f"{config['seeds']} seeds"))), class_="note")]
     if "task" in config:
         curves = figures.learning_panels(config, run.metrics) if run.metrics else []
         parts += verdict_table(k, run) if run.results else []
@@ -100,8 +100,7 @@ def against_lag(runs: list[report.Run]) -> Html:
     """Figures and tables of success against lag, each of runs that have the same task and sizes."""
     groups: dict[str, list[report.Run]] = {}
     for run in sorted((run for run in runs if run.results), key=lambda run: run.config["lag"]):
-        sizes = (f"{key} {run.config[key]}" for key in ("hidden_size", "batch_size", "clip", "learning_rates"))
-        groups.setdefault(f"{run.config['task']}, {', '.join(sizes)}", []).append(run)
+        groups.setdefault(f"{run.config['task']}, {report.settings(run.config)}", []).append(run)
     parts = []
     for n, (name, some) in enumerate(groups.items()):
         shares: Shares = {}

@@ -81,6 +81,13 @@ def whole(text: str, seeds: int) -> list[Row]:
     return rows[: len(rows) // seeds * seeds]
 
 
+def settings(config: Row) -> str:
+    """What besides task, lag and cell decides how a training goes; what is seldom set, only where it is."""
+    keys = ["parameters" if config.get("parameters") else "hidden_size", "batch_size", "clip", "learning_rates"]
+    keys += [key for key, usual in {"task_options": {}, "layers": 1}.items() if config.get(key, usual) != usual]
+    return ", ".join(f"{key} {config[key]}" for key in keys if key in config)
+
+
 def names(run: Run) -> list[str]:
     """A name for each row of the results: the cell, with its learning rate where there are several."""
     several = len(run.config.get("learning_rates", [])) > 1

@@ -125,7 +125,7 @@ def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
     for remark in remarks if jax.process_index() == 0 else ():
         print(f"warning: {remark}", file=sys.stderr, flush=True)
     if saved:
-        histories = [History(**history) for history in saved.facts["histories"]]
+        histories = [History.saved(history, config.lag) for history in saved.facts["histories"]]
         training = Training(config, job, name, rows, histories, saved.state)
         show(training.label, saved.step, config.steps, "goes on from here", not any(training.going()))
         return training

@@ -58,7 +58,9 @@ def points(name: str, base: Config, launch: Launch, chosen: Points) -> list[Poin
 def _point(base: Config, changes: dict[str, Any], parent: Path, launch: Launch) -> Point:
     values = {**dataclasses.asdict(base), "out": None, **changes}
     config = parse(Config, [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()], "sweep")
-    digest = hashlib.sha256(folder.to_yaml(config).encode()).hexdigest()[:DIGITS]
+    usual = dataclasses.asdict(Config())  # so that a later version, which has more keys, finds the folder
+    unusual = {key: value for key, value in dataclasses.asdict(config).items() if value != usual[key]}
+    digest = hashlib.sha256(json.dumps(unusual).encode()).hexdigest()[:DIGITS]
     words = re.sub(r"[^\w=.]+", "-", "-".join(f"{key}={value}" for key, value in changes.items()))[:60]
     out = next(parent.glob(f"*-{digest}"), parent / f"{words}-{digest}")  # there may be one of the same in other words
     return Point(changes, dataclasses.replace(config, out=str(out)), dataclasses.replace(launch, resume=True), out)

@@ -72,6 +72,15 @@ def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(w
     assert message in err
 
 
+def test_another_task_than_that_of_the_preset_needs_its_options_dropped(tmp_path, capsys):
+    words = f"run full_temporal_order --task adding --steps 50 --out {tmp_path / 'run'}"
+    assert cli.main(words.split()) == 2
+    assert capsys.readouterr().err == "error: unknown option of task 'adding' 'symbols'. Known: none.\n"
+    with pytest.raises(SystemExit) as end:
+        cli.main([*words.split(), "--task_options={}", "--print_config"])
+    assert not end.value.code and "task_options: {}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -180,9 +180,12 @@ def test_a_sweep_shows_success_against_lag_and_what_has_not_begun(tmp_path):
     assert "lag 400 : Status: not begun." in found.text
 
 
-def test_runs_that_differ_in_more_than_the_lag_are_not_one_curve(tmp_path):
-    runs = [make(tmp_path / f"{lag}", {"lag": lag, "hidden_size": lag}, {"lag": lag}) for lag in (50, 100)]
-    found = read(tmp_path, *runs)
+@pytest.mark.parametrize("other", [{"hidden_size": 100}, {"task_options": {"symbols": 3}}, {"layers": 2}, {"parameters": 4500}])
+def test_runs_that_differ_in_more_than_the_lag_are_not_one_curve(other, tmp_path):
+    order = {"task": "temporal_order"}
+    found = read(tmp_path, make(tmp_path / "50", order | {"lag": 50}, {"lag": 50}), make(tmp_path / "100", order | other))
+    (key, value), *_ = other.items()
+    assert f"{key} {value}" in found.text
     assert not [marks for marks, _ in found.entries if "data-lag" in marks]
     assert not any("Seeds that solved the task" in words for words in found.figures)
 

@@ -69,6 +69,18 @@ def test_the_folder_of_a_point_follows_from_its_configuration_alone(tmp_path):
     assert points(tmp_path, "--grid.lag", "20", "--seeds", "5")[0].path != few[0].path
 
 
+def test_a_key_that_a_later_version_adds_does_not_move_the_folder(tmp_path, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Later(Config):
+        momentum: float = 0.9
+
+    before = [point.path for point in points(tmp_path)]
+    monkeypatch.setattr(sweep, "Config", Later)
+    arguments = ["--config", str(PRESETS["adding"]), "--out", str(tmp_path), "--grid.lag", "10,20,30"]
+    after = sweep.points("adding", *parse_all((Later, Launch, Points), arguments, "sweep"))
+    assert [point.path for point in after] == before and after[0].config.momentum == 0.9
+
+
 @pytest.mark.parametrize("text", ["list: {lag: 10}", "list: 3", "list: [3]", "grid: [10]"])
 def test_points_of_another_type_are_refused(text, tmp_path):
     (tmp_path / "sweep.yaml").write_text(text)
