@@ -173,6 +173,13 @@ def test_outputs_that_know_nothing_have_no_capacity_and_no_nan():
     assert found.total == 0 and found.delays.tolist() == [0] * 5
 
 
+def test_parameters_of_16_bits_are_measured_in_32():
+    params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), shift())
+    found = capacity(Linear(), params, KEY, 2 * H)
+    assert found.delays.dtype == jnp.float32
+    assert jnp.abs(found.delays[: H - 1] - 1).max() < 1e-3 and found.delays[H:].max() < 0.05
+
+
 def test_delays_and_steps_below_one_are_refused():
     with pytest.raises(ValueError, match="delays and steps must be at least 1, got 0 and 4000"):
         diagnostics.memory_capacity(Linear(), shift(), KEY, 0)

@@ -32,7 +32,7 @@ class Copying(Task):
     lag: int = 100
     items: int = 10
     symbols: int = 8
-    description: ClassVar[str] = "ten symbols, given back after lag steps"
+    description: ClassVar[str] = "a few symbols, by default ten, given back after lag steps"
 
     def __post_init__(self) -> None:
         super().__post_init__()

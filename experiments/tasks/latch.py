@@ -27,7 +27,7 @@ class Latch(Task):
     Args:
         lag: the least length.
         informative: N, the steps that tell the class, fewer than the lag.
-        noisy: whether the noise is added to these too (3b); with N = 1 the best of all then scores 0.034.
+        noisy: whether the noise is added to these too (3b); with N = 1 the best of all then scores 0.035.
 
     Source: Hochreiter & Schmidhuber 1997, section 5.3, after Bengio et al. 1994. Differs: cross-entropy instead of the squared
     error.

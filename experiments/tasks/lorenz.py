@@ -40,7 +40,7 @@ class Lorenz(Task):
 
     lag: int = 50
     horizon: int = 10
-    description: ClassVar[str] = "the three components of a chaotic flow, 10 steps ahead"
+    description: ClassVar[str] = "the three components of a chaotic flow, by default 10 steps ahead"
 
     def __post_init__(self) -> None:
         super().__post_init__()

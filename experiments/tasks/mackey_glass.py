@@ -41,7 +41,7 @@ class MackeyGlass(Task):
 
     lag: int = 100
     horizon: int = 6
-    description: ClassVar[str] = "a chaotic series with a delay of 17 steps, 6 steps ahead"
+    description: ClassVar[str] = "a chaotic series with a delay of 17 steps, by default 6 ahead"
     least_lag: ClassVar[int] = WASHOUT + 1
 
     def __post_init__(self) -> None:

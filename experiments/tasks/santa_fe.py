@@ -20,9 +20,9 @@ WASHOUT = 20  # steps that are not scored: about two and a half of the oscillati
 class SantaFe(Task):
     """The laser of the Santa Fe competition, standardised by its first 8,000 values.
 
-    Training draws windows of `lag` steps at random places of these; the evaluation is the windows of the rest, each of which
-    begins 20 steps before the last one ends, so that every value is scored once. Every step of a window but the first 20 is
-    asked for the value `horizon` steps later.
+    Training draws windows of `lag` steps at random places of these; the evaluation is the whole windows that the rest holds, each
+    of which begins 20 steps before the last one ends, so that no value is scored twice. Every step of a window but the first
+    20 is asked for the value `horizon` steps later.
 
     Baselines: the variance of the scored values over all windows of the training part, where those near its ends are in fewer
     of them than others; the best constant is their mean.
@@ -36,7 +36,7 @@ class SantaFe(Task):
 
     lag: int = 100
     horizon: int = 1
-    description: ClassVar[str] = "the intensity of a chaotic laser, one step ahead"
+    description: ClassVar[str] = "the intensity of a chaotic laser, by default one step ahead"
     least_lag: ClassVar[int] = WASHOUT + 1
 
     def __post_init__(self) -> None:

@@ -78,8 +78,8 @@ def carry_jacobian_singular_values(cell: Cell, params: Params, xs: Array, carry:
 def carry_jacobian_norms(cell: Cell, params: Params, xs: Array, carry: Carry = None, *, field: str | None = None) -> Array:
     """log10 of the spectral norm of d carry_T / d carry_t, against the lag T - t.
 
-    The product of the steps' Jacobians is kept at norm 1 and the logarithm of what was divided out is summed, so nothing
-    underflows, at any lag and in any dtype.
+    The product of the steps' Jacobians is kept at norm 1 and the logarithm of what was divided out is summed, so the norm of the
+    whole carry underflows at no lag and in no dtype; that of a `field` does where it is too small a part of the whole.
 
     Args:
         cell: the cell.

