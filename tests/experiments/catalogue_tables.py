@@ -12,7 +12,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "experiments" / "README.md"
-CALIBRATION = ROOT / "experiments" / "results" / "calibration"
+RESULTS = ROOT / "experiments" / "results"
+CALIBRATION = RESULTS / "calibration"
 
 
 def tasks() -> list[str]:
@@ -54,10 +55,35 @@ def spread(scores) -> str:
     return f"{statistics.median(found):.3f} ({min(found):.3f}-{max(found):.3f})" if found else "-"
 
 
+def lags() -> list[str]:
+    """How many seeds of each cell solved first_symbol, a row for each lag; first the cells that go least far."""
+    runs = json.loads((RESULTS / "first_symbol_lags" / "sweep.json").read_text())["runs"]
+    found = {}
+    for run in runs:
+        summary = json.loads((RESULTS / "first_symbol_lags" / run["folder"] / "summary.json").read_text())
+        found[summary["lag"]] = {row["cell"]: sum(map(bool, row["steps_to_solve"])) for row in summary["results"]}
+    cells = sorted(found[50], key=lambda cell: (sum(counts[cell] for counts in found.values()), cell))
+    lines = [f"| lag | {' | '.join(cells)} |", "|---" * (len(cells) + 1) + "|"]
+    return lines + [f"| {lag} | {' | '.join(str(counts[cell]) for cell in cells)} |" for lag, counts in sorted(found.items())]
+
+
+def adding_1000() -> list[str]:
+    """A row for each cell on adding across 1,000 steps, the fastest first."""
+    lines = ["| cell | parameters | solved | updates to solve, of each seed |", "|---|---|---|---|"]
+    rows = json.loads((RESULTS / "adding_1000" / "summary.json").read_text())["results"]
+    for found in sorted(rows, key=lambda found: max(step or 10**9 for step in found["steps_to_solve"])):
+        steps = sorted(found["steps_to_solve"], key=lambda step: step or 10**9)
+        words = ", ".join(f"{step:,}" if step else f"not in {found['steps']:,}" for step in steps)
+        solved = f"{len(steps) - steps.count(None)}/{len(steps)}"
+        lines.append(f"| `{found['cell']}` | {found['parameters']:,} | {solved} | {words} |")
+    return lines
+
+
 def write() -> None:
     """Puts each table between its marks."""
     text = PAGE.read_text()
-    for name, lines in {"tasks": tasks(), "fast": tier("fast"), "full": tier("full")}.items():
+    tables = {"tasks": tasks(), "fast": tier("fast"), "full": tier("full"), "lags": lags(), "adding_1000": adding_1000()}
+    for name, lines in tables.items():
         mark = f"<!-- {name} -->\n"
         text = re.sub(f"{mark}(\\|.*\n)*", lambda _, m=mark, t=lines: m + "\n".join(t) + "\n", text)
     PAGE.write_text(text)
