@@ -28,6 +28,7 @@ CELLS: dict[str, NamedCell] = {
         "LSTM, orthogonal per gate, forget bias log U(1, lag - 1)", lambda H, lag: rnn.LSTMCell(H, forget_bias=rnn.Chrono(lag))
     ),
     "gru": NamedCell("GRU, orthogonal per gate, update bias 0", lambda H, lag: rnn.GRUCell(H, update_bias=0.0)),
+    "gru_ub1": NamedCell("GRU, orthogonal per gate, update bias 1", lambda H, lag: rnn.GRUCell(H, update_bias=1.0)),
     "gru_chrono": NamedCell(
         "GRU, orthogonal per gate, update bias log U(1, lag - 1)", lambda H, lag: rnn.GRUCell(H, update_bias=rnn.Chrono(lag))
     ),

@@ -146,5 +146,5 @@ def test_the_name_of_a_cell_says_its_initialisation():
     made = {name: cell.make(8, 50) for name, cell in CELLS.items()}
     assert len(set(made.values())) == len(made)  # no cell under two names
     assert [made[name].forget_bias for name in ("lstm_fb0", "lstm", "lstm_chrono")] == [0.0, 1.0, Chrono(50)]
-    assert [made[name].update_bias for name in ("gru", "gru_chrono")] == [0.0, Chrono(50)]
+    assert [made[name].update_bias for name in ("gru", "gru_ub1", "gru_chrono")] == [0.0, 1.0, Chrono(50)]
     assert made["rnn_orth"].recurrent_init == "orthogonal" and made["irnn"].nonlinearity == "relu"
