@@ -43,7 +43,8 @@ def checkpoints(folder: Path) -> Iterator[Any]:
 @functools.cache
 def _quiet() -> None:
     """What fails in reading or writing is raised once; orbax logs it as well, and its storage's late answers find no one."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

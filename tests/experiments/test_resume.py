@@ -84,18 +84,16 @@ def test_what_was_computed_before_is_not_computed_again(tmp_path):
 
 
 def damage(path, how):
-    """Damages the file of a checkpoint that holds the arrays."""
-    file = max(path.rglob("d/*"), key=lambda file: file.stat().st_size)
-    data = bytearray(file.read_bytes())
-    if how == "truncated":
-        file.write_bytes(data[: len(data) // 2])
-    elif how == "a bit flipped":
-        data[len(data) // 2] ^= 1
-        file.write_bytes(data)
+    """Damages a checkpoint: every file that holds arrays, since part of one may be what the storage has written anew elsewhere."""
+    if how == "deleted":
+        shutil.rmtree(path)
     elif how == "emptied":
         shutil.rmtree(path / "state")
     else:
-        shutil.rmtree(path)
+        for file in filter(lambda file: file.parent.name == "d", path.rglob("*")):
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data if how == "a bit flipped" else data[: len(data) // 2])
 
 
 @pytest.mark.parametrize("how", ["truncated", "a bit flipped", "emptied", "deleted"])
