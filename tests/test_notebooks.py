@@ -10,8 +10,8 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
-FIGURES = {"01_quickstart": 0, "02_vanishing_gradients": 4, "03_step_by_step": 1}
-FIGURES |= {"04_long_memory": 2, "05_write_your_own_cell": 2}
+FIGURES = {"01_quickstart": 0, "02_vanishing_gradients": 4, "03_lstm_or_gru": 1, "06_train_at_scale": 2}
+FIGURES |= {"04_long_memory": 2, "05_write_your_own_cell": 2, "07_step_by_step": 1}
 
 
 def sources(notebook):

@@ -42,8 +42,8 @@ def unroll(
         method: how it is run, which never changes the result beyond rounding. None is the fastest, which is "fused": a backward
             pass of its own, with one matmul per product and step, and one per weight and chunk of steps. It refuses `jvp` and
             `jacfwd` of the primal (`hessian`, and `jvp` of a gradient, work). "scan" is plain `lax.scan` and autodiff.
-        remat: "none" saves what the backward pass needs; "carry" saves the carries only and computes the rest again, in a third
-            of the memory; "sqrt", not for "scan", saves the carry before each of about sqrt(T) chunks.
+        remat: "none" saves what the backward pass needs; "carry" saves the carries only and computes the rest again, in about
+            a third of the memory where T is long; "sqrt", not for "scan", saves the carry before each of about sqrt(T) chunks.
 
     Returns:
         (carry, ys): the carry after the last step, and the outputs [T, *batch, ...] in the dtype of `xs`.
@@ -114,7 +114,8 @@ def unroll_windows(
     """Truncated backpropagation through time: `unroll` in windows, of which each hands its carry on without its gradient.
 
     The values are those of `unroll`. Gradients flow inside a window, and to a given or learned carry in the first window and from
-    the resets of all; no gradient flows from one window to the window before.
+    the resets of all; no gradient flows from one window to the window before. It is one program, whose memory grows with T as
+    that of `unroll`; an endless stream takes a call of `unroll` for each window, with the carry of the last.
 
     Args:
         cell, params, xs, carry, mask, reset, method, remat: as in `unroll`. The cell runs forward in time.

@@ -3,17 +3,20 @@
 `python tests/experiments/catalogue_tables.py` from the root of the project writes them into the page.
 """
 
+import base64
 import json
 import re
 import statistics
 from pathlib import Path
 
+import nbformat
 import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "experiments" / "README.md"
 RESULTS = ROOT / "experiments" / "results"
 CALIBRATION = RESULTS / "calibration"
+FIGURE = RESULTS / "lstm_or_gru" / "figure.png"
 
 
 def tasks() -> list[str]:
@@ -67,22 +70,48 @@ def lags() -> list[str]:
     return lines + [f"| {lag} | {' | '.join(str(counts[cell]) for cell in cells)} |" for lag, counts in sorted(found.items())]
 
 
-def adding_1000() -> list[str]:
-    """A row for each cell on adding across 1,000 steps, the fastest first."""
-    lines = ["| cell | parameters | solved | updates to solve, of each seed |", "|---|---|---|---|"]
-    rows = json.loads((RESULTS / "adding_1000" / "summary.json").read_text())["results"]
-    for found in sorted(rows, key=lambda found: max(step or 10**9 for step in found["steps_to_solve"])):
-        steps = sorted(found["steps_to_solve"], key=lambda step: step or 10**9)
-        words = ", ".join(f"{step:,}" if step else f"not in {found['steps']:,}" for step in steps)
-        solved = f"{len(steps) - steps.count(None)}/{len(steps)}"
-        lines.append(f"| `{found['cell']}` | {found['parameters']:,} | {solved} | {words} |")
+FAR = ("adding_1000", "first_symbol_1000")
+
+
+def far() -> list[str]:
+    """A row for each cell across 1,000 steps and more, the fastest first."""
+    lines = ["| preset | cell | parameters | solved | updates to solve, of each seed |", "|---|---|---|---|---|"]
+    for name in FAR:
+        rows = json.loads((RESULTS / name / "summary.json").read_text())["results"]
+        for found in sorted(rows, key=lambda found: sum(step or 10**9 for step in found["steps_to_solve"])):
+            steps = sorted(found["steps_to_solve"], key=lambda step: step or 10**9)
+            words = ", ".join(f"{step:,}" for step in steps if step)
+            words += ("; " if words else "") + f"{steps.count(None)} not in {found['steps']:,}" if None in steps else ""
+            solved = f"{len(steps) - steps.count(None)}/{len(steps)}"
+            lines.append(f"| `{name}` | {found['cell']} | {found['parameters']:,} | {solved} | {words} |")
     return lines
 
 
+def gpu() -> list[str]:
+    """A row for each preset of the tier for a GPU: what it should show."""
+    lines = ["| preset | lag | units | layers | batch | at most | cells | what it should show |", "|---|---|---|---|---|---|---|---|"]
+    for name in yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())["gpu"]:
+        preset = yaml.safe_load((ROOT / "experiments" / "presets" / f"{name}.yaml").read_text())
+        sizes = (f"{preset.get(key, 1):,}" for key in ("lag", "hidden_size", "layers", "batch_size", "steps"))
+        lines.append(f"| `{name}` | {' | '.join(sizes)} | {', '.join(preset['cells'])} | {preset['description']} |")
+    return lines
+
+
+def lstm_or_gru() -> tuple[list[str], bytes]:
+    """The table and the figure of the notebook that compares them."""
+    cells = nbformat.read(ROOT / "notebooks" / "03_lstm_or_gru.ipynb", as_version=4).cells
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    (table,) = (outputs["text/markdown"] for outputs in data if "text/markdown" in outputs)
+    (figure,) = (outputs["image/png"] for outputs in data if "image/png" in outputs)
+    return table.splitlines(), base64.b64decode(figure)
+
+
 def write() -> None:
-    """Puts each table between its marks."""
+    """Puts each table between its marks, and the figure where the page has it."""
+    comparison, figure = lstm_or_gru()
+    FIGURE.write_bytes(figure)
     text = PAGE.read_text()
-    tables = {"tasks": tasks(), "fast": tier("fast"), "full": tier("full"), "lags": lags(), "adding_1000": adding_1000()}
+    tables = {"tasks": tasks(), "fast": tier("fast"), "full": tier("full"), "lags": lags(), "far": far(), "gpu": gpu(), "lstm_or_gru": comparison}
     for name, lines in tables.items():
         mark = f"<!-- {name} -->\n"
         text = re.sub(f"{mark}(\\|.*\n)*", lambda _, m=mark, t=lines: m + "\n".join(t) + "\n", text)

@@ -1,0 +1,333 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Train at scale
+#
+# A training loop that fits on one core, and what makes of it one for every device, several seeds, long sequences and several
+# hosts. Each step computes the gradient in another way: most must not change it, two do, and all are held against the first one.
+# JAX takes the cores of a CPU as devices when told so before anything else.
+
+# %%
+import jax
+
+jax.config.update("jax_platforms", "cpu")  # without this line: the GPUs, where there are any
+jax.config.update("jax_num_cpu_devices", 2)
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxrnn
+from experiments.folder import read_json, read_metrics
+from experiments.model import Model
+from experiments.tasks import TASKS, Batch
+
+ROOT = Path.cwd().parent
+print(f"{len(jax.devices())} devices on {os.cpu_count()} cores; load before this: {os.getloadavg()[0]:.1f}")
+
+# %% [markdown]
+# ## One loop, one device
+#
+# An LSTM on the adding task. The loss is a mean over the batch, and the batch is a function of a key and the number of the update:
+# both will matter.
+
+# %%
+task = TASKS["adding"](lag=200)
+model = Model(jaxrnn.LSTMCell(32), task.score.output_size)
+optimizer = optax.adam(5e-3)
+init = jax.jit(lambda seed: model.init(jax.random.key(seed), task.input_size))
+sample = jax.jit(lambda seed, step: task.sample(jax.random.fold_in(jax.random.key(seed), step), 64))
+
+
+def loss(params, batch):
+    return task.score.loss(model(params, batch), batch)
+
+
+@jax.jit
+def apply(params, moments, gradients):
+    changes, moments = optimizer.update(gradients, moments)
+    return optax.apply_updates(params, changes), moments
+
+
+def train(gradient, updates=40):
+    """The loop; all that follows puts another `gradient` into it."""
+    params, losses = init(0), []
+    moments = optimizer.init(params)
+    for step in range(updates):
+        value, gradients = gradient(params, sample(0, step))
+        params, moments = apply(params, moments, gradients)
+        losses.append(float(value))
+    return losses
+
+
+gradient = jax.jit(jax.value_and_grad(loss))
+losses = train(gradient)
+print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after {len(losses)} updates; any constant: {task.levels.baseline:.3f}")
+
+# %% [markdown]
+# ## Every device
+#
+# `split_batch` gives each device its share of the batch and averages. The shares are of one size, so the mean of their means is the
+# mean of all, but for rounding. JAX's own way is to place the arrays on a mesh: the same `gradient` is compiled for it, and XLA
+# chooses where to add up over the devices.
+
+# %%
+params, batch = init(0), sample(0, 0)
+split = jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, batch.batch_axes))))
+
+mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+whole, by_column, by_row = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (None, "data"), ("data",)))
+placed = jax.device_put(params, whole), jax.device_put(batch, Batch(inputs=by_column, targets=by_row))
+
+
+def difference(a, b):
+    """The largest, as a part of the largest number in b."""
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (a, b))
+    return np.max(np.abs(a - b)) / np.max(np.abs(b))
+
+
+one = gradient(params, batch)
+for name, other in {"split_batch": split(params, batch), "mesh": gradient(*placed)}.items():
+    print(f"{name:11} differs from one device by {difference(other, one):.0e}")
+    assert difference(other, one) < 1e-5
+print(f"after {len(losses)} updates the losses differ by {difference(train(split), losses):.0e}")
+
+# %% [markdown]
+# The last digits differ, since the same terms are added up in another order, and over many updates those before them will.
+#
+# Is it faster? A time alone means little, least of all on a machine that does other work. So all are called in random order, round
+# by round, and what counts is the median of the ratios within a round.
+
+
+# %%
+def compare(programs, rounds=15):
+    """Prints the milliseconds of each program, and how many times as fast as the first it is."""
+    for program in programs.values():
+        jax.block_until_ready(program())  # compiles
+    times, rng = {name: [] for name in programs}, np.random.default_rng(0)
+    for _ in range(rounds):
+        for name in rng.permutation(list(programs)):
+            began = time.perf_counter()
+            jax.block_until_ready(programs[name]())
+            times[name].append(1e3 * (time.perf_counter() - began))
+    (name, first), *others = ((name, np.array(taken)) for name, taken in times.items())
+    print(f"{name:30} {np.median(first):5.1f} ms")
+    for name, taken in others:
+        low, middle, high = np.quantile(first / taken, (0.25, 0.5, 0.75))
+        print(f"{name:30} {np.median(taken):5.1f} ms   {middle:.2f} times as fast (half of the rounds: {low:.2f}-{high:.2f})")
+
+
+programs = {"one device": functools.partial(gradient, params, batch)}
+programs["two devices, split_batch"] = functools.partial(split, params, batch)
+programs["two devices, mesh"] = functools.partial(gradient, *placed)
+compare(programs)
+
+# %% [markdown]
+# Two idle cores could give at most 2; what other work takes of them is missing here.
+#
+# ## Several seeds in one program
+#
+# One seed says little, and seeds differ only in their arrays. Stack them, and `vmap` the gradient; or go through them one by one.
+
+# %%
+seeds = [(init(seed), sample(seed, 0)) for seed in range(3)]
+stacked = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *seeds))
+at_once = jax.jit(jax.vmap(jax.value_and_grad(loss)))
+one_by_one = jax.tree.map(lambda *leaves: np.stack(leaves), *[gradient(*arrays) for arrays in seeds])
+print(f"by vmap and one by one differ by {difference(at_once(*stacked), one_by_one):.0e}")
+assert difference(at_once(*stacked), one_by_one) < 1e-5
+
+programs = {"3 seeds by vmap, one device": lambda: at_once(*stacked)}
+programs["one by one, one device"] = lambda: [gradient(*arrays) for arrays in seeds]
+programs["one by one, each batch split"] = lambda: [split(*arrays) for arrays in seeds]
+compare(programs)
+
+# %% [markdown]
+# A step of three seeds is three times the work, and on a CPU `vmap` saves none of it. So there `python -m experiments` goes through
+# the seeds one by one, each batch split over the cores: on two idle cores 1.9 to 2.2 times as fast as by `vmap` on one device, for
+# this LSTM (measured in `experiments/train.py`). On a GPU it uses `vmap`; the last figure shows why.
+#
+# ## Long sequences
+#
+# The backward pass needs what the forward pass saw, at T steps. `remat="carry"` saves the carries alone and computes the rest again;
+# `remat="sqrt"` saves about $\sqrt T$ of them. Beside them `method="scan"`, the plain loop with JAX's own derivative. How much memory
+# a program takes beyond its arguments and results, it says once compiled, before it runs.
+
+# %%
+OPTIONS = {'method="scan"': dict(method="scan")} | {f'remat="{name}"': dict(remat=name) for name in ("none", "carry", "sqrt")}
+LENGTHS = (200, 1600, 12800)
+
+
+def compiled(name, T):
+    """The gradient of the last h with respect to the parameters of the cell, at T steps and 64 sequences."""
+    square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs, **OPTIONS[name])[0].h ** 2)  # noqa: E731
+    level = "3" if T == LENGTHS[0] else "0"  # what is not run needs no fast code; the memory is the same
+    lowered = jax.jit(jax.grad(square)).lower(params.cell, jax.ShapeDtypeStruct((T, 64, 2), jnp.float32))
+    return lowered.compile({"xla_backend_optimization_level": level})
+
+
+with ThreadPoolExecutor() as pool:  # XLA compiles beside Python
+    made = {(name, T): pool.submit(compiled, name, T) for name in OPTIONS for T in LENGTHS}
+memory = {where: job.result().memory_analysis().temp_size_in_bytes / 2**20 for where, job in made.items()}
+
+fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for name, colour, marker in zip(OPTIONS, ("0.4", "#D55E00", "#0072B2", "#009E73"), "xos^", strict=True):
+    values = [memory[name, T] for T in LENGTHS]
+    ax.plot(LENGTHS, values, color=colour, marker=marker)
+    ax.text(1.15 * LENGTHS[-1], values[-1], f"{name}: {values[-1]:,.0f} MiB", color=colour, va="center")
+ax.set(xscale="log", yscale="log", xlim=(150, 140_000), xlabel="length of the sequences (steps)", ylabel="temporary memory (MiB)")
+ax.set_xticks(LENGTHS, [f"{T:,}" for T in LENGTHS])
+ax.set_yticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
+ax.minorticks_off()
+ax.set_title("Gradient of an LSTM: 32 units, 64 sequences, float32", fontsize=10)
+plt.show()
+
+# %%
+programs = {name: functools.partial(made[name, 200].result(), params.cell, batch.inputs) for name in OPTIONS}
+worst = max(difference(program(), programs['remat="none"']()) for program in programs.values())
+print(f"the gradients differ by {worst:.0e}")
+assert worst < 1e-5
+compare(programs)
+
+# %% [markdown]
+# A sequence without an end is cut into windows: the carry goes on from one to the next, the gradient does not. This does change
+# what is computed. `unroll_windows` does it in one program; memory that does not grow with T takes a call for each window.
+
+# %%
+square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs)[1] ** 2)  # noqa: E731
+in_windows = lambda cell, xs: jnp.mean(jaxrnn.unroll_windows(model.cell, cell, xs, window=50)[1] ** 2)  # noqa: E731
+
+
+@jax.jit
+def one_window(cell, carry, xs):
+    def run(cell):
+        after, ys = jaxrnn.unroll(model.cell, cell, xs, carry)
+        return jnp.mean(ys**2), after
+
+    return jax.grad(run, has_aux=True)(cell)
+
+
+carry, parts = jaxrnn.initial_carry(model.cell, params.cell, (64,)), []
+for window in np.split(np.asarray(batch.inputs), 4):
+    part, carry = one_window(params.cell, carry, window)
+    parts.append(part)
+mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *parts)
+together = jax.jit(jax.grad(in_windows))(params.cell, batch.inputs)
+complete = jax.jit(jax.grad(square))(params.cell, batch.inputs)
+print(f"window by window and in one program: the gradients differ by {difference(mean, together):.0e}")
+print(f"from that through all 200 steps both differ by {difference(together, complete):.0%}")
+assert difference(mean, together) < 1e-5
+
+# %% [markdown]
+# ## 16 bits
+#
+# The dtype of the inputs decides that of the products; the carry, which adds up over the steps, stays float32, and so do parameters
+# and gradients. This, too, changes what is computed. How much? Another batch of the same task is the measure.
+
+# %%
+half = jax.jit(jax.value_and_grad(lambda params, batch: loss(params, batch._replace(inputs=batch.inputs.astype(jnp.bfloat16)))))
+print(f"the gradient in bfloat16 differs from that in float32 by {difference(half(params, batch)[1], one[1]):.2%}")
+print(f"the gradient of another batch differs by {difference(gradient(params, sample(0, 1))[1], one[1]):.2%}")
+print(f"loss after {len(losses)} updates: {train(half)[-1]:.4f} in bfloat16, {losses[-1]:.4f} in float32")
+
+# %% [markdown]
+# ## A run that survives
+#
+# Long runs are cut: by a time limit, by those who come first, by a machine that fails. `python -m experiments run` saves all that
+# the rest of the run depends on. One run here goes through; another is killed by SIGKILL, which leaves no time to save anything, and
+# the same command is given again.
+
+# %%
+folder = tempfile.TemporaryDirectory()
+KEYS = "--lag 20 --cells lstm --hidden_size 8 --batch_size 32 --seeds 2 --steps 400 --checkpoint_every 50".split()
+ENV = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+ENV["JAX_COMPILATION_CACHE_DIR"] = f"{folder.name}/cache"  # what goes on finds its programs compiled
+
+
+def start(name):
+    command = [sys.executable, "-m", "experiments", "run", "adding", *KEYS, "--out", f"{folder.name}/{name}", "--resume"]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def saved_losses(name):
+    return {(row["seed"], row["step"]): row["loss"] for row in read_metrics(Path(folder.name, name))}
+
+
+through, killed = start("through"), start("killed")
+while killed.poll() is None and not Path(folder.name, "killed/checkpoints/lstm/150").exists():
+    time.sleep(0.002)
+killed.send_signal(signal.SIGKILL)
+assert killed.wait() == -signal.SIGKILL
+print(f"killed; losses saved: {len(saved_losses('killed'))}")
+assert start("killed").wait() == through.wait() == 0
+print(f"again; losses saved: {len(saved_losses('killed'))}, the same: {saved_losses('killed') == saved_losses('through')}")
+assert saved_losses("killed") == saved_losses("through")
+
+# %% [markdown]
+# SIGTERM, which queues send first, is gentler: the run saves and ends with code 75. The same command makes one run of several hosts,
+# all devices of all of them sharing each batch: with `--dist auto` where Slurm, Open MPI, Kubernetes or a TPU says who takes part,
+# elsewhere with `--dist explicit --coordinator HOST:PORT --num_processes N --process_id I`. `experiments/slurm.sbatch` is a file for
+# Slurm that puts itself back into the queue on code 75.
+#
+# ## What a step costs
+#
+# Saved benchmarks of an LSTM of one layer, forward and backward, at several shapes, on two cores that other work shared and on an
+# H100. The work of a step is $3 B (I + H) 4 H$ multiplications, a third of them forward.
+
+
+# %%
+def steps(name, devices=1, variant="float32"):
+    """By shape: the multiplications and the microseconds of a step."""
+    found = {}
+    for row in read_json(ROOT / "experiments" / "results" / name / "bench.json")["rows"]:
+        what = row["cell"], row["mode"], row["peer"], row["devices"], row["variant"]
+        if what == ("lstm", "forward+backward", "jaxrnn", devices, variant) and "-" not in row["shape"]:
+            B, _, I, H = map(int, row["shape"].split("x"))
+            found[row["shape"]] = 3 * B * (I + H) * 4 * H, row["us_per_step"]
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+SAVED = {
+    "CPU, one device": (steps("bench_cpu_short"), "#D55E00", "o-"),
+    "CPU, batch split over two": (steps("bench_cpu_short", devices=2), "#E69F00", "s-"),
+    "H100, float32 (TF32)": (steps("bench_h100"), "#0072B2", "^-"),
+    "H100, bfloat16": (steps("bench_h100", variant="bfloat16"), "#000000", "x--"),
+}
+fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for name, (found, colour, style) in SAVED.items():
+    ax.plot(*zip(*found.values(), strict=True), style, color=colour, label=name)
+ax.set(xscale="log", yscale="log", xlabel="multiplications of a step", ylabel="time of a step (µs)", ylim=(8, 6000))
+ax.set_yticks([10, 100, 1000], ["10", "100", "1,000"])
+ax.legend(loc="upper left", fontsize=9, frameon=False)
+plt.show()
+for name, (found, *_) in SAVED.items():
+    (least, quick), *_, (most, slow) = found.values()
+    print(f"{name:26} {most / least:5.0f} times the work takes {slow / quick:5.1f} times as long")
+
+# %% [markdown]
+# On the CPU the time of a step grows with its work, and a second device helps but with the largest products. On the H100 it is 23
+# to 35 µs whatever the work: the steps wait for each other. So there is room for larger batches, wider states, and more seeds by
+# `vmap`, which makes one step of several; and 16 bits make none of these shapes faster.
