@@ -38,11 +38,14 @@ def tier(name: str) -> list[str]:
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     for preset in bars:
         summary = json.loads((CALIBRATION / preset / "summary.json").read_text())
-        lines += [f"| `{preset}` {row(result, bars[preset].get(result['cell']))}" for result in summary["results"]]
+        results = summary["results"]
+        several = len({result["learning_rate"] for result in results}) > 1
+        lines += [f"| `{preset}` {row(result, bars[preset].get(result['cell']), several)}" for result in results]
     return lines
 
 
-def row(result, bar) -> str:
+def row(result, bar, several: bool) -> str:
+    """What a cell did, at one of several learning rates or at the only one."""
     steps = [step for step in result["steps_to_solve"] if step]
     solved = f"{len(steps)}/{len(result['steps_to_solve'])}"
     updates = f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})" if steps else f"none in {result['steps']:,}"
@@ -50,7 +53,8 @@ def row(result, bar) -> str:
     held = "" if bar is None else f"{bar['metric']:g}" if "metric" in bar else "solved"
     held += f" at {bar['lag']}" if bar and "lag" in bar else ""
     metric = spread(result["final_metric"])
-    return f"| {result['cell']} | {result['parameters']:,} | {solved} | {updates} | {metric} | {others} | {held} |"
+    cell = f"{result['cell']}, {result['learning_rate']:g}" if several else result["cell"]
+    return f"| {cell} | {result['parameters']:,} | {solved} | {updates} | {metric} | {others} | {held} |"
 
 
 def spread(scores) -> str:
