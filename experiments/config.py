@@ -88,34 +88,42 @@ class Config:
 
     def __post_init__(self) -> None:
         choose("task", self.task, TASKS)
-        check(self)
+        for name in ("cells", "learning_rates"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                wrong = f"not name one twice, got {', '.join(map(str, values))}" if values else "name at least one"
+                raise UsageError(f"{name} must {wrong}.")
+        self._check_numbers()
         task = self.make_task()
-        for name in ("patience", "checkpoint_every"):
-            multiple(name, getattr(self, name), least=CHUNK if name == "checkpoint_every" else 0)
-        spatial = len(TASKS[self.task].spatial_shape)
         for name in self.cells:
-            cell = _made(CELLS[name].make, 4 * self.hidden_size if self.parameters else self.hidden_size, self.lag)
-            axes = cell.feature_axes - 1
-            if axes != spatial:
-                raise UsageError(
-                    f"cell {name!r} runs on inputs with {axes} spatial axes, those of task {self.task!r} have {spatial}."
-                )
-        if not self.learning_rates:
-            raise UsageError("learning_rates must name at least one.")
-        for name, values in {"cells": self.cells, "learning_rates": self.learning_rates}.items():
-            if len(set(values)) < len(values):
-                raise UsageError(f"{name} must not name one twice, got {', '.join(map(str, values))}.")
-        for rate in (*self.learning_rates, self.clip):
-            if not 0 < rate < float("inf"):
-                raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
-        multiple("steps", self.steps, least=CHUNK)
-        self._check_tests(task)
-
-    def _check_tests(self, task: Task) -> None:
+            self._check_cell(name)
         if self.test_lags and task.sized_by_lag:
             raise UsageError(f"test_lags: the lag of task {self.task!r} decides how large its inputs or outputs are.")
         for lag in self.test_lags:
             _made(task.at_lag, lag)
+        if self.out == "":
+            raise UsageError("out must name a folder, got an empty name.")
+
+    def _check_numbers(self) -> None:
+        for name, least in {"hidden_size": 1, "batch_size": 1, "seeds": 1, "layers": 1, "parameters": 0}.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        for name, least in {"steps": CHUNK, "patience": 0, "checkpoint_every": CHUNK}.items():
+            multiple(name, getattr(self, name), least)
+        for rate in (*self.learning_rates, self.clip):
+            if not 0 < rate < float("inf"):
+                raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
+        if not 0 <= self.seed <= 2**31 - 2 - self.seeds:
+            raise UsageError(f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {self.seed}.")
+
+    def _check_cell(self, name: str) -> None:
+        choose("cell", name, CELLS)
+        size = 4 * self.hidden_size if self.parameters else self.hidden_size  # of which any number of heads makes a cell
+        axes, spatial = _made(CELLS[name].make, size, self.lag).feature_axes - 1, len(TASKS[self.task].spatial_shape)
+        if axes != spatial:
+            raise UsageError(
+                f"cell {name!r} runs on inputs with {axes} spatial axes, those of task {self.task!r} have {spatial}."
+            )
 
     def make_task(self) -> Task:
         """The task that is trained."""
@@ -160,13 +168,14 @@ class GradientConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        check(self)
+        multiple("steps", self.steps)
+        self.training()  # what the two configurations share is checked there
         if self.lag < 10:
             raise UsageError(f"lag must be at least 10, got {self.lag}.")
 
     def training(self) -> Config:
         """The training between the two measurements."""
-        shared = ("cells", "lag", "hidden_size", "batch_size", "clip", "seed", "seeds")
+        shared = ("cells", "lag", "hidden_size", "batch_size", "clip", "seed", "seeds", "out")
         values: dict[str, Any] = {name: getattr(self, name) for name in shared}
         rates, steps = (self.learning_rate,), max(self.steps, CHUNK)
         return Config(task="adding", learning_rates=rates, steps=steps, not_finite="go_on", **values)
@@ -221,22 +230,6 @@ class Points:
             choose("key", key, [field.name for field in dataclasses.fields(Config) if field.name != "out"])
             if not values or any(key in entry or "out" in entry for entry in self.list):
                 raise UsageError(f"grid.{key} must have values, and the list must change neither it nor out.")
-
-
-def check(config: Config | GradientConfig) -> None:
-    """Raises UsageError where what both configurations share is wrong."""
-    for name in config.cells:
-        choose("cell", name, CELLS)
-    if not config.cells:
-        raise UsageError("cells must name at least one.")
-    for name, least in {"hidden_size": 1, "batch_size": 1, "seeds": 1, "layers": 1, "parameters": 0}.items():
-        if getattr(config, name, least) < least:
-            raise UsageError(f"{name} must be at least {least}, got {getattr(config, name)}.")
-    if not 0 <= config.seed <= 2**31 - 2 - config.seeds:
-        raise UsageError(f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {config.seed}.")
-    if config.out == "":
-        raise UsageError("out must name a folder, got an empty name.")
-    multiple("steps", config.steps)
 
 
 def _made(make: Callable[..., T], *values: Any, **options: Any) -> T:

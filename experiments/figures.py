@@ -61,10 +61,6 @@ def save(fig: Figure) -> Callable[[Path], None]:
     return lambda path: fig.savefig(path, dpi=96)
 
 
-def learning_curves(folder: Path) -> Callable[[Path], None]:
-    return save(learning_figure(folder))
-
-
 def learning_figure(folder: Path) -> Figure:
     """The losses of the run in a folder."""
     config = yaml.safe_load((folder / "config.yaml").read_text())

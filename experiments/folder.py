@@ -5,6 +5,7 @@ Of several processes of one run the first alone writes here, but for the checkpo
 
 import contextlib
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import math
@@ -38,6 +39,8 @@ def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]
     folder = _new(name) if config.out is None else Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        for left in folder.glob(".tmp-*"):  # by a process that was killed while it wrote
+            left.unlink()
         held, env = folder / "config.yaml", environment()
         if held.exists() and not resume:
             raise UsageError(f"{folder} already holds a run; name another folder, or go on with it by --resume.")
@@ -63,11 +66,6 @@ def _resumed(folder: Path, first: dict[str, Any], now: dict[str, Any]) -> dict[s
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds a lock that the system gives up with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: nothing keeps a second process out
-        yield
-        return
     lock = folder / ".lock"
     with open(lock, "a") as file:
         try:
@@ -111,14 +109,13 @@ def _check_same(folder: Path, config: AnyConfig) -> None:
 
 def _new(name: str) -> Path:
     """Makes runs/name, runs/name-2, ...: the first that does not exist."""
-    folder, n = Path("runs", name), 1
+    n = 1
     while True:
-        try:
+        folder = Path("runs", name if n == 1 else f"{name}-{n}")
+        with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
-        except FileExistsError:
-            n += 1
-            folder = folder.with_name(f"{name}-{n}")
+        n += 1
 
 
 def to_yaml(config: AnyConfig) -> str:
@@ -154,7 +151,7 @@ def write(path: Path, text: str | Callable[[Path], None]) -> None:
     """Writes a whole file or nothing: `text`, or what the function writes to the path it is given."""
     if jax.process_index():
         return
-    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}{path.suffix}")  # several may write sweep.json
+    temporary = path.with_name(f".tmp-{platform.node()}-{os.getpid()}-{path.name}")  # several may write sweep.json
     try:
         with _named(path):
             temporary.write_text(text) if isinstance(text, str) else text(temporary)

@@ -29,10 +29,8 @@ def run(config: GradientConfig, path: Path, show: progress.Show) -> dict[str, An
         folder.write_json(path / "gradients.json", {"steps": config.steps, "lag": config.lag, "curves": curves})
     folder.write(path / "gradients.png", figures.save(figures.gradient_figure(path)))
     lags = [config.lag // 10, config.lag // 2, config.lag - 1]
-    table: dict[str, Curves] = {name: {} for name in curves}
-    for name, phases in curves.items():
-        for phase, measures in phases.items():
-            table[name] |= {f"{measure} {phase}": [values[lag] for lag in lags] for measure, values in measures.items()}
+    pairs = [(phase, measure) for phase in next(iter(curves.values())) for measure in figures.MEASURES]
+    table = {name: {f"{m} {phase}": [cell[phase][m][lag] for lag in lags] for phase, m in pairs} for name, cell in curves.items()}
     summary = {"status": "done", "lags": lags, "log10": table, "env": folder.read_json(path / "env.json")}
     folder.write_json(path / "summary.json", summary)
     return summary

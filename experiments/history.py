@@ -1,10 +1,10 @@
 """What is known of a training: the losses of one cell at one learning rate, and when it ends."""
 
 import dataclasses
-import math
 import statistics
-from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config
@@ -39,32 +39,19 @@ class History:
     def step(self) -> int:
         return CHUNK * len(self.losses)
 
-    def first_step(self, seed: int, reached: Callable[[float], bool]) -> int | None:
-        """The first step at which `reached(loss)` is true for a seed."""
-        return next((CHUNK * (k + 1) for k, losses in enumerate(self.losses) if reached(losses[seed])), None)
+    def finite_losses(self) -> np.ndarray:
+        """The losses [chunks, seeds], infinite where they are not finite."""
+        losses = np.array(self.losses)
+        return np.where(np.isfinite(losses), losses, np.inf)
 
     def ended(self, config: Config, solved: float) -> bool:
         """Whether all updates are made, every seed has solved the task or lost its finite loss, or patience has run out."""
         if not self.losses or self.step >= config.steps:
             return bool(self.losses)
-        settled = all(b < solved or not math.isfinite(now) for b, now in zip(self.best(), self.losses[-1], strict=True))
-        return settled or (0 < config.patience <= self.step - self.newest_best())
-
-    def best(self) -> list[float]:
-        """The lowest loss of each seed so far, infinite where there is none."""
-        return [
-            min((loss for loss in losses if math.isfinite(loss)), default=math.inf) for losses in zip(*self.losses, strict=True)
-        ]
-
-    def newest_best(self) -> int:
-        """The step at which a seed last had a loss lower than all of its losses before."""
-        newest = 0
-        for losses in zip(*self.losses, strict=True):
-            best = math.inf
-            for k, loss in enumerate(losses):
-                if loss < best:
-                    best, newest = loss, max(newest, CHUNK * (k + 1))
-        return newest
+        losses = self.finite_losses()
+        settled = (losses.min(axis=0) < solved) | np.isinf(losses[-1])
+        newest_best = CHUNK * (losses.argmin(axis=0).max() + 1)  # when a seed last had a loss lower than all before
+        return bool(settled.all() or 0 < config.patience <= self.step - newest_best)
 
     def rows(self, seed: int, newest: bool = False) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one per step and seed: all, or those of the newest losses. `seed` is the first seed."""
@@ -78,20 +65,17 @@ class History:
 
     def outcome(self, lag: int, solved: float) -> dict[str, Any]:
         """One row of the results; lists have one entry per seed, null where there is no such thing."""
-        seeds = range(len(self.losses[0]))
-        evaluated = {at: [[finite(score) for score in row] for row in scores] for at, scores in self.final.items()}
-        loss, metric = evaluated.pop(str(lag), [[None] * len(seeds)] * 2)
-        warm = self.seconds[1:]  # the first includes the compilation
-        scores = {"best_loss": [finite(loss) for loss in self.best()], "final_loss": loss, "final_metric": metric}
-        scores |= (
-            {"tests": {at: {"loss": loss, "metric": metric} for at, (loss, metric) in evaluated.items()}} if evaluated else {}
-        )
+        losses, warm = self.finite_losses(), self.seconds[1:]  # the first includes the compilation
+        unknown = {"loss": [None] * losses.shape[1], "metric": [None] * losses.shape[1]}
+        tests = {
+            at: {"loss": [*map(finite, loss)], "metric": [*map(finite, metric)]} for at, (loss, metric) in self.final.items()
+        }
+        here = tests.pop(str(lag), unknown)
         what = {"cell": self.cell, "learning_rate": self.learning_rate, "description": CELLS[self.cell].description}
         size = {"parameters": self.parameters, "steps": self.step, "finished": bool(self.final)}
-        found = {
-            "steps_to_solve": [self.first_step(s, lambda loss: loss < solved) for s in seeds],
-            "not_finite_at": [step or None for step in self.lost],
-            **scores,
-        }
+        solved_at = [int(CHUNK * (below.argmax() + 1)) if below.any() else None for below in (losses < solved).T]
+        lowest = [*map(finite, losses.min(axis=0))]
+        reached = {"steps_to_solve": solved_at, "not_finite_at": [step or None for step in self.lost], "best_loss": lowest}
+        scores = {"final_loss": here["loss"], "final_metric": here["metric"]} | ({"tests": tests} if tests else {})
         pace = finite(statistics.median(warm) * 1e3 / CHUNK, 3) if warm else None
-        return what | size | found | {"ms_per_update": pace, "seconds": round(sum(self.seconds), 1)}
+        return what | size | reached | scores | {"ms_per_update": pace, "seconds": round(sum(self.seconds), 1)}

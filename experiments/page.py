@@ -1,21 +1,21 @@
-"""`report RUNS...`: one page of HTML from the folders of runs, with nothing to load from elsewhere and no script."""
+"""`report RUNS...`: one page of HTML from the folders of runs, with nothing to load from elsewhere and no script.
+
+The markup is in page.html and page_parts.html, which jinja2 fills in; here is what they say of the runs.
+"""
 
 import re
 import shlex
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
 
-from experiments import figures, folder, report
+import jinja2
+import numpy as np
+
+from experiments import figures, folder, page_figures, report
 from experiments.config import RunError
-from experiments.page_parts import Html, Shares, cost, results, shares_table, side_by_side, success, svg, tag
 from experiments.tasks import TASKS
 
-LEARNING = f"""Training loss over that of the best constant: median (line) and range (band) of the seeds. Losses above
-{figures.TOP:g} lie beyond the top. A dot marks the last update; a training ends when all of its seeds have solved the task."""
-FLOW = "How much of the gradient is left after so many steps back: the median over seeds and sequences."
-SPEED = "Parameters, and time per update of all seeds, without compilation. Times of different machines do not compare."
+BOTH = ("solved", "loss_ratio", "steps_to_solve", "parameters", "ms_per_update")  # what is compared
 
 
 def write(folders: Sequence[Path], out: Path) -> None:
@@ -27,33 +27,25 @@ def write(folders: Sequence[Path], out: Path) -> None:
     """
     try:
         text = page(report.read(folders))
-    except (AttributeError, LookupError, TypeError) as error:
+    except (AttributeError, LookupError, TypeError, jinja2.UndefinedError) as error:
         raise RunError(f"{', '.join(map(str, folders))}: a file lacks what belongs there ({error!r}).") from error
     folder.write(out, text)
 
 
 def page(runs: list[report.Run]) -> str:
     """page.html with what is known of the runs."""
-    two = len(runs) == 2 and all(run.config for run in runs)
-    return Template(Path(__file__).with_name("page.html").read_text()).substitute(
-        title=", ".join(dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config)),
-        style=Path(__file__).with_name("page.css").read_text(),
-        layout="two" if two else "one",
-        verdicts="".join(verdict(k, run) for k, run in enumerate(runs)),
-        comparison=side_by_side(runs) if two else "",
-        success=against_lag(runs),
-        articles="".join(article(k, run) for k, run in enumerate(runs) if run.config),
-    )
+    title = ", ".join(dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config))
+    modules = {"report": report, "figures": figures, "page_figures": page_figures, "tasks": TASKS}
+    said = {function.__name__: function for function in (verdict, origin, groups, shares, lags, differences, pairs)}
+    return report.TEMPLATES.get_template("page.html").render(runs=runs, title=title, **modules, **said)
 
 
-def verdict(k: int, run: report.Run) -> Html:
-    """What a run has shown, in words for who does not know it, with a link to more."""
-    label = tag("a", run.label, href=f"#run-{k}") if run.config else tag("b", run.label)
-    words = flow(run.gradients) if run.gradients else solved(run) if run.results else ""
-    return tag("p", label, f": {words}", "" if run.status == "done" else f" Status: {run.status}.")
+def verdict(run: report.Run) -> str:
+    """What a run has shown, in words for who does not know it."""
+    return _flow(run.gradients) if run.gradients else _solved(run) if run.results else ""
 
 
-def flow(data: report.Row) -> str:
+def _flow(data: report.Row) -> str:
     """Which cell keeps most and which least of the gradient, before training."""
     lag = data["lag"] - 1
     ends = {cell: phases["before"]["jacobian"][lag] for cell, phases in data["curves"].items()}
@@ -62,7 +54,7 @@ def flow(data: report.Row) -> str:
     return f"Over {lag} steps, {high} keeps at most {most:.1g} of the gradient at initialisation, and {low} {least:.1g}."
 
 
-def solved(run: report.Run) -> str:
+def _solved(run: report.Run) -> str:
     """How many seeds of which cells have solved the task."""
     words = [re.split("[,:(]", row["description"])[0].strip() for row in run.results]
     groups: dict[str, list[str]] = {}
@@ -73,55 +65,47 @@ def solved(run: report.Run) -> str:
     return f"Seeds that solved {task} within {steps:,} updates: {parts}."
 
 
-def article(k: int, run: report.Run) -> Html:
-    """All about one run, the k-th of the page."""
-    config, name = run.config, f"run-{k}"
-    facts = config.get("description"), config.get("task"), f"lag {config['lag']}", report.settings(config), run.env["device"]
-    parts = [tag("h2", run.label), tag("p", " · ".join(filter(None, (*facts, f"{config['seeds']} seeds"))), class_="note")]
-    if "task" in config:
-        curves = figures.learning_panels(config, run.metrics) if run.metrics else []
-        parts += verdict_table(k, run) if run.results else []
-        parts += [tag("h3", "Learning curves"), figure(curves, f"{name}-learning", LEARNING, [run])]
-        parts += [tag("h3", "Parameters and speed"), figure(cost(run), f"{name}-cost", SPEED, [run], 0.7 + len(run.results) / 4)]
-    else:
-        flows = figures.gradient_panels(run.gradients) if run.gradients else []
-        parts += [tag("h3", "Gradient flow"), figure(flows, f"{name}-gradient", FLOW, [run])]
-    return tag("article", *parts, id=name)
+def origin(run: report.Run) -> list[str]:
+    """What reproduces the figures of a run: its command, its configuration, and versions and device."""
+    places = "\n".join(f"{key}: {value}" for key, value in run.env.items() if key != "argv")
+    return [shlex.join(run.env["argv"]), (run.folder / "config.yaml").read_text().strip(), places]
 
 
-def verdict_table(k: int, run: report.Run) -> list[Html]:
-    task, level, baseline = TASKS[run.config["task"]].description, run.summary["solved_below"], run.summary["baseline"]
-    goal = f"The task: {task}. Solved means a mean training loss below {level:g}; the best constant has {baseline:.4f}."
-    notes = (tag("li", line) for line in [*report.comparison(run.results), *report.remarks(run.results)])
-    return [tag("p", goal), results(k, run), tag("details", tag("summary", "Remarks"), tag("ul", *notes), class_="note", open="")]
-
-
-def against_lag(runs: list[report.Run]) -> Html:
-    """Figures and tables of success against lag, each of runs that have the same task and sizes."""
-    groups: dict[str, list[report.Run]] = {}
+def groups(runs: list[report.Run]) -> dict[str, list[report.Run]]:
+    """The runs at several lags that have the same task and sizes, which are their name."""
+    found: dict[str, list[report.Run]] = {}
     for run in sorted((run for run in runs if run.results), key=lambda run: run.config["lag"]):
-        groups.setdefault(f"{run.config['task']}, {report.settings(run.config)}", []).append(run)
-    parts = []
-    for n, (name, some) in enumerate(groups.items()):
-        shares: Shares = {}
-        for run in some:
-            for cell, row in zip(report.names(run), run.results, strict=True):
-                if row["finished"]:
-                    shares.setdefault(cell, {}).setdefault(run.config["lag"], []).extend(row["steps_to_solve"])
-        if some[0].config["lag"] < some[-1].config["lag"]:
-            words = f"Share of seeds that solved {name}. Points of one lag stand side by side, so that none hides another."
-            parts += [figure([partial(success, shares)], f"lag-{n}", words, some), shares_table(shares, name)]
-    return tag("section", tag("h2", "Success against lag"), *parts) if parts else Html()
+        found.setdefault(f"{run.config['task']}, {report.settings(run.config)}", []).append(run)
+    return {name: some for name, some in found.items() if some[0].config["lag"] < some[-1].config["lag"]}
 
 
-def figure(panels: Sequence[figures.Panel], name: str, caption: str, runs: list[report.Run], height: float = 3.1) -> Html:
-    """The panels with a caption, and what reproduces them: command, configuration, versions and device of each run."""
-    if not panels:
-        return tag("p", "No numbers for this were kept.")
-    parts = [tag("summary", "Reproduce this figure")]
+def shares(runs: list[report.Run]) -> page_figures.Shares:
+    """When each seed of each cell has solved the task, at the lag of each run."""
+    found: page_figures.Shares = {}
     for run in runs:
-        places = "\n".join(f"{key}: {value}" for key, value in run.env.items() if key != "argv")
-        texts = shlex.join(run.env["argv"]), (run.folder / "config.yaml").read_text(), places
-        parts += [tag("p", tag("b", run.label)), *(tag("pre", text.strip()) for text in texts)]
-    svgs = tag("div", *(svg(panel, f"{name}-{k}", height) for k, panel in enumerate(panels)), class_="panels")
-    return tag("figure", svgs, tag("figcaption", caption, tag("details", *parts)), class_=f"of-{len(panels)}")
+        for cell, row in zip(report.names(run), run.results, strict=True):
+            if row["finished"]:
+                found.setdefault(cell, {}).setdefault(run.config["lag"], []).extend(row["steps_to_solve"])
+    return found
+
+
+def lags(runs: list[report.Run]) -> dict[int, str]:
+    """The lags, and what stands above them."""
+    return {run.config["lag"]: f"lag {run.config['lag']:,}" for run in runs}
+
+
+def differences(runs: list[report.Run]) -> list[tuple[str, list[str]]]:
+    """What differs in the configurations and places of two runs: a key, and its values."""
+    a, b = (run.config | run.env | {"argv": None, "resumed": None} for run in runs)
+    return [(key, [str(place.get(key, "-")) for place in (a, b)]) for key in a | b if a.get(key) != b.get(key)]
+
+
+def pairs(runs: list[report.Run]) -> Iterator[tuple[str, list[int], str, str]]:
+    """The name of each cell that both runs have, its row in each, a quantity, and the ratio, where both are numbers."""
+    first, second = ({name: n for n, name in enumerate(report.names(run))} for run in runs)
+    for name in [name for name in first if name in second]:
+        rows = [first[name], second[name]]
+        for key in BOTH:
+            # A median over the seeds is NaN where a seed lacks it.
+            a, b = (np.median(np.array(run.results[n].get(key), dtype=float)) for run, n in zip(runs, rows, strict=True))
+            yield name, rows, key, f"{b / a:.2f}" if a > 0 and b > 0 else "-"

@@ -4,12 +4,12 @@ import contextlib
 import datetime
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
 
 from experiments.config import UsageError
 
@@ -46,23 +46,6 @@ def _board(path: Path) -> Iterator[Record]:
         yield record
 
 
-class Pace:
-    """Updates per second of what is shown now, from its second report on: the first may have waited for the compiler."""
-
-    def __init__(self) -> None:
-        self.label, self.start = "", (0.0, 0)
-
-    def text(self, label: str, step: int, steps: int, done: bool) -> str:
-        """The rate, and the most time that is left; empty while nothing is known."""
-        now, (then, first) = time.monotonic(), self.start
-        if label != self.label or step == 0 or not first:
-            self.label, self.start = label, (now, step)
-        if done or not 0 < first < step:
-            return ""
-        rate = (step - first) / max(now - then, 1e-9)
-        return f"  {rate:,.0f} updates/s, {datetime.timedelta(seconds=round((steps - step) / rate))} left at most"
-
-
 def silent(label: str, step: int, steps: int, text: str, done: bool) -> None:
     """Shows nothing."""
 
@@ -79,20 +62,25 @@ def plain(label: str, step: int, steps: int, text: str, done: bool) -> None:
 @contextlib.contextmanager
 def live() -> Iterator[Show]:
     """Gives a function that shows progress on the standard output."""
-    pace = Pace()
-    if not sys.stdout.isatty():
-        yield lambda label, step, steps, text, done: plain(label, step, steps, text + pace.text(label, step, steps, done), done)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     label, text = TextColumn("{task.description}"), TextColumn("{task.fields[text]}", markup=False)
-    with Progress(label, BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), text) as bars:
-        ids = {}
+    columns = label, BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), text
+    with Progress(*columns, disable=not sys.stdout.isatty(), speed_estimate_period=3600) as bars:
+        ids: dict[str, TaskID] = {}
 
         def show(label: str, step: int, steps: int, text: str, done: bool) -> None:
             if label not in ids:
                 ids[label] = bars.add_task(label, total=steps, text="")
-            text += pace.text(label, step, steps, done)
-            bars.update(ids[label], completed=step, total=step if done else steps, text=text)
+            bars.update(ids[label], completed=step)
+            text += "" if done else pace(bars.tasks[ids[label]])
+            bars.update(ids[label], total=step if done else steps, text=text)
+            if bars.disable:
+                plain(label, step, steps, text, done)
 
         yield show
+
+
+def pace(task: Task) -> str:
+    """Updates per second, from the second report on, since the first may have waited for the compiler; and the most time left."""
+    if not task.speed or task.time_remaining is None:
+        return ""
+    return f"  {task.speed:,.0f} updates/s, {datetime.timedelta(seconds=task.time_remaining)} left at most"

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
+import numpy as np
 import yaml
 
-from experiments.config import UsageError, choose
+from experiments.config import HERE, UsageError, choose
+from experiments.history import History
 from experiments.tasks import TASKS
 
 Row = dict[str, Any]
@@ -18,13 +21,18 @@ PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")  # e
 COLUMNS |= dict(final_loss="final loss", loss_ratio="loss/baseline", ms_per_update="ms/update", seconds="seconds")
 
 
+TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=jinja2.select_autoescape())  # .html is escaped
+TEMPLATES.trim_blocks = TEMPLATES.lstrip_blocks = True  # a line that holds a statement alone leaves none in the text
+TEMPLATES.undefined = jinja2.StrictUndefined
+
+
 class Run(NamedTuple):
     label: str  # names it on the page
     folder: Path
     status: str  # done, interrupted, failed, with the reason, not ended, not begun
     config: Row  # empty where it has not begun
     env: Row
-    summary: Row  # empty where it has not ended
+    summary: Row  # of a run that has not ended, what `so_far` gives; empty without losses
     results: list[Row]  # of the summary
     metrics: list[Row]
     gradients: Row  # gradients.json; empty for a run that trains
@@ -70,9 +78,23 @@ def load(folder: Path, label: str, swept: bool) -> Run:
     metrics = parsed(folder / "metrics.jsonl", lambda text: whole(text, config["seeds"]), [])
     gradients = parsed(folder / "gradients.json", json.loads, {})
     status = summary.get("status", "not ended" if config else "not begun")
+    summary = summary or (so_far(config, metrics) if metrics else {})
     if failure := parsed(folder / "failure.txt", str.strip, summary.get("failure", "")):
         status = f"failed: {failure}"
     return Run(label, folder, status, config, env, summary, summary.get("results", []), metrics, gradients)
+
+
+def so_far(config: Row, metrics: list[Row]) -> Row:
+    """What the losses of a run say that has written no summary yet, which has a "status"."""
+    task = TASKS[config["task"]](config["lag"], **config.get("task_options", {}))
+    summary = {"baseline": task.levels.baseline, "solved_below": task.levels.solved, "metric": task.score.label, "results": []}
+    for cell, rate in dict.fromkeys((row["cell"], row["learning_rate"]) for row in metrics):
+        rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (cell, rate)]
+        losses = np.array([row["loss"] for row in rows], dtype=float).reshape(-1, config["seeds"])  # null becomes NaN
+        seconds = np.diff([row["seconds"] for row in rows[:: config["seeds"]]], prepend=0)
+        history = History(cell, rate, losses.tolist(), [0] * config["seeds"], seconds.tolist())
+        summary["results"].append(history.outcome(config["lag"], task.levels.solved) | {"parameters": None})
+    return summary
 
 
 def whole(text: str, seeds: int) -> list[Row]:
@@ -96,15 +118,10 @@ def names(run: Run) -> list[str]:
 
 def report(summary: Row) -> str:
     """The words and the table that a run ends with, from its summary alone."""
-    env, rows, baseline = summary["env"], summary["results"], summary["baseline"]
-    device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
-    head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
-    level = f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
-    notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
-    end = ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
-    table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
-    parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *comparison(rows), *end]
-    return "\n\n".join("\n".join(part) for part in parts)
+    rows = summary["results"]
+    table = aligned([tuple(COLUMNS.values()), *(line(row, summary["baseline"], COLUMNS) for row in rows)])
+    said = {"table": table, "remarks": [*remarks(rows), *comparison(rows)]}
+    return TEMPLATES.get_template("report.txt").render(summary, **said).strip()
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
@@ -155,29 +172,14 @@ def median(values: list[float | None]) -> float | None:
 
 def remarks(rows: list[Row]) -> list[str]:
     """Sentences about each cell: seeds that have not solved the task, losses that were not finite, scores at other lags."""
-    lines = []
-    for row in rows:
-        label, seeds = f"{row['cell']} (learning rate {row['learning_rate']:g})", len(row["steps_to_solve"])
-        if lost := [step for step in row["not_finite_at"] if step is not None]:
-            lines.append(f"{label}: the loss of {len(lost)} of {seeds} seeds was NaN or infinite after {min(lost):,} updates.")
-        if unsolved := row["steps_to_solve"].count(None):
-            limit = f"in {row['steps']:,} updates at this learning rate and initialisation"
-            lines.append(f"{label}: {unsolved} of {seeds} seeds not solved {limit}.")
-        for lag, scores in row.get("tests", {}).items():
-            found = sorted(score for score in scores["metric"] if score is not None)
-            spread = f"{median(found):.3f} ({found[0]:.3f}-{found[-1]:.3f})" if found else "-"
-            lines.append(f"{label}: tested at lag {lag}, the metric is {spread}.")
-    return lines
+    return TEMPLATES.get_template("remarks.txt").render(rows=rows, median=median).splitlines()
 
 
 def comparison(rows: list[Row]) -> list[str]:
     """One line that holds the first GRU against the first LSTM, where there are both."""
-    timed = [row for row in rows if row["ms_per_update"] is not None]
+    timed = [row for row in rows if row["ms_per_update"] and row["parameters"]]
     gru, lstm = (next((row for row in timed if row["cell"].startswith(kind)), None) for kind in ("gru", "lstm"))
     if gru is None or lstm is None:
         return []
-    size, cost = (f"{gru[key] / lstm[key]:.2f} times" for key in ("parameters", "ms_per_update"))
-    a, b = gru["steps_to_solve"], lstm["steps_to_solve"]
-    end = "" if None in a + b else f", and solved it in {statistics.median(a):,.0f} updates, against {statistics.median(b):,.0f}"
-    text = f"{gru['cell']} has {size} the parameters of {lstm['cell']} and takes {cost} as long per update{end}"
-    return [f"LSTM or GRU? {text}."]
+    words = {"gru": gru, "lstm": lstm, "median": statistics.median}
+    return [TEMPLATES.get_template("comparison.txt").render(words).replace("\n", " ")]

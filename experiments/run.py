@@ -18,7 +18,6 @@ from experiments.checkpoint import Saved
 from experiments.config import Config, RunError
 from experiments.history import History
 from experiments.progress import Show
-from experiments.tasks import Levels
 from experiments.train import Job, Rows, State, make_job
 
 
@@ -28,10 +27,6 @@ class Hooks(NamedTuple):
     show: Show
     stop: Callable[[], bool] = lambda: False  # asked after every 50 updates whether the run is to end
     record: Callable[[list[dict[str, Any]]], None] = lambda rows: None  # is given the rows that metrics.jsonl was given
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and what it needs to go on is saved."""
 
 
 class Diverged(RunError):
@@ -54,16 +49,12 @@ class Training:
         return self.cell if len(self.histories) > 1 else f"{self.cell}  lr {self.histories[0].learning_rate:g}"
 
     @property
-    def levels(self) -> Levels:
-        return self.job.task.levels
-
-    @property
     def step(self) -> int:
         return max(history.step for history in self.histories)
 
     def going(self) -> list[bool]:
         """Whether each history goes on."""
-        return [not history.ended(self.config, self.levels.solved) for history in self.histories]
+        return [not history.ended(self.config, self.job.task.levels.solved) for history in self.histories]
 
 
 def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
@@ -87,12 +78,12 @@ def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
     try:
         for name in config.cells:
             _train(config, name, path, histories, hooks)
-    except (KeyboardInterrupt, Interrupted):
+    except KeyboardInterrupt:
         status = "interrupted"
     except Diverged as error:
         status, failure = "failed", {"failure": str(error)}
     summary = summarise(config, path, [history for history in histories if history.losses], status) | failure
-    folder.write(path / "learning.png", figures.learning_curves(path))
+    folder.write(path / "learning.png", figures.save(figures.learning_figure(path)))
     folder.write_json(path / "summary.json", summary)
     return summary
 
@@ -114,7 +105,7 @@ def _train(config: Config, name: str, path: Path, histories: list[History], hook
                 _save(manager, training)
             _show(training, hooks.show, ended)
             if asked and not ended:
-                raise Interrupted
+                raise KeyboardInterrupt  # as by Ctrl-C: what the run needs to go on is saved
 
 
 def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
@@ -126,13 +117,12 @@ def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
         print(f"warning: {remark}", file=sys.stderr, flush=True)
     if saved:
         histories = [History.saved(history, config.lag) for history in saved.facts["histories"]]
-        training = Training(config, job, name, rows, histories, saved.state)
-        show(training.label, saved.step, config.steps, "goes on from here", not any(training.going()))
-        return training
-    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(like.params))
-    histories = [History(name, rate, parameters=parameters) for rate in config.learning_rates]
-    training = Training(config, job, name, rows, histories, train.start(job, rows))
-    show(training.label, 0, config.steps, "compiling", False)
+    else:
+        parameters = sum(leaf[0].size for leaf in jax.tree.leaves(like.params))
+        histories = [History(name, rate, parameters=parameters) for rate in config.learning_rates]
+    training = Training(config, job, name, rows, histories, saved.state if saved else train.start(job, rows))
+    words = "goes on from here" if saved else "compiling"
+    show(training.label, training.step, config.steps, words, not any(training.going()))
     return training
 
 
@@ -177,7 +167,7 @@ def _finish(training: Training) -> None:
 
 
 def _show(training: Training, show: Show, ended: bool) -> None:
-    baseline = training.levels.baseline
+    baseline = training.job.task.levels.baseline
     ratios = ["  ".join(f"{loss / baseline:.3f}" for loss in history.losses[-1]) for history in training.histories]
     show(training.label, training.step, training.config.steps, f"loss/baseline {' | '.join(ratios)}", ended)
 

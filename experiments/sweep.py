@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 
 from experiments import checkpoint, folder, report
 from experiments.arguments import parse
@@ -78,6 +79,7 @@ def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda:
         if not interrupted and state != "done" and (state != "failed" or retry):
             interrupted = stop() or _run(point, train, stop) == "interrupted"
         write(parent, points)
+    multihost_utils.sync_global_devices("the sweep is written")  # by process 0, whose files the others read now
     states = [status(point.path)["status"] for point in points]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     words = f"{table(points)}\n\n{len(points)} runs: {counts}; written: {parent}"

@@ -16,8 +16,8 @@ def split_batch(loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.De
 
     Differentiate what is returned, and jit the whole: `jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1))))`.
     Gradients are added up over the devices once, after the whole backward pass. A recurrent loop of small products leaves most
-    cores of a CPU idle, one of products of 512 x 512 and more does not; JAX takes them as devices of their own when told so before it is first used, by
-    `jax.config.update("jax_num_cpu_devices", 2)` or `JAX_NUM_CPU_DEVICES=2` in the environment.
+    cores of a CPU idle, one of products of 512 x 512 and more does not. JAX takes cores as devices of their own when told so
+    before it is first used, by `jax.config.update("jax_num_cpu_devices", 2)` or `JAX_NUM_CPU_DEVICES=2` in the environment.
 
     The average of the shares' means is the mean of the whole but for rounding, since all shares are of one size: the number of
     devices may change the last digits. Not so where `loss` divides by what differs between shares, such as the number of valid

@@ -2,8 +2,8 @@
 
     python -m experiments.bench.pace experiments/results/lstm_or_gru
 
-A sweep trains its cells one after the other, for minutes each, and what else the machine does meanwhile falls on one of them. Here
-the programs of all cells of a run are compiled first, and then take turns, in a random order in each round.
+A sweep trains its cells one after the other, for minutes each, and what else the machine does meanwhile falls on one of them.
+Here the programs of all cells of a run are compiled first, and then take turns, in a random order in each round.
 """
 
 import dataclasses

@@ -74,6 +74,28 @@ def lags() -> list[str]:
     return lines + [f"| {lag} | {' | '.join(str(counts[cell]) for cell in cells)} |" for lag, counts in sorted(found.items())]
 
 
+def every_cell() -> list[str]:
+    """How many of five seeds of every cell solved first_symbol, and the gradient that it began with, the largest first."""
+    lags, found = (50, 200), {}
+    for sweep in ("first_symbol_lags", "first_symbol_lags_cells"):
+        for run in json.loads((RESULTS / sweep / "sweep.json").read_text())["runs"]:
+            summary = json.loads((RESULTS / sweep / run["folder"] / "summary.json").read_text())
+            for row in summary["results"] if summary["lag"] in lags else ():
+                found.setdefault(row["cell"], {})[summary["lag"]] = row["steps_to_solve"]
+    curves = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())["curves"]
+    left = {cell: curves[cell]["before"]["loss"][50] for cell in found}
+    lines = ["| cell | gradient left over 50 steps | solved at lag 50 | at lag 200 |", "|---|---|---|---|"]
+    for cell in sorted(found, key=lambda cell: (-left[cell], cell)):
+        lines.append(f"| `{cell}` | 10^{left[cell]:.1f} | {' | '.join(seeds(found[cell][lag]) for lag in lags)} |")
+    return lines
+
+
+def seeds(steps) -> str:
+    """How many seeds solved a task, and after how many updates."""
+    some = [step for step in steps if step]
+    return f"{len(some)}/{len(steps)}" + (f", {statistics.median(some):,.0f}" if some else "")
+
+
 FAR = ("adding_1000", "first_symbol_1000")
 
 
@@ -93,7 +115,10 @@ def far() -> list[str]:
 
 def gpu() -> list[str]:
     """A row for each preset of the tier for a GPU: what it should show."""
-    lines = ["| preset | lag | units | layers | batch | at most | cells | what it should show |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| preset | lag | units | layers | batch | at most | cells | what it should show |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())["gpu"]:
         preset = yaml.safe_load((ROOT / "experiments" / "presets" / f"{name}.yaml").read_text())
         sizes = (f"{preset.get(key, 1):,}" for key in ("lag", "hidden_size", "layers", "batch_size", "steps"))
@@ -115,7 +140,16 @@ def write() -> None:
     comparison, figure = lstm_or_gru()
     FIGURE.write_bytes(figure)
     text = PAGE.read_text()
-    tables = {"tasks": tasks(), "fast": tier("fast"), "full": tier("full"), "lags": lags(), "far": far(), "gpu": gpu(), "lstm_or_gru": comparison}
+    tables = {
+        "tasks": tasks(),
+        "fast": tier("fast"),
+        "full": tier("full"),
+        "lags": lags(),
+        "every_cell": every_cell(),
+        "far": far(),
+        "gpu": gpu(),
+        "lstm_or_gru": comparison,
+    }
     for name, lines in tables.items():
         mark = f"<!-- {name} -->\n"
         text = re.sub(f"{mark}(\\|.*\n)*", lambda _, m=mark, t=lines: m + "\n".join(t) + "\n", text)

@@ -43,7 +43,9 @@ def test_every_cell_has_its_turn_in_every_round_and_not_always_in_the_same_order
 def test_a_sweep_is_measured_at_one_rate_and_written_beside_it(clock, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pace.jax.config, "update", lambda *_: None)
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "config.yaml").write_text(yaml.safe_dump(TINY | {"cells": ["lstm", "gru"], "learning_rates": [1e-3, 1e-2]}))
+    (tmp_path / "one" / "config.yaml").write_text(
+        yaml.safe_dump(TINY | {"cells": ["lstm", "gru"], "learning_rates": [1e-3, 1e-2]})
+    )
     write_json(tmp_path / "sweep.json", {"runs": [{"folder": "one"}]})
     pace.main(tmp_path)
     written = read_json(tmp_path / "pace.json")

@@ -15,9 +15,9 @@ CONFIG = Config(lag=10, cells=("gru",), hidden_size=4, batch_size=32, steps=300,
 RUN = "run adding --lag 10 --cells gru --hidden_size 4 --batch_size 32 --steps 300 --seeds 1 --learning_rates 1e-3"
 
 
-def alone(folder, path):
+def alone(folder, path, run=RUN):
     """One process with two devices."""
-    return command(f"{RUN} --out {path} --resume", folder, env={"JAX_NUM_CPU_DEVICES": "2"})
+    return command(f"{run} --out {path} --resume", folder, env={"JAX_NUM_CPU_DEVICES": "2"})
 
 
 def pair(folder, path, run=RUN):
@@ -82,6 +82,19 @@ def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(tmp_path,
             codes = [finish(process)[0] for process in processes]
             assert codes == ([75] if start is first else [0]) * len(processes)
         assert_same(path, whole)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_processes_gives_the_numbers_of_one_with_two_devices(tmp_path):
+    words = RUN.replace("run adding --lag 10", "sweep adding --grid.lag 10,12").replace("--steps 300", "--steps 100")
+    assert finish(alone(tmp_path, "one", words))[0] == 0
+    (code_0, out_0, err_0), (code_1, _, err_1) = map(finish, pair(tmp_path, "two", words))
+    assert (code_0, code_1) == (0, 0), (err_0, err_1)
+    assert "2 runs: 2 done; written: two" in out_0
+    for lag in (10, 12):
+        (one,), (two,) = (list((tmp_path / sweep).glob(f"lag={lag}-*")) for sweep in ("one", "two"))
+        assert one.name == two.name and numbers(one) == numbers(two)
+        assert json.loads((two / "env.json").read_text())["processes"] == 2
 
 
 @pytest.mark.slow

@@ -260,3 +260,16 @@ def test_a_summary_that_was_broken_by_hand_is_one_line(text, tmp_path, capsys):
     assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {run}: a file lacks what belongs there (") and error.count("\n") == 1
+
+
+def test_a_run_that_has_not_ended_has_a_table_of_what_its_losses_say(tmp_path):
+    found = read(tmp_path, make(tmp_path / "run", summary=None))
+    assert "This run has not ended: these are the results so far" in found.text
+    table = {(int(marks["data-so-far"]), marks["data-key"]): text for marks, text in found.entries if "data-so-far" in marks}
+    rnn, gru = ({key: text for (n, key), text in table.items() if n == row} for row in range(2))
+    assert (rnn["cell"], rnn["solved"], rnn["steps_to_solve"], rnn["steps"]) == ("rnn_orth", "0/3", "-", "150")
+    assert (gru["cell"], gru["solved"], gru["steps_to_solve"]) == ("gru", "3/3", "150 (150-150)")  # 0.0044 of seed 2 at 150
+    assert (gru["ms_per_update"], gru["seconds"]) == ("20.0", "3")  # a second for 50 updates
+    assert {gru[key] for key in ("parameters", "final_loss", "loss_ratio", "final_metric")} == {"-"}
+    ended = read(tmp_path, make(tmp_path / "ended"))
+    assert "has not ended" not in ended.text and not any("data-so-far" in marks for marks, _ in ended.entries)

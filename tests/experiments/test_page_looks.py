@@ -1,6 +1,5 @@
 """The page of a report in colours that everybody can tell apart, and in a browser: drawn, and nowhere wider than the screen."""
 
-import functools
 import itertools
 import json
 import os
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 from pages import RESULTS, Page, make, make_sweep
 
-from experiments import figures, page, page_parts, report
+from experiments import figures, page, page_figures, report
+from experiments.cells import CELLS
 
 
 def page_colours(scheme):
@@ -59,11 +59,10 @@ def test_the_colour_blind_can_tell_the_lines_apart(eye, scheme):
 
 
 def test_figures_are_drawn_in_the_colours_of_the_page_alone(tmp_path):
-    cells = ("rnn_orth", "rnn_glorot", "rnn_small", "irnn", "lstm", "lstm_fb0", "gru", "ln_rnn", "gru_before")
-    losses = {cell: [0.1, 0.2] for cell in cells}
+    losses = {cell: [0.1, 0.2] for cell in CELLS}
     every = report.read([make(tmp_path / "run", losses=losses), RESULTS / "gradients"])
     panels = figures.learning_panels(every[0].config, every[0].metrics) + figures.gradient_panels(every[1].gradients)
-    drawn = "".join(page_parts.svg(panel, "a", 3.0) for panel in panels + page_parts.cost(every[0]))
+    drawn = "".join(page_figures.svg(panel, "a", 3.0) for panel in panels + page_figures.cost(every[0]))
     css = Path(page.__file__).with_name("page.css").read_text()
     assert not re.findall(r"#[0-9a-f]{6}", drawn)
     assert len(used := set(re.findall(r"var\((--\w+)\)", drawn))) >= 10 and all(f"{name}:" in css for name in used)
@@ -78,7 +77,7 @@ def points(svg, colour, what="stroke"):
 def test_lines_of_success_lie_at_the_shares():
     never = {lag: [None, None, None] for lag in (50, 100, 200)}
     shares = {"rnn_orth": never, "gru": {50: [10, 10, 10], 100: [10, None, 10], 200: [None, 10, None]}}
-    svg = page_parts.svg(functools.partial(page_parts.success, shares), "a", 3.0)
+    svg = page_figures.svg(*page_figures.success(shares), "a", 3.0)
     zero, some = (max(points(svg, colour), key=len)[:3, 1] for colour in ("cd55e00", "c009e73"))
     assert len(zero) == 3 and np.ptp(zero) == 0
     np.testing.assert_allclose((zero - some) / (zero - some)[0], [1, 2 / 3, 1 / 3], rtol=1e-5)
@@ -86,8 +85,8 @@ def test_lines_of_success_lie_at_the_shares():
 
 def test_bars_are_as_long_as_the_numbers(tmp_path):
     (run,) = report.read([make(tmp_path / "run")])
-    for panel, numbers in zip(page_parts.cost(run), ((1153, 3425), (9.86, 32.2)), strict=True):
-        first, second = (np.ptp(bar[:, 0]) for bar in points(page_parts.svg(panel, "a", 3.0), "c0072b2", "fill"))
+    for panel, numbers in zip(page_figures.cost(run), ((1153, 3425), (9.86, 32.2)), strict=True):
+        first, second = (np.ptp(bar[:, 0]) for bar in points(page_figures.svg(panel, "a", 3.0), "c0072b2", "fill"))
         np.testing.assert_allclose(first / second, numbers[0] / numbers[1], rtol=1e-4)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import rich
 from commands import ROOT
 
 from experiments import progress
@@ -15,26 +16,39 @@ from experiments import progress
 def clock(monkeypatch):
     """Seconds that a test sets."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(rich.get_console(), "get_time", lambda: now[0])
     return now
 
 
-def test_the_pace_leaves_out_what_the_compiler_took_and_says_what_is_left_at_most(clock):
-    pace = progress.Pace()
+def shown(reports, clock, monkeypatch):
+    """What is shown after the text of each report (seconds, label, step, steps, done)."""
     texts = []
-    for seconds, step in ((0, 0), (100, 50), (101, 100), (104, 250)):
-        clock[0] = seconds
-        texts.append(pace.text("gru", step, 1050, False))
-    assert texts == ["", "", "  50 updates/s, 0:00:19 left at most", "  50 updates/s, 0:00:16 left at most"]
-    clock[0] = 300
-    assert pace.text("lstm", 50, 1050, False) == "" and pace.text("gru", 1050, 1050, True) == ""
+    monkeypatch.setattr(progress, "plain", lambda label, step, steps, text, done: texts.append(text))
+    with progress.live() as show:
+        for seconds, *report, done in reports:
+            clock[0] = seconds
+            show(*report, "", done)
+    return texts
 
 
-def test_a_run_that_goes_on_has_the_pace_of_what_it_computes(clock):
-    pace = progress.Pace()
-    assert pace.text("gru", 500, 1000, False) == ""
-    clock[0] = 2
-    assert pace.text("gru", 600, 1000, False) == "  50 updates/s, 0:00:08 left at most"
+def test_the_pace_leaves_out_what_the_compiler_took_and_says_what_is_left_at_most(clock, monkeypatch):
+    reports = [(seconds, "gru", step, 1050, False) for seconds, step in ((0, 0), (100, 50), (101, 100), (104, 250))]
+    texts = shown([*reports, (300, "lstm", 50, 1050, False), (300, "gru", 1050, 1050, True)], clock, monkeypatch)
+    assert texts[:4] == ["", "", "  50 updates/s, 0:00:19 left at most", "  50 updates/s, 0:00:16 left at most"]
+    assert texts[4:] == ["", ""]
+
+
+def test_a_run_that_goes_on_has_the_pace_of_what_it_computes(clock, monkeypatch):
+    reports = [(0, "gru", 500, 1000, False), (2, "gru", 600, 1000, False)]
+    assert shown(reports, clock, monkeypatch) == ["", "  50 updates/s, 0:00:08 left at most"]
+
+
+def test_the_pace_is_known_where_50_updates_take_minutes(clock, monkeypatch):
+    reports = [(200 * k, "gru", 50 * k, 1000, False) for k in range(4)]
+    assert shown(reports, clock, monkeypatch)[2:] == [
+        "  0 updates/s, 1:00:00 left at most",
+        "  0 updates/s, 0:56:40 left at most",
+    ]
 
 
 def test_where_there_is_no_terminal_a_line_is_written_every_250_updates_and_at_the_end(capsys):

@@ -3,17 +3,19 @@
 import dataclasses
 import errno
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import jax
 import numpy as np
 import pytest
 import yaml
-from commands import TINY, command, finish, numbers, wait_for
+from commands import ROOT, TINY, command, finish, numbers, wait_for
 
 from experiments import checkpoint, cli, folder, run, train
 from experiments.checkpoint import Saved
@@ -84,7 +86,7 @@ def test_what_was_computed_before_is_not_computed_again(tmp_path):
 
 
 def damage(path, how):
-    """Damages a checkpoint: every file that holds arrays, since part of one may be what the storage has written anew elsewhere."""
+    """Damages a checkpoint: every file of arrays, since part of one may be what the storage has written anew elsewhere."""
     if how == "deleted":
         shutil.rmtree(path)
     elif how == "emptied":
@@ -318,6 +320,22 @@ def killed(count, folder, whole):
     assert finish(command(f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache))[0] == 0
     assert_same(path, whole)
     return kills, runs + 1
+
+
+def test_what_a_killed_process_leaves_is_gone_when_the_run_goes_on(tmp_path, whole):
+    ran(tmp_path, after(3))
+    code = "import os, sys; from pathlib import Path; from experiments import folder; path = Path(sys.argv[1]); "
+    code += "folder.write(path / 'learning.png', lambda file: (file.write_text('half'), os._exit(9)))"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, check=False).returncode == 9
+    half = tmp_path / "checkpoints" / "gru" / "170.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "state").write_text("half")
+    assert len(list(tmp_path.glob(".tmp-*"))) == 1
+    ran(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in whole.iterdir()}
+    assert not list(tmp_path.rglob("*tmp*"))
+    assert_same(tmp_path, whole)
 
 
 @pytest.mark.slow
