@@ -15,7 +15,7 @@
 #
 # Both carry their state along a path that a gate can leave alone. The LSTM has a second, hidden state for it and four blocks of
 # weights, the GRU does with one state and three. Which learns faster, at the same number of parameters, and in the same time? This
-# page answers from 25 tasks of [the catalogue](../experiments/README.md), trained by
+# page answers from 25 tasks of the catalogue (`experiments/README.md`), trained by
 #
 # ```
 # python -m experiments sweep adding --config experiments/sweeps/lstm_or_gru.yaml
