@@ -12,9 +12,12 @@ import jinja2
 import numpy as np
 
 from experiments import figures, folder, page_figures, report
-from experiments.config import RunError
+from experiments.config import HERE, RunError
 from experiments.tasks import TASKS
 
+TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=jinja2.select_autoescape())  # .html is escaped
+TEMPLATES.trim_blocks = TEMPLATES.lstrip_blocks = True  # a line that holds a statement alone leaves none in the text
+TEMPLATES.undefined = jinja2.StrictUndefined
 BOTH = ("solved", "loss_ratio", "steps_to_solve", "parameters", "ms_per_update")  # what is compared
 
 
@@ -37,7 +40,7 @@ def page(runs: list[report.Run]) -> str:
     title = ", ".join(dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config))
     modules = {"report": report, "figures": figures, "page_figures": page_figures, "tasks": TASKS}
     said = {function.__name__: function for function in (verdict, origin, groups, shares, lags, differences, pairs)}
-    return report.TEMPLATES.get_template("page.html").render(runs=runs, title=title, **modules, **said)
+    return TEMPLATES.get_template("page.html").render(runs=runs, title=title, **modules, **said)
 
 
 def verdict(run: report.Run) -> str:

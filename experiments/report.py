@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 import yaml
 
-from experiments.config import HERE, UsageError, choose
+from experiments.config import UsageError, choose
 from experiments.history import History
 from experiments.tasks import TASKS
 
@@ -19,11 +18,6 @@ Row = dict[str, Any]
 COLUMNS = dict(cell="cell", learning_rate="rate", parameters="parameters", solved="solved", steps_to_solve="updates to solve")
 PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")  # entries that are a number of the row, and its form
 COLUMNS |= dict(final_loss="final loss", loss_ratio="loss/baseline", ms_per_update="ms/update", seconds="seconds")
-
-
-TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=jinja2.select_autoescape())  # .html is escaped
-TEMPLATES.trim_blocks = TEMPLATES.lstrip_blocks = True  # a line that holds a statement alone leaves none in the text
-TEMPLATES.undefined = jinja2.StrictUndefined
 
 
 class Run(NamedTuple):
@@ -118,10 +112,15 @@ def names(run: Run) -> list[str]:
 
 def report(summary: Row) -> str:
     """The words and the table that a run ends with, from its summary alone."""
-    rows = summary["results"]
-    table = aligned([tuple(COLUMNS.values()), *(line(row, summary["baseline"], COLUMNS) for row in rows)])
-    said = {"table": table, "remarks": [*remarks(rows), *comparison(rows)]}
-    return TEMPLATES.get_template("report.txt").render(summary, **said).strip()
+    env, rows, baseline = summary["env"], summary["results"], summary["baseline"]
+    device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
+    head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
+    level = f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
+    notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
+    end = ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
+    table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
+    parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *comparison(rows), *end]
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
@@ -172,7 +171,19 @@ def median(values: list[float | None]) -> float | None:
 
 def remarks(rows: list[Row]) -> list[str]:
     """Sentences about each cell: seeds that have not solved the task, losses that were not finite, scores at other lags."""
-    return TEMPLATES.get_template("remarks.txt").render(rows=rows, median=median).splitlines()
+    lines = []
+    for row in rows:
+        label, seeds = f"{row['cell']} (learning rate {row['learning_rate']:g})", len(row["steps_to_solve"])
+        if lost := [step for step in row["not_finite_at"] if step is not None]:
+            lines.append(f"{label}: the loss of {len(lost)} of {seeds} seeds was NaN or infinite after {min(lost):,} updates.")
+        if unsolved := row["steps_to_solve"].count(None):
+            limit = f"in {row['steps']:,} updates at this learning rate and initialisation"
+            lines.append(f"{label}: {unsolved} of {seeds} seeds not solved {limit}.")
+        for lag, scores in row.get("tests", {}).items():
+            found = sorted(score for score in scores["metric"] if score is not None)
+            spread = f"{median(found):.3f} ({found[0]:.3f}-{found[-1]:.3f})" if found else "-"
+            lines.append(f"{label}: tested at lag {lag}, the metric is {spread}.")
+    return lines
 
 
 def comparison(rows: list[Row]) -> list[str]:
@@ -181,5 +192,8 @@ def comparison(rows: list[Row]) -> list[str]:
     gru, lstm = (next((row for row in timed if row["cell"].startswith(kind)), None) for kind in ("gru", "lstm"))
     if gru is None or lstm is None:
         return []
-    words = {"gru": gru, "lstm": lstm, "median": statistics.median}
-    return [TEMPLATES.get_template("comparison.txt").render(words).replace("\n", " ")]
+    size, cost = (f"{gru[key] / lstm[key]:.2f} times" for key in ("parameters", "ms_per_update"))
+    a, b = gru["steps_to_solve"], lstm["steps_to_solve"]
+    end = "" if None in a + b else f", and solved it in {statistics.median(a):,.0f} updates, against {statistics.median(b):,.0f}"
+    text = f"{gru['cell']} has {size} the parameters of {lstm['cell']} and takes {cost} as long per update{end}"
+    return [f"LSTM or GRU? {text}."]

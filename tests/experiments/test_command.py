@@ -65,7 +65,7 @@ def test_a_second_ctrl_c_ends_at_once_and_a_first_one_waits_for_the_updates_unde
 
 def test_experiments_stay_small():
     files = [file for file in (ROOT / "experiments").rglob("*.py") if not {"tasks", "bench"} & set(file.parts)]
-    assert 1000 < sum(map(lines_of_code, files)) <= 1575
+    assert 1000 < sum(map(lines_of_code, files)) <= 1594
 
 
 def lines_of_code(path):
