@@ -83,10 +83,11 @@ def every_cell() -> list[str]:
             for row in summary["results"] if summary["lag"] in lags else ():
                 found.setdefault(row["cell"], {})[summary["lag"]] = row["steps_to_solve"]
     curves = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())["curves"]
-    left = {cell: curves[cell]["before"]["loss"][50] for cell in found}
+    left = {cell: curves[cell]["before"]["jacobian"][50] for cell in found}
     lines = ["| cell | gradient left over 50 steps | solved at lag 50 | at lag 200 |", "|---|---|---|---|"]
     for cell in sorted(found, key=lambda cell: (-left[cell], cell)):
-        lines.append(f"| `{cell}` | 10^{left[cell]:.1f} | {' | '.join(seeds(found[cell][lag]) for lag in lags)} |")
+        kept = round(left[cell], 1) + 0.0  # no negative zero
+        lines.append(f"| `{cell}` | 10^{kept:.1f} | {' | '.join(seeds(found[cell][lag]) for lag in lags)} |")
     return lines
 
 
