@@ -97,7 +97,7 @@ def seeds(steps) -> str:
     return f"{len(some)}/{len(steps)}" + (f", {statistics.median(some):,.0f}" if some else "")
 
 
-FAR = ("adding_1000", "first_symbol_1000")
+FAR = ("adding_1000", "adding_2000", "first_symbol_1000")
 
 
 def far() -> list[str]:
