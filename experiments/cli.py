@@ -35,7 +35,7 @@ CODES = {"done": DONE, "failed": FAILED, "interrupted": RESUMABLE}
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or ({"-h", "--help", "help"} & {*arguments[:2]} and arguments[0] not in ("gradients", "bench")):
         print(__doc__)
         return DONE if arguments else USAGE
     try:

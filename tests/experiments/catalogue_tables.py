@@ -35,13 +35,28 @@ def tier(name: str) -> list[str]:
     """A row for each cell of the presets of a tier: what five seeds did."""
     bars = yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())[name]
     head = "| preset | cell | parameters | solved | updates, median (range) | metric, median (range) | at other lags | held to |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    lines = [f"{head} in the run |" if name == "full" else head, "|---|---|---|---|---|---|---|---|" + "---|" * (name == "full")]
     for preset in bars:
         summary = json.loads((CALIBRATION / preset / "summary.json").read_text())
         results = summary["results"]
         several = len({result["learning_rate"] for result in results}) > 1
-        lines += [f"| `{preset}` {row(result, bars[preset].get(result['cell']), several)}" for result in results]
+        ran = in_the_run(preset, summary, bars[preset]) if name == "full" else [""] * len(results)
+        rows = [row(result, bars[preset].get(result["cell"]), several) for result in results]
+        lines += [f"| `{preset}` {calibrated}{last}" for calibrated, last in zip(rows, ran, strict=True)]
     return lines
+
+
+def in_the_run(preset: str, calibration, bars) -> list[str]:
+    """What `check full` found for each cell of a preset: of three seeds, how many reached the bar, or solved the task."""
+    from experiments.check import compare
+
+    summary = json.loads((RESULTS / "full_tier" / preset / "summary.json").read_text())
+    cells = []
+    for line in compare(summary, bars, calibration):
+        seeds, updates, verdict = line[3], line[5], line[7]
+        words = [verdict, f"{seeds}/{summary['seeds']}", *([updates] if updates != "-" else [])]
+        cells.append(f" {', '.join(word for word in words if word)} |")
+    return cells
 
 
 def row(result, bar, several: bool) -> str:

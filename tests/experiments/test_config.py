@@ -137,6 +137,12 @@ def test_list_has_a_line_for_every_task_cell_and_preset(capsys):
     assert any(line.split() == ["gru", *"GRU, orthogonal per gate, update bias 0".split()] for line in lines)
 
 
+@pytest.mark.parametrize("words", ["--help", "help", "run --help", "sweep --help", "check -h", "report --help", "list --help"])
+def test_help_names_the_commands(words, capsys):
+    assert cli.main(words.split()) == 0
+    assert capsys.readouterr().out == f"{cli.__doc__}\n"
+
+
 def test_without_a_command_the_usage_is_printed(capsys):
     assert cli.main([]) == 2
     assert "python -m experiments run NAME" in capsys.readouterr().out
