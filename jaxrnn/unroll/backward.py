@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
-from jaxrnn.unroll import parts, products
+from jaxrnn.unroll import carried, parts, products
 from jaxrnn.unroll.form import Form
 from jaxrnn.unroll.parts import Saved
 from jaxrnn.unroll.products import NOWHERE, Slot
@@ -25,6 +25,7 @@ class Plan(NamedTuple):
     reverse: bool
     remat: str  # "none" or "carry"
     collect: bool  # whether the carries after each step are put out too
+    shared: tuple[bool, ...]  # for each leaf of the carry, whether it is not saved since the outputs are the same
     study: Study
 
 
@@ -46,10 +47,10 @@ class Sums(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Every leaf is [n, *batch, ...]."""
+    """Every leaf is [n, *batch, ...], but for `Kept.start`."""
 
     steps: Sequence
-    carries: Carry  # before each step
+    carries: Any  # before each step; on the way into a chunk a `Kept`
     saved: Any  # parts.Saved; None where the carries are all that is saved
     d_ys: Array  # the cotangents of the outputs
     d_carries: Carry | None  # those of the carries after each step, where they are put out
@@ -59,11 +60,15 @@ def backward(
     plan: Plan, form: Form, params: Params, weights: list[Array], first: Carry, sequence: Sequence, saved: Any, cotangents: Any
 ) -> tuple[Any, ...]:
     """The gradients of parameters, weights, reset carry, first carry, inputs and noise."""
-    (d_carry, d_ys), (carries, kept) = cotangents, saved
+    (d_carry, d_ys), (kept, saved) = cotangents, saved
     given = Given(params, weights, products.transposed(dot_in(sequence.xs.dtype), weights), first)
     state, d_inputs = (d_carry, jax.tree.map(_zero, Sums(params, weights, first))), []
     d_ys, d_carries = d_ys if plan.collect else (d_ys, None)
-    for piece in cut(Chunk(sequence, carries, kept, d_ys, d_carries), form.chunk, not plan.reverse):
+    whole = Chunk(sequence, kept._replace(start=None), saved, d_ys, d_carries)
+    pieces, ends = cut(whole, form.chunk, not plan.reverse), spans(sequence.xs.shape[0], form.chunk, not plan.reverse)
+    for piece, span in zip(pieces, ends, strict=True):
+        start = carried.heads(kept, *span, plan.reverse)
+        piece = piece._replace(carries=piece.carries._replace(start=start))
         state, d_piece = _each(functools.partial(_chunk, plan, form, given), state, piece, not plan.reverse)
         d_inputs.append(d_piece)
     d_carry, sums = state
@@ -72,11 +77,16 @@ def backward(
 
 def cut(tree: Tree, length: int, reverse: bool) -> list[Tree]:
     """Chunks [chunks, length, ...] of a tree [T, ...] in the order of the loop; where T leaves a rest, one of that length too."""
-    T = jax.tree.leaves(tree)[0].shape[0]
+    ends = spans(jax.tree.leaves(tree)[0].shape[0], length, reverse)
+    return [jax.tree.map(lambda a, i=i, j=j, n=n: a[i:j].reshape(-1, n, *a.shape[1:]), tree) for i, j, n in ends]
+
+
+def spans(T: int, length: int, reverse: bool) -> list[tuple[int, int, int]]:
+    """(begin, end, steps of a chunk) of the pieces of `cut`."""
     length = min(length, T)
     at = T % length if reverse else T - T % length
-    spans = [(at, T, length), (0, at, at)] if reverse else [(0, at, length), (at, T, T - at)]
-    return [jax.tree.map(lambda a, i=i, j=j, n=n: a[i:j].reshape(-1, n, *a.shape[1:]), tree) for i, j, n in spans if j > i]
+    both = [(at, T, length), (0, at, at)] if reverse else [(0, at, length), (at, T, T - at)]
+    return [(i, j, n) for i, j, n in both if j > i]
 
 
 def join(pieces: list[Tree], reverse: bool) -> Tree:
@@ -96,6 +106,7 @@ def _each(chunk: Callable[..., Any], state: Any, piece: Chunk, reverse: bool) ->
 def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chunk: Chunk) -> tuple[Any, Any]:
     """The state before a chunk, and the gradients of its inputs and noise."""
     (d_carry, sums), rows = state, plan.study.rows
+    chunk = chunk._replace(carries=carried.carries(chunk.carries, given.first, plan.reverse))
     chunk = chunk if chunk.saved is not None else chunk._replace(saved=_again(plan, given, chunk))
     (d_carry, d_first), d_products, d_us, d_afters = _loop(plan, form, given, (d_carry, sums.first), chunk)
     n, *batch = chunk.steps.xs.shape[: rows + 1]

@@ -5,7 +5,8 @@ Forward, a lean loop records what each product gave. Backward, time is cut into 
 cotangent of each product. Then every weight gets its gradient from the whole chunk, as one large matmul. `remat` chooses what is
 saved between the two:
 
-- "none": the carry and the products of every step, with the projected input added where their sum is enough (`study`);
+- "none": the carry and the products of every step, with the projected input added where their sum is enough (`study`), but not
+  what the outputs hold already (h);
 - "carry": the carries; inputs and products of a chunk are computed again, all at once;
 - "sqrt": the carry before each of about sqrt(T) chunks; a chunk runs forward again before it runs backward.
 
@@ -21,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
-from jaxrnn.unroll import columns, parts, products
+from jaxrnn.typing import Array, Carry, Cell, Params, Tree, carry_dtype, dot_in
+from jaxrnn.unroll import carried, columns, parts, products
 from jaxrnn.unroll.backward import Plan, backward, cut, join
+from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form, on_platform
 from jaxrnn.unroll.scan import Sequence, advance, project, scan
 from jaxrnn.unroll.study import NestedProductError, study
@@ -62,7 +64,9 @@ def fused(
         return plain()  # nothing to gain: IndRNN, UnICORNN took 1.4 to 1.8 times as long; on a mesh it would reduce at each step
     run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
     weights = products.weights(run, dot, found.inside)
-    return _run(Plan(cell, reverse, remat, collect, found), params, weights, first, carry, sequence)
+    same = sequence.mask is None and not collect and sequence.xs.dtype == carry_dtype(sequence.xs.dtype)
+    shared = tuple(output and same for output in found.output)
+    return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
 
 
 def _regular(xs: Array, first: Carry, feature_axes: int) -> bool:
@@ -94,9 +98,10 @@ def _run(plan: Plan, *args: Any) -> tuple[Carry, Any]:
 
 
 def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
-    params, weights, first, _, sequence = args
-    result, saved = on_platform(functools.partial(_forward, plan, True), plan.study, plan.remat, sequence, weights, *args)
-    return result, (params, weights, first, sequence, saved)
+    params, weights, first, carry, sequence = args
+    result, (own, saved) = on_platform(functools.partial(_forward, plan, True), plan.study, plan.remat, sequence, weights, *args)
+    kept = Kept(own, result[1] if any(plan.shared) else None, carried.split(plan.shared, carry)[1])
+    return result, (params, weights, first, sequence, (kept, saved))
 
 
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Any]) -> tuple[Any, ...]:
@@ -131,12 +136,13 @@ def _forward(
 
     def body(carry: Carry, inputs: tuple[Any, Sequence]) -> tuple[Carry, Any]:
         after, y, saved = one(carry, first, *inputs)
-        return after, ((y, after) if plan.collect else y, carry if save else None, saved)
+        own = carried.split(plan.shared, carry)[0] if save else None
+        return after, ((y, after) if plan.collect else y, own, saved)
 
-    carry, (ys, carries, saved) = lax.scan(body, carry, (us, sequence), reverse=plan.reverse)
+    carry, (ys, own, saved) = lax.scan(body, carry, (us, sequence), reverse=plan.reverse)
     if save_parts and not form.project_inside:
         saved = parts.save(study, saved, us, study.rows + 1)
-    return (carry, ys), (carries, saved)
+    return (carry, ys), (own, saved)
 
 
 def _varying(tree: Tree, xs: Array) -> Tree:

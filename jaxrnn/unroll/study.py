@@ -41,6 +41,8 @@ class Study(NamedTuple):
     biases: tuple[tuple[Part, int], ...]  # (of a product, number of a leaf of the parameters)
     elementwise: tuple[bool, ...]  # for each leaf of the parameters
     inside: tuple[bool, ...]  # for each product
+    vectors: tuple[tuple[int, ...] | None, ...]  # what each weight is multiplied by, but for those inside; None for an `op`
+    output: tuple[bool, ...]  # for each leaf of the carry, whether it is the output too, as h is
 
 
 MOST_GATES = 8  # an axis of more entries (heads) is not one of gates
@@ -69,7 +71,8 @@ def study(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot, rows: int)
     sums, biases = trace.sums(rows)
     added = {leaf for _, leaf in biases}
     elementwise = [used and k not in added for k, used in enumerate(trace.elementwise)]
-    return Study(rows, products, us, tree, sums, biases, tuple(elementwise), trace.inside)
+    vectors = tuple(shape for shape, inside in zip(trace.vectors, trace.inside, strict=True) if not inside)
+    return Study(rows, products, us, tree, sums, biases, tuple(elementwise), trace.inside, vectors, trace.output)
 
 
 def _products(cell: Cell, params: Params, carry: Carry, u: Any, dot: Dot) -> list[Any]:
@@ -104,12 +107,13 @@ class _Trace:
         self.slots, self.given = slots, given or (False,) * len(slots)
 
         def step(params: Params, carry: Carry, u: Any, slots: Any) -> Any:
-            weights, vectors, self.bound = [], [], []
+            weights, vectors, self.bound, self.vectors = [], [], [], []
 
             def replaying(v: Array, w: Array, op: Any = None) -> Array:
                 k = len(weights)
                 weights.append(w)
                 vectors.append(v)
+                self.vectors.append(v.shape if op is None else None)
                 self.bound.append(op is not None and bool(jax.closure_convert(op, v, w)[1]))
                 return dot(v, w, op) if self.given[k] else slots[k]
 
@@ -124,6 +128,8 @@ class _Trace:
         self.needed = self.behind(others)
         self.elementwise = tuple(v in self.needed for v in p)
         vectors = self.outputs[len(self.outputs) - len(slots) :]
+        *after, y = others[: len(others) - len(slots)]
+        self.output = tuple(leaf == y and y is not None for leaf in after)
         known = [
             not bound and not rest & self.behind([w]) and bool(rest & self.behind([v]))
             for bound, v, w in zip(self.bound, vectors, weights, strict=True)
