@@ -1,5 +1,6 @@
 """`method="fused"` against the plain scan: every cell, over several chunks and a rest, whatever is saved."""
 
+import dataclasses
 import functools
 import importlib
 import itertools
@@ -34,7 +35,8 @@ def platform(request, monkeypatch):
 
     def chosen(*args):
         cpu, default = forms(*args)  # with few rows per step the CPU's chunks are long: several of them, and a rest
-        cpu = cpu._replace(chunk=min(cpu.chunk, 16), columns=request.param == "columns" and args[-2])
+        columns = request.param == "columns" and args[-2]
+        cpu = cpu._replace(chunk=min(cpu.chunk, 16), columns=columns, joined=cpu.joined and not columns)
         return (default if request.param == "default" else cpu,) * 2
 
     monkeypatch.setattr(form, "forms", chosen)
@@ -86,6 +88,86 @@ def test_without_batch_and_for_one_step():
     for steps, batch in ((1, (2,)), (40, ()), (33, (2, 2))):
         p, xs = parameters(cell), inputs(cell, steps, batch)
         assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn_relu", "lstmp", pytest.param("lem", marks=pytest.mark.slow)])
+def test_the_outputs_stand_for_the_state_in_every_chunk(name, remat, reverse, platform):
+    cell = BY_NAME[name]
+    p, xs = parameters(cell), inputs(cell, T, BATCH)
+    first = jax.tree.map(lambda a: 0.3 + a, jaxrnn.initial_carry(cell, p, BATCH))
+
+    def run(method):
+        def loss(p, xs, first):
+            after, ys = jaxrnn.unroll(cell, p, xs, first, reset=RESET, reverse=reverse, method=method, remat=remat)
+            return sum((a * jnp.cos(jnp.arange(a.size)).reshape(a.shape)).sum() for a in [ys, *jax.tree.leaves(after)])
+
+        remat = "none" if method == "scan" else kind
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(p, xs, first)
+
+    kind = remat
+    assert_close(run("fused"), run("scan"))
+
+
+@pytest.mark.parametrize("cell, arrays", [(jaxrnn.LSTMCell(64), 5), (jaxrnn.GRUCell(64), 4), (jaxrnn.RNNCell(64), 1)])
+def test_what_is_saved_is_the_parts_of_the_products_and_what_of_the_carry_is_no_output(cell, arrays, monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    p, xs = cell.init(jax.random.key(0), 4), jnp.zeros((50, 3, 4))
+    _, pull = jax.eval_shape(lambda p: jax.vjp(lambda p: jaxrnn.unroll(cell, p, xs)[1], p), p)
+    long = [leaf for leaf in jax.tree.leaves(pull) if leaf.shape == (50, 3, 64)]
+    assert len(long) == arrays + 1  # and the outputs
+
+
+@pytest.mark.parametrize(
+    "cell, noisy, products",
+    [
+        (jaxrnn.LSTMCell(4), False, 1),
+        (jaxrnn.RNNCell(4), False, 1),
+        (jaxrnn.LSTMCell(4, bias=False), False, 1),
+        (jaxrnn.LSTMPCell(4, 2), False, 2),  # the other is the projection
+        (jaxrnn.GRUCell(4), False, 2),  # r multiplies what the state gives, not what the input gives
+        (jaxrnn.LayerNormLSTMCell(4), False, 2),
+        (jaxrnn.LSTMCell(192), False, 2),  # large enough for all cores by itself
+        (jaxrnn.VariationalDropout(jaxrnn.LSTMCell(4), 0.5), True, 2),  # draws act on the input
+    ],
+)
+def test_input_and_state_are_multiplied_together_where_a_step_uses_their_sum(cell, noisy, products, monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    jitted.clear_cache()
+    p, xs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (6, 2, 3), jnp.float64)
+    p = jax.tree.map(lambda a: a.astype(jnp.float64) + 0.1, p)
+    noise = cell.noise(jax.random.key(2), 6, xs[0]) if noisy else None
+    program = jax.make_jaxpr(lambda p, xs: jaxrnn.unroll(cell, p, xs, noise=noise)[1])(p, xs)
+    assert [count for _, count, _ in loops(program.jaxpr)] == [products]
+    assert_close(*(slopes(cell, p, xs, method=m, remat="none", noise=noise) for m in ("fused", "scan")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Projected(jaxrnn.RNNCell):
+    """A projection of the input that is no product and a bias, or not only."""
+
+    kind: str = "square"
+
+    def project(self, params, xs, noise=None):
+        u = jaxrnn.affine(xs, params.w_x, params.b)
+        other = {
+            "square": lambda: xs**2 @ params.w_x[:, 0],
+            "twice": lambda: jaxrnn.dot(xs, params.w_x)[..., 0, :],
+            "scaled": lambda: u[..., 0, :],
+            "shifted": lambda: jaxrnn.dot(xs + 1, params.w_x)[..., 0, :],
+            "constant": lambda: jnp.zeros_like(u[..., 0, :]) + params.b[0],
+        }[self.kind]()
+        return u + other[..., None, :]
+
+
+@pytest.mark.parametrize("kind", ["square", "twice", "scaled", "shifted", "constant"])
+def test_a_projection_that_is_more_than_a_product_is_left_as_it_is(kind, monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    jitted.clear_cache()
+    cell = Projected(4, kind=kind)
+    p, xs = parameters(cell), inputs(cell, 6, (2,))
+    assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
 
 
 def one_row(batch):

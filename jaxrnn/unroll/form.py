@@ -16,13 +16,14 @@ from jaxrnn.unroll.study import Study
 
 class Form(NamedTuple):
     project_inside: bool  # the inputs are projected step by step, not all at once
+    joined: bool  # then, where it can be, by one product with the state's
     by_gate: bool  # the cotangent of a product is written down gate by gate
     fold: bool  # whether the rows of a chunk become one axis where the gradients of weights are taken
     columns: bool  # forward, the rows of the batch stand last in each array
     chunk: int  # steps of a chunk of the backward pass
 
 
-def forms(steps: int, batch: int, projection: int, kernel: int, fold: bool, remat: str) -> tuple[Form, Form]:
+def forms(steps: int, batch: int, projection: int, kernel: int, split: bool, fold: bool, remat: str) -> tuple[Form, Form]:
     """The forms for XLA:CPU and for all other platforms.
 
     A CPU projects inside the loop: all at once took 1.9 to 2.5 times as long forward at (8,256,64,64) and (16,128,64,128). But
@@ -34,18 +35,27 @@ def forms(steps: int, batch: int, projection: int, kernel: int, fold: bool, rema
     at H = 512 with 16 and 8 rows, 1.4-1.7 times with 32, 2.2 at (32,32,768,768), 2.6 at (32,32,1024,1024), there GRU 2.8 and RNN
     1.9; 1.1 to 1.4 times with the backward pass. Nothing was gained from 64 rows on, at H = 384, and with 4 rows.
 
+    With a kernel below half a MB, input and state are multiplied together: `[x, h]` times both kernels took the forward LSTM 1.4
+    times as fast at (1,100,32,32), 1.1 at (8,1024,32,32), 1.06 at (8,2048,64,64) and 1.05-1.2 (1.45 at the best) at
+    (32,512,128,128), where XLA:CPU gives both cores to a product of twice the size only; at H = 256 0.92-1.03, with the backward
+    pass 0.95-1.04. With the batch split over CPU devices each has its own core, and a product for two is slower: 1.12-1.3 times
+    as fast as one device instead of 2.0.
+
     Args:
         steps: T.
         batch: how many rows a step has, pixels of a convolutional cell counted.
         projection: how many entries a kernel has that makes the projected input of a row from its features.
-        kernel: how many entries the largest weight in the loop has; 0 where the batch cannot stand last.
+        kernel: how many entries the largest weight in the loop has; 0 where the batch cannot stand last, nor inputs join it.
+        split: whether other devices run the same program on other rows (`jax.shard_map`).
         fold: whether batch and time may become one axis.
         remat: "none" or "carry".
     """
     inside = batch > 1 or projection < 2**17
+    joined = inside and 0 < kernel < 2**17 and (not split or projection + kernel < 2**17)
     columns = 8 <= batch <= 48 and kernel >= 2**20
-    cpu = Form(project_inside=inside, by_gate=True, fold=fold, columns=columns, chunk=chunk_length(steps, batch, remat))
-    return cpu, Form(project_inside=False, by_gate=False, fold=False, columns=False, chunk=steps)
+    chunk = chunk_length(steps, batch, remat)
+    cpu = Form(project_inside=inside, joined=joined, by_gate=True, fold=fold, columns=columns, chunk=chunk)
+    return cpu, Form(project_inside=False, joined=False, by_gate=False, fold=False, columns=False, chunk=steps)
 
 
 def chunk_length(steps: int, batch: int, remat: str = "none") -> int:
@@ -72,7 +82,8 @@ def on_platform(run: Callable[..., Any], study: Study, remat: str, sequence: Seq
     fold = fold and len(leading) == 1  # noise may broadcast
     plain = fold and dot_in(sequence.xs.dtype) is dot
     kernel = max([w.size for w in weights], default=0) if plain else 0
-    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, kernel, fold, remat)
+    split = bool(jax.sharding.get_abstract_mesh().manual_axes)
+    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, kernel, split, fold, remat)
     if cpu_only():  # nothing to choose from: half of the tracing is saved (80 ms of 650)
         return run(cpu, *args)
     return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array, Carry, Cell, Params, Tree, carry_dtype, dot_in
-from jaxrnn.unroll import carried, columns, parts, products
+from jaxrnn.unroll import carried, columns, joined, parts, products
 from jaxrnn.unroll.backward import Plan, backward, cut, join
 from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form, on_platform
@@ -121,13 +121,19 @@ def _forward(
     study, dot = plan.study, dot_in(sequence.xs.dtype)
     us = None if form.project_inside else project(plan.cell, params, sequence)
     save_parts, rows = save and plan.remat == "none", 0 if form.columns else study.rows
+    joint = joined.join(plan.cell, params, study, weights, sequence) if form.joined else None
+    weights = weights if joint is None else joint.weights
     held = columns.turned((params, weights)) if form.columns else (params, weights)
 
     def one(carry: Carry, first: Carry, u: Any, step: Sequence) -> tuple[Carry, Array, Any]:
         params, weights = columns.turned_back(held) if form.columns else held
-        u = project(plan.cell, params, step) if form.project_inside else u
         found: list[Array] = []
-        recording = products.recording(dot, weights, study.inside, found)
+        if joint is not None:
+            u = jax.tree.map(lambda rest: jnp.broadcast_to(rest, step.xs.shape[: study.rows] + rest.shape), joint.rest)
+        elif form.project_inside:
+            u = project(plan.cell, params, step)
+        multiply = dot if joint is None else joined.with_input(dot, joint, step.xs)
+        recording = products.recording(multiply, weights, study.inside, found)
         after, y = advance(plan.cell, params, carry, first, u, step, recording)
         saved = parts.save(study, found, u, rows) if form.project_inside else found
         return after, y, saved if save_parts else None
