@@ -175,7 +175,8 @@ def _loop(
         return ((d_carry, _add(d_first, more)), buffers), (d_us, d_after if any(study.elementwise) else None)
 
     blank = [jnp.moveaxis(jnp.zeros_like(a), 0, axis) for a in parts.restore(study, chunk.saved)[0]]
-    start, inputs = ((d_carry, d_first), blank), (jnp.arange(chunk.steps.xs.shape[0]), chunk)
+    steps = jnp.arange(chunk.steps.xs.shape[0], dtype=jnp.uint32)  # unsigned: none is counted from the end, in an operation more
+    start, inputs = ((d_carry, d_first), blank), (steps, chunk)
     (state, d_products), (d_us, d_afters) = lax.scan(body, start, inputs, reverse=not plan.reverse)
     return state, d_products, d_us, d_afters
 
