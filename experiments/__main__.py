@@ -10,7 +10,6 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores))
 try:
     from experiments.cli import main
 
-    code = main()
+    sys.exit(main())
 except KeyboardInterrupt:  # while the libraries are still being imported
-    code = 130
-sys.exit(code)
+    sys.exit(130)

@@ -30,8 +30,7 @@ def run(tier: str, parent: Path, train: Train) -> tuple[str, str]:
         summary, _ = train(name, config, Launch(resume=True))
         if summary["status"] == "interrupted":
             return "interrupted", "interrupted: the same command goes on"
-        path = CALIBRATION / name / "summary.json"
-        rows = compare(summary, wanted, read_json(path) if path.exists() else None)
+        rows = compare(summary, wanted, read_json(CALIBRATION / name / "summary.json", missing={}))
         right &= all(row[-1] != "WRONG" for row in rows) and summary["status"] == "done"
         seconds += summary["seconds"]
         lines += [(name, *row) for row in rows]
@@ -41,7 +40,7 @@ def run(tier: str, parent: Path, train: Train) -> tuple[str, str]:
 
 def compare(summary: dict[str, Any], wanted: dict[str, Bar], calibration: dict[str, Any] | None) -> list[tuple[str, ...]]:
     """A line for each cell and learning rate: how many seeds are as they should be, and how many were in the calibration."""
-    others = {(row["cell"], row["learning_rate"]): row for row in (calibration or {"results": []})["results"]}
+    others = {(row["cell"], row["learning_rate"]): row for row in (calibration or {}).get("results", [])}
     lines: list[tuple[str, ...]] = []
     for row in summary["results"]:
         bar, other = wanted.get(row["cell"]), others.get((row["cell"], row["learning_rate"]))

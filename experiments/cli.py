@@ -66,9 +66,7 @@ def list_all(arguments: list[str]) -> int:
         "tiers": {name: ", ".join(presets) for name, presets in TIERS.items()},
     }
     for kind, entries in known.items():
-        print(kind)
-        for name, text in entries.items():
-            print(f"  {name:<20} {text}")
+        print(kind, *(f"  {name:<20} {text}" for name, text in entries.items()), sep="\n")
     return DONE
 
 

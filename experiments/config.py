@@ -4,27 +4,20 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal
 
 import yaml
 
 from experiments.cells import CELLS
-from experiments.tasks import TASKS, Task
+from experiments.tasks import TASKS, Task, make
 
-T = TypeVar("T")
 CHUNK = 50  # updates per compiled call; losses are reported, and "solved" is judged, as means over so many
 HERE = Path(__file__).parent
 PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
 
 
-class Bar(TypedDict):
-    """What a preset should show of a cell: so many seeds solve the task, or score so much, at its lag or a longer one."""
-
-    seeds: int
-    metric: NotRequired[float]
-    lag: NotRequired[int]
-
-
+# What a preset should show of a cell: so many "seeds" solve the task, or score so much of the "metric", at its or another "lag".
+Bar = dict[str, Any]
 TIERS: dict[str, dict[str, dict[str, Bar]]] = yaml.safe_load((HERE / "tiers.yaml").read_text())
 
 
@@ -127,14 +120,10 @@ class Config:
 
     def make_task(self) -> Task:
         """The task that is trained."""
-        defaults = {field.name: field.default for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"}
-        for name, value in self.task_options.items():
-            choose(f"option of task {self.task!r}", name, defaults)
-            kind = type(defaults[name])
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise UsageError(f"task_options.{name} must be of type {kind.__name__}, got {value!r}.")
-        options = {name: type(defaults[name])(value) for name, value in self.task_options.items()}
-        return _made(TASKS[self.task], self.lag, **options)
+        known = [field.name for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"]
+        for name in self.task_options:
+            choose(f"option of task {self.task!r}", name, known)
+        return _made(make, self.task, self.lag, self.task_options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +164,9 @@ class GradientConfig:
 
     def training(self) -> Config:
         """The training between the two measurements."""
-        shared = ("cells", "lag", "hidden_size", "batch_size", "clip", "seed", "seeds", "out")
-        values: dict[str, Any] = {name: getattr(self, name) for name in shared}
-        rates, steps = (self.learning_rate,), max(self.steps, CHUNK)
-        return Config(task="adding", learning_rates=rates, steps=steps, not_finite="go_on", **values)
+        values: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in ("sequences", "learning_rate")}
+        values |= {"learning_rates": (self.learning_rate,), "steps": max(self.steps, CHUNK)}
+        return Config(task="adding", not_finite="go_on", **values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +193,7 @@ class Launch:
         named = {name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")}
         wrong = [name for name, value in named.items() if (value is None) == (self.dist == "explicit")]
         if wrong:
-            word = "needs" if self.dist == "explicit" else "does not take"
-            raise UsageError(f"dist {self.dist!r} {word} {', '.join(wrong)}.")
+            raise UsageError(f"dist {self.dist!r} {'needs' if self.dist == 'explicit' else 'does not take'} {', '.join(wrong)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +219,7 @@ class Points:
                 raise UsageError(f"grid.{key} must have values, and the list must change neither it nor out.")
 
 
-def _made(make: Callable[..., T], *values: Any, **options: Any) -> T:
+def _made(make: Callable[..., Any], *values: Any, **options: Any) -> Any:
     """What `make` returns; its ValueError is one of usage."""
     try:
         return make(*values, **options)

@@ -55,7 +55,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
     """
     asked: list[int] = []
     if jax.process_count() > 1:
-        yield lambda: _preempted(asked)
+        # The service says True to one question only, whatever was answered before.
+        yield lambda: asked.append(multihost_utils.reached_preemption_sync_point(len(asked))) or any(asked)
         return
 
     def ask(number: int, frame: Any) -> None:
@@ -69,9 +70,3 @@ def stopping() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _preempted(answers: list[int]) -> bool:
-    """Adds an answer of the service, which says True to one question only, whatever was answered before."""
-    answers.append(multihost_utils.reached_preemption_sync_point(len(answers)))
-    return any(answers)

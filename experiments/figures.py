@@ -1,7 +1,6 @@
 """Figures, drawn from the saved results of a run and nothing else: panels, for pictures and for pages alike."""
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,19 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.cells import CELLS
-from experiments.folder import read_metrics
+from experiments.folder import read_json, read_metrics
 from experiments.report import Row
-from experiments.tasks import TASKS
+from experiments.tasks import make
 
-# One hue per family (Okabe & Ito's, which the colour-blind can tell apart), one shade and line style per initialisation.
-DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
-STYLES: dict[str, tuple[str, Any]] = {"gru": ("#009E73", "-"), "gru_chrono": ("#009E73", DOTTED)}
-STYLES |= {"lstm": ("#0072B2", "-"), "lstm_fb0": ("#56B4E9", DASHED), "lstm_chrono": ("#0072B2", DOTTED)}
-STYLES |= {"rnn_orth": ("#D55E00", "-"), "rnn_glorot": ("#8C2D04", DASHED), "rnn_small": ("#F79646", DOTTED)}
-STYLES |= {"irnn": ("#CC79A7", "-")}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", DASHED, DOTTED, (0, (5, 2, 1, 2)), (0, (8, 2)))
-FREE = [(colour, line) for line, colour in itertools.product(LINES, COLOURS) if (colour, line) not in STYLES.values()]
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito's
+LINES = dict(solid="-", dashed=(0, (5, 2)), dotted=(0, (1, 1.5)), mixed=(0, (5, 2, 1, 2)), long=(0, (8, 2)))
+STYLES: dict[str, tuple[str, Any]] = {name: (c.style[:7], LINES[c.style[8:]]) for name, c in CELLS.items() if c.style}
+FREE = [(colour, line) for line, colour in itertools.product(LINES.values(), COLOURS) if (colour, line) not in STYLES.values()]
 STYLES |= dict(zip((name for name in CELLS if name not in STYLES), itertools.cycle(FREE), strict=False))
 TOP = 3.0  # baselines; the first losses of some cells are thousands of them
 MEASURES = {"loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖", "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖"}
@@ -79,7 +73,7 @@ def learning_panels(config: Row, metrics: list[Row], most: int = 6) -> list[Pane
 
 def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: Axes) -> str:
     """Median, range over the seeds, and a dot where the run ended."""
-    task, words = TASKS[config["task"]](config["lag"], **config.get("task_options", {})).levels, []
+    task, words = make(config["task"], config["lag"], config.get("task_options", {})).levels, []
     for name in cells:
         rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (name, rate)]
         steps = [row["step"] for row in rows[:: config["seeds"]]]
@@ -109,7 +103,7 @@ def curve(ax: Axes, name: str, xs: Any, ys: Any, marker: str = "", label: str = 
 
 def gradient_figure(folder: Path) -> Figure:
     """The gradients of the run in a folder."""
-    return together(gradient_panels(json.loads((folder / "gradients.json").read_text())), 2, (4.75, 3.2))[0]
+    return together(gradient_panels(read_json(folder / "gradients.json")), 2, (4.75, 3.2))[0]
 
 
 def gradient_panels(data: Row) -> list[Panel]:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -78,23 +79,27 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def finished(folder: Path) -> dict[str, Any] | None:
     """The summary of a run that is done, or None."""
-    path = folder / "summary.json"
-    summary = read_json(path) if path.exists() else {}
+    summary = read_json(folder / "summary.json", missing={})
     return summary if summary.get("status") == "done" else None
 
 
-def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
-    """A mapping from a file of JSON, or of what else `parse` reads.
+def read_json(path: Path, parse: Callable[[str], Any] = json.loads, missing: Any = None) -> Any:
+    """What is in a file of JSON, or of what else `parse` reads.
+
+    Args:
+        path: of the file.
+        parse: what makes values of its text.
+        missing: stands for a file that is not there, and is of the kind of what is; None: the file is there, and holds a mapping.
 
     Raises:
-        RunError: the file holds none.
+        RunError: the file holds nothing of the kind.
     """
     try:
-        found = parse(path.read_text())
+        found = parse(path.read_text()) if missing is None or path.exists() else missing
     except (ValueError, yaml.YAMLError) as error:
         raise RunError(f"{path} is damaged: {' '.join(str(error).split())}.") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path} is damaged: it holds no mapping.")
+    if not isinstance(found, dict if missing is None else type(missing)):
+        raise RunError(f"{path} is damaged: it holds {type(found).__name__}, which does not belong there.")
     return found
 
 
@@ -109,13 +114,12 @@ def _check_same(folder: Path, config: AnyConfig) -> None:
 
 def _new(name: str) -> Path:
     """Makes runs/name, runs/name-2, ...: the first that does not exist."""
-    n = 1
-    while True:
+    for n in itertools.count(1):
         folder = Path("runs", name if n == 1 else f"{name}-{n}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
-            return folder
-        n += 1
+            break
+    return folder
 
 
 def to_yaml(config: AnyConfig) -> str:

@@ -80,8 +80,7 @@ def curves(job: train.Job, params: ModelParams, sequences: int) -> tuple[jax.Arr
 
 def report(summary: dict[str, Any]) -> str:
     """The summary as a table."""
-    head = f"log10 of the median norm at lags {', '.join(map(str, summary['lags']))}"
     lines: list[tuple[str, ...]] = [("cell", *next(iter(summary["log10"].values())))]
     for name, columns in summary["log10"].items():
         lines.append((name, *(" / ".join(number(v, ".1f") for v in values) for values in columns.values())))
-    return "\n".join([head, "", *aligned(lines)])
+    return "\n".join([f"log10 of the median norm at lags {', '.join(map(str, summary['lags']))}", "", *aligned(lines)])

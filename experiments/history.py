@@ -23,12 +23,6 @@ class History:
     parameters: int = 0
     final: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)  # lag: loss and metric there, [seeds] each
 
-    @classmethod
-    def saved(cls, values: dict[str, Any], lag: int) -> "History":
-        """From a checkpoint; one of an earlier version holds the evaluation at the lag of the run alone, or None."""
-        known: dict[str, Any] = values | {"final": {str(lag): values["final"]} if values["final"] else {}}
-        return cls(**(values if isinstance(values["final"], dict) else known))
-
     def add(self, losses: list[float], lost: list[int], seconds: float) -> None:
         """Adds CHUNK updates."""
         self.lost = [old or new for old, new in zip(self.lost or [0] * len(lost), lost, strict=True)]
@@ -55,21 +49,19 @@ class History:
 
     def rows(self, seed: int, newest: bool = False) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one per step and seed: all, or those of the newest losses. `seed` is the first seed."""
-        lines = []
-        for k in range(len(self.losses) - 1 if newest else 0, len(self.losses)):
-            common = {"step": CHUNK * (k + 1), "cell": self.cell, "learning_rate": self.learning_rate}
-            seconds = round(sum(self.seconds[: k + 1]), 3)
-            for s, loss in enumerate(self.losses[k]):
-                lines.append({**common, "seed": seed + s, "loss": finite(loss), "seconds": seconds})
+        lines, what = [], {"cell": self.cell, "learning_rate": self.learning_rate}
+        chunks = enumerate(zip(self.losses, np.cumsum(self.seconds).round(3).tolist(), strict=True), start=1)
+        for k, (losses, seconds) in list(chunks)[-1 if newest else 0 :]:
+            step = {"step": CHUNK * k, **what}
+            lines += [{**step, "seed": seed + s, "loss": finite(loss), "seconds": seconds} for s, loss in enumerate(losses)]
         return lines
 
     def outcome(self, lag: int, solved: float) -> dict[str, Any]:
         """One row of the results; lists have one entry per seed, null where there is no such thing."""
         losses, warm = self.finite_losses(), self.seconds[1:]  # the first includes the compilation
         unknown = {"loss": [None] * losses.shape[1], "metric": [None] * losses.shape[1]}
-        tests = {
-            at: {"loss": [*map(finite, loss)], "metric": [*map(finite, metric)]} for at, (loss, metric) in self.final.items()
-        }
+        final = self.final if isinstance(self.final, dict) else {str(lag): self.final}  # as an earlier version saved it
+        tests = {at: {"loss": [*map(finite, loss)], "metric": [*map(finite, metric)]} for at, (loss, metric) in final.items()}
         here = tests.pop(str(lag), unknown)
         what = {"cell": self.cell, "learning_rate": self.learning_rate, "description": CELLS[self.cell].description}
         size = {"parameters": self.parameters, "steps": self.step, "finished": bool(self.final)}

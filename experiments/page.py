@@ -25,8 +25,8 @@ def write(folders: Sequence[Path], out: Path) -> None:
     """Writes the page of the runs, and of all runs of a sweep.
 
     Raises:
-        UsageError: a folder holds no run, or one that cannot be read.
-        RunError: a file was changed by hand, so that something is not where it belongs.
+        UsageError: a folder holds no run.
+        RunError: a file is damaged, or was changed by hand, so that something is not where it belongs.
     """
     try:
         text = page(report.read(folders))
@@ -39,7 +39,7 @@ def page(runs: list[report.Run]) -> str:
     """page.html with what is known of the runs."""
     title = ", ".join(dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config))
     modules = {"report": report, "figures": figures, "page_figures": page_figures, "tasks": TASKS}
-    said = {function.__name__: function for function in (verdict, origin, groups, shares, lags, differences, pairs)}
+    said = {function.__name__: function for function in (verdict, origin, groups, shares, differences, pairs)}
     return TEMPLATES.get_template("page.html").render(runs=runs, title=title, **modules, **said)
 
 
@@ -90,11 +90,6 @@ def shares(runs: list[report.Run]) -> page_figures.Shares:
             if row["finished"]:
                 found.setdefault(cell, {}).setdefault(run.config["lag"], []).extend(row["steps_to_solve"])
     return found
-
-
-def lags(runs: list[report.Run]) -> dict[int, str]:
-    """The lags, and what stands above them."""
-    return {run.config["lag"]: f"lag {run.config['lag']:,}" for run in runs}
 
 
 def differences(runs: list[report.Run]) -> list[tuple[str, list[str]]]:

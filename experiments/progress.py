@@ -21,7 +21,7 @@ Record = Callable[[list[dict[str, Any]]], None]  # of rows of metrics.jsonl
 def beside(path: Path, tensorboard: bool = False) -> Iterator[tuple[Show, Record]]:
     """Gives what shows and what records a run in the folder `path`, which process 0 alone does."""
     if jax.process_index():
-        yield silent, lambda rows: None
+        yield lambda *_: None, lambda rows: None
         return
     print(f"writing {path}", flush=True)
     with live() as show, _board(path) if tensorboard else contextlib.nullcontext(lambda rows: None) as record:
@@ -44,10 +44,6 @@ def _board(path: Path) -> Iterator[Record]:
             writer.flush()
 
         yield record
-
-
-def silent(label: str, step: int, steps: int, text: str, done: bool) -> None:
-    """Shows nothing."""
 
 
 def plain(label: str, step: int, steps: int, text: str, done: bool) -> None:

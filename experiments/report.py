@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ import numpy as np
 import yaml
 
 from experiments.config import UsageError, choose
+from experiments.folder import read_json
 from experiments.history import History
-from experiments.tasks import TASKS
+from experiments.tasks import TASKS, make
 
 Row = dict[str, Any]
 # The columns of the table: keys of `entries`, and titles.
@@ -36,7 +37,8 @@ def read(folders: Sequence[Path]) -> list[Run]:
     """The runs of the folders; a sweep stands for its runs.
 
     Raises:
-        UsageError: a folder holds no run, or one that cannot be read.
+        UsageError: a folder holds no run.
+        RunError: a file is damaged.
     """
     return [load(*entry) for folder in folders for entry in _entries(folder)]
 
@@ -45,42 +47,34 @@ def _entries(folder: Path) -> list[tuple[Path, str, bool]]:
     """The folder of each run, what it is called, and whether it belongs to a sweep."""
     if not (folder / "sweep.json").exists():
         return [(folder, "/".join(folder.resolve().parts[-2:]), False)]
-    runs = parsed(folder / "sweep.json", json.loads, {})["runs"]
+    runs = read_json(folder / "sweep.json")["runs"]
     words = [", ".join(f"{key} {value}" for key, value in run["changes"].items()) for run in runs]
     return [(folder / run["folder"], text or run["folder"], True) for run, text in zip(runs, words, strict=True)]
 
 
-def parsed(path: Path, parse: Callable[[str], Any], missing: Any) -> Any:
-    """What a file holds, or `missing` where there is none."""
-    try:
-        return parse(path.read_text()) if path.exists() else missing
-    except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
-
-
 def load(folder: Path, label: str, swept: bool) -> Run:
     """One run; those of a sweep may not have begun, or have failed without a summary."""
-    config = parsed(folder / "config.yaml", yaml.safe_load, {})
+    config = read_json(folder / "config.yaml", yaml.safe_load, {})
     if not config and not swept:
         raise UsageError(f"{folder} holds no run: it has no config.yaml.")
     if config and not {"task", "sequences"} & set(config):
         raise UsageError(f"{folder} holds no run that trains or measures gradients.")
     if "task" in config:
         choose("task", config["task"], TASKS)
-    summary = parsed(folder / "summary.json", json.loads, {})
-    env = summary.get("env") or parsed(folder / "env.json", json.loads, {})
-    metrics = parsed(folder / "metrics.jsonl", lambda text: whole(text, config["seeds"]), [])
-    gradients = parsed(folder / "gradients.json", json.loads, {})
+    summary = read_json(folder / "summary.json", missing={})
+    env = summary.get("env") or read_json(folder / "env.json", missing={})
+    metrics = read_json(folder / "metrics.jsonl", lambda text: whole(text, config["seeds"]), [])
+    gradients = read_json(folder / "gradients.json", missing={})
     status = summary.get("status", "not ended" if config else "not begun")
     summary = summary or (so_far(config, metrics) if metrics else {})
-    if failure := parsed(folder / "failure.txt", str.strip, summary.get("failure", "")):
+    if failure := read_json(folder / "failure.txt", str.strip, summary.get("failure", "")):
         status = f"failed: {failure}"
     return Run(label, folder, status, config, env, summary, summary.get("results", []), metrics, gradients)
 
 
 def so_far(config: Row, metrics: list[Row]) -> Row:
     """What the losses of a run say that has written no summary yet, which has a "status"."""
-    task = TASKS[config["task"]](config["lag"], **config.get("task_options", {}))
+    task = make(config["task"], config["lag"], config.get("task_options", {}))
     summary = {"baseline": task.levels.baseline, "solved_below": task.levels.solved, "metric": task.score.label, "results": []}
     for cell, rate in dict.fromkeys((row["cell"], row["learning_rate"]) for row in metrics):
         rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (cell, rate)]
@@ -119,7 +113,7 @@ def report(summary: Row) -> str:
     notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
     end = ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
     table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
-    parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *comparison(rows), *end]
+    parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *end]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -133,8 +127,7 @@ def aligned(cells: list[tuple[str, ...]]) -> list[str]:
 
 def line(row: Row, baseline: float, keys: Iterable[str]) -> tuple[str, ...]:
     """A row of a table with the columns `keys`."""
-    words = entries(row, baseline)
-    return tuple(words[key] for key in keys)
+    return tuple(map(entries(row, baseline).__getitem__, keys))
 
 
 def entries(row: Row, baseline: float) -> dict[str, str]:
@@ -184,16 +177,3 @@ def remarks(rows: list[Row]) -> list[str]:
             spread = f"{median(found):.3f} ({found[0]:.3f}-{found[-1]:.3f})" if found else "-"
             lines.append(f"{label}: tested at lag {lag}, the metric is {spread}.")
     return lines
-
-
-def comparison(rows: list[Row]) -> list[str]:
-    """One line that holds the first GRU against the first LSTM, where there are both."""
-    timed = [row for row in rows if row["ms_per_update"] and row["parameters"]]
-    gru, lstm = (next((row for row in timed if row["cell"].startswith(kind)), None) for kind in ("gru", "lstm"))
-    if gru is None or lstm is None:
-        return []
-    size, cost = (f"{gru[key] / lstm[key]:.2f} times" for key in ("parameters", "ms_per_update"))
-    a, b = gru["steps_to_solve"], lstm["steps_to_solve"]
-    end = "" if None in a + b else f", and solved it in {statistics.median(a):,.0f} updates, against {statistics.median(b):,.0f}"
-    text = f"{gru['cell']} has {size} the parameters of {lstm['cell']} and takes {cost} as long per update{end}"
-    return [f"LSTM or GRU? {text}."]

@@ -116,7 +116,7 @@ def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
     for remark in remarks if jax.process_index() == 0 else ():
         print(f"warning: {remark}", file=sys.stderr, flush=True)
     if saved:
-        histories = [History.saved(history, config.lag) for history in saved.facts["histories"]]
+        histories = [History(**history | {"final": history["final"] or {}}) for history in saved.facts["histories"]]
     else:
         parameters = sum(leaf[0].size for leaf in jax.tree.leaves(like.params))
         histories = [History(name, rate, parameters=parameters) for rate in config.learning_rates]
@@ -176,7 +176,7 @@ def summarise(config: Config, path: Path, histories: list[History], status: str)
     """What is saved as summary.json, from which the table is printed."""
     task = config.make_task()
     what = {"status": status, "task": config.task, "lag": config.lag, "seeds": config.seeds, "metric": task.score.label}
-    levels = {"baseline": task.levels.baseline, "evaluation_baseline": folder.finite(train.evaluate_constant(task))}
+    levels = {"baseline": task.levels.baseline, "evaluation_baseline": folder.finite(task.evaluation_baseline())}
     levels |= {"partial": task.levels.partial, "solved_below": task.levels.solved}
     seconds = {"seconds": round(sum(sum(history.seconds) for history in histories), 1)}
     env = {"env": folder.read_json(path / "env.json")}

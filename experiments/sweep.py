@@ -107,24 +107,23 @@ def _run(point: Point, train: Train, stop: Stop) -> str:
         return "failed"
 
 
-def status(path: Path) -> dict[str, str]:
-    """The status of a run, "done", "failed", "interrupted", "begun" or "to do"; and where it failed, its failure."""
+def status(path: Path) -> dict[str, Any]:
+    """The summary of a run, or what is known of it: under "status" "done", "failed", with the "failure", "begun", ..."""
     if (path / FAILURE).exists():
         return {"status": "failed", "failure": (path / FAILURE).read_text().strip()}
-    if not (path / "summary.json").exists():
-        return {"status": "begun" if (path / "config.yaml").exists() else "to do"}
     try:
-        summary = folder.read_json(path / "summary.json")
+        summary = folder.read_json(path / "summary.json", missing={})
     except RunError as error:
         return {"status": "failed", "failure": str(error)}
-    return {key: summary[key] for key in ("status", "failure") if key in summary}
+    return summary or {"status": "begun" if (path / "config.yaml").exists() else "to do"}
 
 
 def write(parent: Path, points: Sequence[Point]) -> None:
     """Writes sweep.json: every point, its folder and its status."""
     parent.mkdir(parents=True, exist_ok=True)
-    runs = [{"folder": point.path.name, "changes": point.changes, **status(point.path)} for point in points]
-    folder.write_json(parent / "sweep.json", {"runs": runs})
+    runs = [{"folder": point.path.name, "changes": point.changes} | status(point.path) for point in points]
+    kept = ("folder", "changes", "status", "failure")
+    folder.write_json(parent / "sweep.json", {"runs": [{key: run[key] for key in kept if key in run} for run in runs]})
 
 
 def table(points: Sequence[Point]) -> str:
@@ -133,7 +132,7 @@ def table(points: Sequence[Point]) -> str:
     keys = ("cell", "learning_rate", "solved", "steps_to_solve")
     for point in points:
         found = status(point.path)
-        rows = folder.read_json(point.path / "summary.json")["results"] if found["status"] in ("done", "interrupted") else []
+        rows = found["results"] if found["status"] in ("done", "interrupted") else []
         name = " ".join(f"{key}={value}" for key, value in point.changes.items())
         lines = [report.line(row, 1.0, keys) for row in rows] or [(found.get("failure", "-"), "", "", "")]
         cells += [(name, found["status"], *line) for line in lines]

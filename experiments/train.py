@@ -26,7 +26,7 @@ import jaxrnn
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config, UsageError
 from experiments.model import Model, ModelParams, units
-from experiments.tasks import Batch, Task
+from experiments.tasks import Batch, Task, evaluation_batch
 
 LEAST_SHARE = 16  # sequences
 
@@ -180,19 +180,6 @@ def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) ->
 
     one_by_one = job.devices > 1 and jax.default_backend() == "cpu"
     return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))((state, rows, active))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def evaluation_batch(task: Task) -> Batch:
-    return task.evaluation()
-
-
-def evaluate_constant(task: Task) -> float:
-    """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
-    batch = evaluation_batch(task)
-    shape = batch.inputs.shape[:2] if batch.scored is not None else batch.inputs.shape[1:2]
-    outputs = jnp.broadcast_to(task.constant, (*shape, *task.spatial_shape, task.score.output_size))
-    return float(task.score.loss(outputs, batch))
 
 
 def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:

@@ -1,5 +1,9 @@
 """The tasks, one per file: pure samplers with a loss, a metric, and the closed form of what a constant predictor scores."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from experiments.tasks.adding import Adding
 from experiments.tasks.associative_recall import AssociativeRecall
 from experiments.tasks.copying import Copying
@@ -25,7 +29,7 @@ from experiments.tasks.parity import Parity
 from experiments.tasks.reverse import Duplicate, Reverse
 from experiments.tasks.santa_fe import SantaFe
 from experiments.tasks.selective_copying import SelectiveCopying
-from experiments.tasks.task import Batch, Levels, Task
+from experiments.tasks.task import Batch, Levels, Task, evaluation_batch
 from experiments.tasks.temporal_order import TemporalOrder
 
 TASKS: dict[str, type[Task]] = {
@@ -59,4 +63,21 @@ TASKS: dict[str, type[Task]] = {
     "temporal_order": TemporalOrder,
 }
 
-__all__ = ["TASKS", "Batch", "Levels", "Task"]
+__all__ = ["TASKS", "Batch", "Levels", "Task", "evaluation_batch", "make"]
+
+
+def make(name: str, lag: int, options: Mapping[str, Any]) -> Task:
+    """The task of a name. Options have the types of their defaults; an integer is a float too.
+
+    Raises:
+        ValueError: an option is of another type, or the task refuses one.
+        TypeError: there is no such option.
+    """
+    kinds: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(TASKS[name])}
+    given = dict(options)
+    for option, value in options.items():
+        kind = kinds.get(option, type(value))
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ValueError(f"task_options.{option} must be of type {kind.__name__}, got {value!r}.")
+        given[option] = kind(value)
+    return TASKS[name](lag, **given)

@@ -1,6 +1,7 @@
 """What a task is."""
 
 import dataclasses
+import functools
 from typing import ClassVar, NamedTuple, Self
 
 import jax
@@ -64,6 +65,13 @@ class Task:
         """The best outputs that do not depend on the inputs, [output_size], or [T, 1, output_size] where they differ by step."""
         return jnp.zeros(self.score.output_size)
 
+    def evaluation_baseline(self) -> float:
+        """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
+        batch = evaluation_batch(self)
+        shape = batch.inputs.shape[:2] if batch.scored is not None else batch.inputs.shape[1:2]
+        outputs = jnp.broadcast_to(self.constant, (*shape, *self.spatial_shape, self.score.output_size))
+        return float(self.score.loss(outputs, batch))
+
     @property
     def input_size(self) -> int:
         return jax.eval_shape(lambda key: self.sample(key, 1).inputs, jax.random.key(0)).shape[-1]
@@ -80,6 +88,12 @@ class Task:
         """The same task at another lag; where sequences differ in length, and it is longer, with only those that are longer."""
         longer = {"shortest": self.lag + 1} if hasattr(self, "shortest") and lag > self.lag else {}
         return dataclasses.replace(self, lag=lag, **longer)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluation_batch(task: Task) -> Batch:
+    """`task.evaluation()`, compiled once."""
+    return task.evaluation()
 
 
 def check_options(task: Task, **bounds: tuple[float, float]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pages import ENV, GRU, RESULTS, ROW, Page, make, make_sweep, read
 
 from experiments import cli, page
-from experiments.config import UsageError
+from experiments.config import RunError, UsageError
 
 
 def expected(row, baseline):
@@ -238,17 +238,17 @@ def test_a_run_without_results_and_losses_says_so(tmp_path):
     [
         ({}, "run holds no run: it has no config.yaml."),
         ({"config.yaml": "cells: [lstm]"}, "run holds no run that trains or measures gradients."),
-        ({"config.yaml": "a: ["}, "config.yaml cannot be read: while parsing"),
+        ({"config.yaml": "a: ["}, "config.yaml is damaged: while parsing"),
         ({"config.yaml": "task: adding_up"}, "unknown task 'adding_up'; did you mean 'adding'?"),
-        ({"config.yaml": "{task: adding, seeds: 1}", "summary.json": "{"}, "summary.json cannot be read: Expecting"),
-        ({"config.yaml": "{task: adding, seeds: 1}", "metrics.jsonl": "{\n"}, "metrics.jsonl cannot be read: Expecting"),
+        ({"config.yaml": "{task: adding, seeds: 1}", "summary.json": "{"}, "summary.json is damaged: Expecting"),
+        ({"config.yaml": "{task: adding, seeds: 1}", "metrics.jsonl": "{\n"}, "metrics.jsonl is damaged: Expecting"),
     ],
 )
 def test_a_folder_without_a_readable_run_is_refused_with_the_reason(files, words, tmp_path):
     (tmp_path / "run").mkdir()
     for name, text in files.items():
         (tmp_path / "run" / name).write_text(text)
-    with pytest.raises(UsageError, match=re.escape(words)):
+    with pytest.raises((UsageError, RunError), match=re.escape(words)):
         page.write([tmp_path / "run"], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
@@ -258,8 +258,9 @@ def test_a_summary_that_was_broken_by_hand_is_one_line(text, tmp_path, capsys):
     run = make(tmp_path / "run")
     (run / "summary.json").write_text(text)
     assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {run}: a file lacks what belongs there (") and error.count("\n") == 1
+    error, damaged = capsys.readouterr().err, f"{run / 'summary.json'} is damaged: it holds list, which does not belong there."
+    assert error.startswith(f"error: {damaged if text == '[]' else f'{run}: a file lacks what belongs there ('}")
+    assert error.count("\n") == 1
 
 
 def test_a_run_that_has_not_ended_has_a_table_of_what_its_losses_say(tmp_path):

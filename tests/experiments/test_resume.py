@@ -20,7 +20,6 @@ from commands import ROOT, TINY, command, finish, numbers, wait_for
 from experiments import checkpoint, cli, folder, run, train
 from experiments.checkpoint import Saved
 from experiments.config import Config, RunError
-from experiments.progress import silent
 from experiments.run import Hooks
 
 CONFIG = Config(
@@ -35,7 +34,7 @@ CONFIG = Config(
 )
 
 
-def ran(path, stop=lambda: False, show=silent, config=CONFIG):
+def ran(path, stop=lambda: False, show=lambda *_: None, config=CONFIG):
     """Begins a run in the folder `path`, or goes on with it."""
     with folder.opened("adding", dataclasses.replace(config, out=str(path)), resume=True):
         return run.run(config, path, Hooks(show, stop))

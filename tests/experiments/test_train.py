@@ -13,7 +13,6 @@ import pytest
 
 from experiments import cli, figures, folder, report, run, train
 from experiments.config import Config
-from experiments.progress import silent
 from experiments.run import Hooks
 
 TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2, learning_rates=(1e-2,))
@@ -29,7 +28,7 @@ def losses(config, name="gru", active=True):
     return np.stack(found)
 
 
-def ran(config, path, show=silent, **hooks):
+def ran(config, path, show=lambda *_: None, **hooks):
     """The summary of a run in the folder `path`."""
     config = dataclasses.replace(config, out=str(path))
     with folder.opened("adding", config) as path:
@@ -164,15 +163,6 @@ def test_the_report_has_a_row_per_cell_and_says_not_solved_and_never_cannot(fini
     steps = summary["results"][0]["steps"]
     assert f"1 of 2 seeds not solved in {steps:,} updates at this learning rate and initialisation." in text
     assert "cannot" not in text
-
-
-def test_the_report_compares_an_lstm_with_a_gru():
-    row = {"cell": "gru", "parameters": 75, "ms_per_update": 2.0, "steps_to_solve": [100, 300]}
-    lstm = {"cell": "lstm_chrono", "parameters": 100, "ms_per_update": 4.0, "steps_to_solve": [500, 500]}
-    (line,) = report.comparison([lstm, row])
-    assert "gru has 0.75 times the parameters of lstm_chrono and takes 0.50 times as long per update" in line
-    assert "in 200 updates, against 500" in line
-    assert report.comparison([row]) == []
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_update_and_checkpoint(tmp_path):
