@@ -1,9 +1,9 @@
 """The fast sequential path: one forward and one backward loop for every cell whose products go through `dot`.
 
 Forward, a lean loop records what each product gave; with small kernels on a CPU it multiplies input and state together
-(`joined`). Backward, time is cut into chunks. In a chunk a loop replays `step` with a `dot` that returns the recorded products; it
-carries the adjoint of the carry, has one matmul per product, and writes down the cotangent of each product. Then every weight gets
-its gradient from the whole chunk, as one large matmul. `remat` chooses what is saved between the two:
+(`joined`). Backward, time is cut into chunks. In a chunk a loop replays `step` with a `dot` that returns the recorded products;
+it carries the adjoint of the carry, has one matmul per product, and writes down the cotangent of each product. Then every
+weight gets its gradient from the whole chunk, as one large matmul. `remat` chooses what is saved between the two:
 
 - "none": the carry and the products of every step, with the projected input added where their sum is enough (`study`), but not
   what the outputs hold already (h);
