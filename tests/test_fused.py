@@ -144,6 +144,30 @@ def test_input_and_state_are_multiplied_together_where_a_step_uses_their_sum(cel
 
 
 @dataclasses.dataclass(frozen=True)
+class Alone(jaxrnn.Cell):
+    """One unit, whose state has no axis of its own in the product: h' = tanh(w_x x + w_h h)."""
+
+    def init_carry(self, params, like):
+        return jaxrnn.RNNCarry(h=jaxrnn.zeros(like, 1))
+
+    def project(self, params, xs, noise=None):
+        return xs @ params["w_x"]
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        h = jnp.tanh(u + dot(carry.h, params["w_h"]))[..., None]
+        return jaxrnn.RNNCarry(h=h), h
+
+
+def test_a_product_without_features_is_joined_too(monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    jitted.clear_cache()
+    p, xs = {"w_x": jnp.array([0.3, -0.7]), "w_h": jnp.array([0.9])}, jnp.asarray(RNG.normal(size=(7, 3, 2)))
+    program = jax.make_jaxpr(lambda p: jaxrnn.unroll(Alone(), p, xs)[1])(p)
+    assert [count for _, count, _ in loops(program.jaxpr)] == [1]
+    assert_close(*(slopes(Alone(), p, xs, method=m, remat="none") for m in ("fused", "scan")))
+
+
+@dataclasses.dataclass(frozen=True)
 class Projected(jaxrnn.RNNCell):
     """A projection of the input that is no product and a bias, or not only."""
 

@@ -51,9 +51,9 @@ def _number(study: Study) -> int | None:
     """The product of which every part is only added to the same part of the projected input."""
     if len(study.us) != 1 or not study.sums:
         return None
-    number, gates = study.sums[0][0].leaf, study.us[0][study.rows]
-    every = {(Part(number, None), Part(0, None))}, {(Part(number, g), Part(0, g)) for g in range(gates)}
-    return number if set(study.sums) in every else None
+    number, features = study.sums[0][0].leaf, study.us[0][study.rows :]
+    whole, gates = {(Part(number, None), Part(0, None))}, {(Part(number, g), Part(0, g)) for g in range(sum(features[:1]))}
+    return number if set(study.sums) in (whole, gates) else None
 
 
 def _affine(cell: Cell, params: Params, x: Array) -> tuple[Array, Array] | None:
