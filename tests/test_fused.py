@@ -168,6 +168,41 @@ def test_a_product_without_features_is_joined_too(monkeypatch):
 
 
 @dataclasses.dataclass(frozen=True)
+class Mixed(jaxrnn.RNNCell):
+    """A state of a dtype of its own, or outputs that are several arrays."""
+
+    pair: bool = False
+
+    def init_carry(self, params, like):
+        h = super().init_carry(params, like).h
+        return jaxrnn.RNNCarry(h=h if self.pair else h.astype(jnp.float32))
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        h = super().step(params, jaxrnn.RNNCarry(h=carry.h.astype(u.dtype)), u, dot)[1]
+        h = h if self.pair else h.astype(jnp.float32)
+        return jaxrnn.RNNCarry(h=h), (h, 2 * h) if self.pair else h
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_state_of_another_dtype_is_saved_and_outputs_may_be_several_arrays(pair, monkeypatch):
+    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    jitted.clear_cache()
+    cell = Mixed(4, pair=pair)
+    p, xs = parameters(cell), inputs(cell, T, BATCH)
+
+    def run(method):
+        def loss(p):
+            after, ys = jaxrnn.unroll(cell, p, xs, method=method)
+            return sum(
+                (a.astype(jnp.float64) * jnp.cos(jnp.arange(a.size)).reshape(a.shape)).sum() for a in jax.tree.leaves((after, ys))
+            )
+
+        return jax.jit(jax.value_and_grad(loss))(p)
+
+    assert_close(run("fused"), run("scan"), 1e-12 if pair else 1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
 class Projected(jaxrnn.RNNCell):
     """A projection of the input that is no product and a bias, or not only."""
 
@@ -181,11 +216,12 @@ class Projected(jaxrnn.RNNCell):
             "scaled": lambda: u[..., 0, :],
             "shifted": lambda: jaxrnn.dot(xs + 1, params.w_x)[..., 0, :],
             "constant": lambda: jnp.zeros_like(u[..., 0, :]) + params.b[0],
+            "number": lambda: jnp.zeros_like(u[..., 0, :]),
         }[self.kind]()
-        return u + other[..., None, :]
+        return jaxrnn.dot(xs, params.w_x) + 0.5 if self.kind == "number" else u + other[..., None, :]
 
 
-@pytest.mark.parametrize("kind", ["square", "twice", "scaled", "shifted", "constant"])
+@pytest.mark.parametrize("kind", ["square", "twice", "scaled", "shifted", "constant", "number"])
 def test_a_projection_that_is_more_than_a_product_is_left_as_it_is(kind, monkeypatch):
     monkeypatch.setattr(form, "cpu_only", lambda: True)
     jitted.clear_cache()

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxrnn.typing import Array, Carry, Cell, Params, Tree, carry_dtype, dot_in
+from jaxrnn.typing import Array, Carry, Cell, Params, Tree, dot_in
 from jaxrnn.unroll import carried, columns, joined, parts, products
 from jaxrnn.unroll.backward import Plan, backward, cut, join
 from jaxrnn.unroll.carried import Kept
@@ -64,8 +64,8 @@ def fused(
         return plain()  # nothing to gain: IndRNN, UnICORNN took 1.4 to 1.8 times as long; on a mesh it would reduce at each step
     run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
     weights = products.weights(run, dot, found.inside)
-    same = sequence.mask is None and not collect and sequence.xs.dtype == carry_dtype(sequence.xs.dtype)
-    shared = tuple(output and same for output in found.output)
+    shown, dtype = sequence.mask is None and not collect, sequence.xs.dtype
+    shared = tuple(o and shown and leaf.dtype == dtype for o, leaf in zip(found.output, jax.tree.leaves(first), strict=True))
     return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
 
 

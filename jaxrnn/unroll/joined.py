@@ -84,4 +84,4 @@ def _affine(cell: Cell, params: Params, x: Array) -> tuple[Array, Array] | None:
     if kernel is None or jaxpr.outvars[0] not in rests:
         return None
     rest, u = rests[jaxpr.outvars[0]], jaxpr.outvars[0].aval
-    return kernel, jnp.zeros(u.shape, u.dtype) if rest is None else rest
+    return kernel, jnp.zeros(u.shape, u.dtype) if rest is None else jnp.broadcast_to(rest, u.shape)  # a number is a rest too

@@ -128,8 +128,8 @@ class _Trace:
         self.needed = self.behind(others)
         self.elementwise = tuple(v in self.needed for v in p)
         vectors = self.outputs[len(self.outputs) - len(slots) :]
-        *after, y = others[: len(others) - len(slots)]
-        self.output = tuple(leaf == y and y is not None for leaf in after)
+        after, y = others[: self.counts[1]], others[self.counts[1] : len(others) - len(slots)]
+        self.output = tuple([leaf] == y and leaf is not None for leaf in after)
         known = [
             not bound and not rest & self.behind([w]) and bool(rest & self.behind([v]))
             for bound, v, w in zip(self.bound, vectors, weights, strict=True)
