@@ -129,6 +129,7 @@ def test_what_is_saved_is_the_parts_of_the_products_and_what_of_the_carry_is_no_
         (jaxrnn.GRUCell(4), False, 2),  # r multiplies what the state gives, not what the input gives
         (jaxrnn.LayerNormLSTMCell(4), False, 2),
         (jaxrnn.LSTMCell(192), False, 2),  # large enough for all cores by itself
+        (jaxrnn.LSTMCell(64), False, 2),  # six steps do not make up for the joining of the kernels
         (jaxrnn.VariationalDropout(jaxrnn.LSTMCell(4), 0.5), True, 2),  # draws act on the input
     ],
 )

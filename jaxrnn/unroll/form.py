@@ -39,7 +39,8 @@ def forms(steps: int, batch: int, projection: int, kernel: int, split: bool, fol
     times as fast at (1,100,32,32), 1.1 at (8,1024,32,32), 1.06 at (8,2048,64,64) and 1.05-1.2 (1.45 at the best) at
     (32,512,128,128), where XLA:CPU gives both cores to a product of twice the size only; at H = 256 0.92-1.03, with the backward
     pass 0.95-1.04. With the batch split over CPU devices each has its own core, and a product for two is slower: 1.12-1.3 times
-    as fast as one device instead of 2.0.
+    as fast as one device instead of 2.0. The joined kernel is made once for each call, which few steps do not make up for: 1.2 to
+    3 times as long at (2,T,128,128) with 1 to 16 steps, 3 times at (2,1,8192,64).
 
     Args:
         steps: T.
@@ -51,7 +52,8 @@ def forms(steps: int, batch: int, projection: int, kernel: int, split: bool, fol
         remat: "none" or "carry".
     """
     inside = batch > 1 or projection < 2**17
-    joined = inside and 0 < kernel < 2**17 and (not split or projection + kernel < 2**17)
+    both = projection + kernel
+    joined = inside and 0 < kernel < 2**17 and both <= 2**11 * steps and (not split or both < 2**17)
     columns = 8 <= batch <= 48 and kernel >= 2**20
     chunk = chunk_length(steps, batch, remat)
     cpu = Form(project_inside=inside, joined=joined, by_gate=True, fold=fold, columns=columns, chunk=chunk)

@@ -58,7 +58,7 @@ def _number(study: Study) -> int | None:
 
 def _affine(cell: Cell, params: Params, x: Array) -> tuple[Array, Array] | None:
     """(kernel, rest) where `project` is `dot(x, kernel) + rest` as its equations stand; None where they are others."""
-    program = jax.make_jaxpr(lambda params, x: cell.project(params, x))(params, x)
+    program = jax.make_jaxpr(lambda params, x: cell.project(params, x, None))(params, x)
     jaxpr, x_in = program.jaxpr, program.jaxpr.invars[-1]
     known = dict(zip([*jaxpr.constvars, *jaxpr.invars[:-1]], [*program.consts, *jax.tree.leaves(params)], strict=True))
     kernel, rests = None, {}  # of what holds the product so far, what was added to it
