@@ -84,8 +84,17 @@ from jaxrnn.packing import (
     unpack,
 )
 from jaxrnn.stack import Stack, StackNoise
-from jaxrnn.typing import Cell, affine, carry_dtype, dot, gates, zeros
-from jaxrnn.unroll import check_lengths, initial_carry, lengths_to_mask, unroll, unroll_carries, unroll_windows
+from jaxrnn.typing import Cell, LSTMLayers, affine, carry_dtype, dot, gates, zeros
+from jaxrnn.unroll import (
+    Explanation,
+    check_lengths,
+    explain,
+    initial_carry,
+    lengths_to_mask,
+    unroll,
+    unroll_carries,
+    unroll_windows,
+)
 
 __all__ = [
     "AntisymmetricParams",
@@ -103,6 +112,7 @@ __all__ = [
     "DropConnect",
     "ExpRNNCell",
     "ExpRNNParams",
+    "Explanation",
     "GRUCarry",
     "GRUCell",
     "GRUParams",
@@ -118,6 +128,7 @@ __all__ = [
     "LEMParams",
     "LSTMCarry",
     "LSTMCell",
+    "LSTMLayers",
     "LSTMPCell",
     "LSTMPParams",
     "LSTMParams",
@@ -168,6 +179,7 @@ __all__ = [
     "check_lengths",
     "diagnostics",
     "dot",
+    "explain",
     "gates",
     "initial_carry",
     "initializers",

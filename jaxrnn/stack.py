@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, dot, zeros
+from jaxrnn.typing import Array, Carry, Cell, Dot, DType, LSTMLayers, Noise, Params, dot, lstm_layers, zeros
 from jaxrnn.unroll import unroll
 
 
@@ -185,6 +185,15 @@ class Stack(Cell):
             carries.append(after)
             outputs.append(ys)
         return tuple(carries), MERGES[self.merge](outputs)
+
+    def lstm_layers(self, params: tuple[Params, ...]) -> LSTMLayers | None:
+        cells = self._indexed()
+        if self.merge != "concat" or not isinstance(params, tuple) or len(params) != len(cells):
+            return None
+        layers = [lstm_layers(cell, p) for (_, _, cell), p in zip(cells, params, strict=True)]
+        weights = tuple(w for layer in layers if layer is not None and not layer.bidirectional for w in layer.weights)
+        alike = len(weights) == len(cells) and len({w_h.shape for _, w_h, _ in weights}) == 1
+        return LSTMLayers(weights, self.bidirectional) if alike else None
 
     def _indexed(self) -> list[tuple[int, int, Cell]]:
         return [(layer, d, cell) for layer, cell in enumerate(self.cells) for d in range(self.directions)]

@@ -7,7 +7,7 @@ batch axes, none included.
 import functools
 import numbers
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +100,13 @@ def cast(tree: Tree, dtype: DType) -> Tree:
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
+class LSTMLayers(NamedTuple):
+    """LSTM layers of one hidden size, as `Cell.lstm_layers` gives them to the libraries that have code of their own for them."""
+
+    weights: tuple[tuple[Array, Array, Array | None], ...]  # (w_x [I, 4, H], w_h [H, 4, H], b [4, H]), layer * directions + d
+    bidirectional: bool  # the outputs of both directions are concatenated
+
+
 class Cell:
     """The base of every recurrent cell: a frozen, hashable dataclass of hyper-parameters with pure methods, and no arrays.
 
@@ -113,7 +120,7 @@ class Cell:
     - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's input, [..., I], of which
       only shape, dtype, sharding and varying axes count. `jaxrnn.zeros(like, size)` makes zeros that fit.
 
-    Optional: `prepare`, `noise`, `absorb`, `input_size`, and the three class attributes.
+    Optional: `prepare`, `noise`, `absorb`, `input_size`, `lstm_layers`, and the three class attributes.
     `jaxrnn.testing.check_cell` checks a cell.
     """
 
@@ -156,6 +163,10 @@ class Cell:
         w_x = getattr(params, "w_x", None)
         return None if w_x is None else w_x.shape[0]
 
+    def lstm_layers(self, params: Params) -> LSTMLayers | None:
+        """The weights of the LSTM layers that this cell is, gates i f g o, and (h, c) its carry; None (the default) otherwise."""
+        return None
+
     def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`; None is the first carry."""
         x = check_features(self, params, x, axes="...")
@@ -166,6 +177,13 @@ class Cell:
         u = cast(self.project(cast(params, x.dtype), x), wide)
         carry, y = self.step(params, carry, u, dot_in(x.dtype))
         return carry, cast(y, x.dtype)
+
+
+def lstm_layers(cell: Cell, params: Params) -> LSTMLayers | None:
+    """What `cell.lstm_layers` gives; None where a class made from the one that says so has equations of its own."""
+    names = [set(vars(kind)) for kind in type(cell).__mro__]
+    said, *equations = (next(k for k, own in enumerate(names) if n in own) for n in ("lstm_layers", "project", "step"))
+    return cell.lstm_layers(params) if said <= min(equations) else None
 
 
 def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:

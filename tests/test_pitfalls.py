@@ -52,6 +52,7 @@ HELD = {
     "E31 when a reset takes effect": "test_packing.py::test_packed_rows_and_single_steps_agree_on_where_a_sequence_begins",
     "E33 a new T compiles anew": "test_packing.py::test_a_bucket_is_compiled_once",
     "E34 unbatched or not": "test_modules.py::test_an_unbatched_sequence_is_a_batch_of_one",
+    "E32 limits of cuDNN": "test_cudnn.py::test_what_cudnn_does_not_compute_is_refused",
     "E35 batch_first and the state": "test_modules.py::test_batch_first_only_swaps_the_axes_of_what_has_a_time_axis",
     "E36 one bias or two": "interop/test_torch_weights.py::test_written_biases_are_ours_and_zero",
     "E37 GRU conventions": "test_cells.py::test_parameters_of_another_cell_are_refused",
@@ -60,7 +61,6 @@ HELD = {
     "E42 initialisation of fused kernels": "test_initializers.py::test_each_recurrent_gate_is_orthogonal_for_itself",
 }
 NOT_HERE = {
-    "E32": "limits of cuDNN: nothing here calls it; every method is made of JAX operations, with vmap and derivatives",
     "E38": "an unroll factor that does not divide T: there is no such option, and no loop is ever written out",
     "E39": "the parameters of scan's jaxpr: they are not read; `study` reads names, operands and results of a step's equations",
 }

@@ -10,7 +10,7 @@ from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, check_size, dot, gates, zeros
+from jaxrnn.typing import Array, Cell, Dot, DType, LSTMLayers, affine, check_size, dot, gates, zeros
 
 
 class LSTMParams(NamedTuple):
@@ -79,6 +79,9 @@ class LSTMCell(Cell):
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
         return LSTMCarry(h=h, c=c), h
+
+    def lstm_layers(self, params: LSTMParams) -> LSTMLayers:
+        return LSTMLayers(weights=(tuple(params),), bidirectional=False)
 
 
 class LSTMPParams(NamedTuple):

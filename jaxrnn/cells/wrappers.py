@@ -7,7 +7,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, carry_dtype, check_params, dot
+from jaxrnn.typing import (
+    Array,
+    Carry,
+    Cell,
+    Dot,
+    DType,
+    LSTMLayers,
+    Noise,
+    Params,
+    carry_dtype,
+    check_params,
+    dot,
+    lstm_layers,
+)
 
 Run = Callable[..., tuple[Carry, Array]]  # how `unroll` runs a cell inside `unroll_layers`
 
@@ -126,6 +139,9 @@ class LearnedInitialCarry(Wrapper):
 
     def step(self, params: LearnedParams, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
         return self.cell.step(params.inner, carry, u, dot)
+
+    def lstm_layers(self, params: LearnedParams) -> LSTMLayers | None:
+        return lstm_layers(self.cell, params.inner)
 
 
 class Passed(NamedTuple):

@@ -7,10 +7,21 @@ from typing import Any
 import jax
 
 from jaxrnn.typing import Array, Carry, Cell, Noise, Params, check_cell_type, check_size
+from jaxrnn.unroll.explain import Explanation, explain
 from jaxrnn.unroll.run import carries, check_method, run, windows
 from jaxrnn.unroll.sequence import check_lengths, initial_carry, lengths_to_mask
 
-__all__ = ["check_lengths", "check_method", "initial_carry", "lengths_to_mask", "unroll", "unroll_carries", "unroll_windows"]
+__all__ = [
+    "Explanation",
+    "check_lengths",
+    "check_method",
+    "explain",
+    "initial_carry",
+    "lengths_to_mask",
+    "unroll",
+    "unroll_carries",
+    "unroll_windows",
+]
 
 
 def unroll(
@@ -41,9 +52,12 @@ def unroll(
         reverse: whether time runs from T - 1 to 0. Outputs stay aligned with the inputs.
         method: how it is run, which never changes the result beyond rounding. None is the fastest, which is "fused": a backward
             pass of its own, with one matmul per product and step, and one per weight and chunk of steps. It refuses `jvp` and
-            `jacfwd` of the primal (`hessian`, and `jvp` of a gradient, work). "scan" is plain `lax.scan` and autodiff.
+            `jacfwd` of the primal (`hessian`, and `jvp` of a gradient, work). "scan" is plain `lax.scan` and autodiff. "cudnn"
+            is cuDNN's LSTM, on an NVIDIA GPU, for float32 inputs without resets, in TF32 unless `jax.default_matmul_precision`
+            is "highest"; without `vmap` and second derivatives. `jaxrnn.explain` says what runs, and why.
         remat: "none" saves what the backward pass needs; "carry" saves the carries only and computes the rest again, in about
-            a third of the memory where T is long; "sqrt", not for "scan", saves the carry before each of about sqrt(T) chunks.
+            a third of the memory where T is long; "sqrt", not for "scan", saves the carry before each of about sqrt(T) chunks;
+            "cudnn" has "none" only.
 
     Returns:
         (carry, ys): the carry after the last step, and the outputs [T, *batch, ...] in the dtype of `xs`.

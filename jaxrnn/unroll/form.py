@@ -77,6 +77,14 @@ def chunk_length(steps: int, batch: int, remat: str = "none") -> int:
 
 def on_platform(run: Callable[..., Any], study: Study, remat: str, sequence: Sequence, weights: list[Array], *args: Any) -> Any:
     """`run(form, *args)` with the form for the platform that the program is compiled for."""
+    cpu, default = forms_of(study, remat, sequence, weights)
+    if cpu_only():  # nothing to choose from: half of the tracing is saved (80 ms of 650)
+        return run(cpu, *args)
+    return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))
+
+
+def forms_of(study: Study, remat: str, sequence: Sequence, weights: list[Array]) -> tuple[Form, Form]:
+    """The forms for XLA:CPU and for all other platforms, of a run over a sequence."""
     shape = sequence.xs.shape  # [T, *batch, *space, I]
     projection = shape[-1] * sum(math.prod(u[study.rows :]) for u in study.us)
     fold = not jax.sharding.get_abstract_mesh().explicit_axes  # explicit shardings do not let two axes become one
@@ -85,10 +93,7 @@ def on_platform(run: Callable[..., Any], study: Study, remat: str, sequence: Seq
     plain = fold and dot_in(sequence.xs.dtype) is dot
     kernel = max([w.size for w in weights], default=0) if plain else 0
     split = bool(jax.sharding.get_abstract_mesh().manual_axes)
-    cpu, default = forms(shape[0], math.prod(shape[1:-1]), projection, kernel, split, fold, remat)
-    if cpu_only():  # nothing to choose from: half of the tracing is saved (80 ms of 650)
-        return run(cpu, *args)
-    return lax.platform_dependent(*args, cpu=functools.partial(run, cpu), default=functools.partial(run, default))
+    return forms(shape[0], math.prod(shape[1:-1]), projection, kernel, split, fold, remat)
 
 
 def cpu_only() -> bool:

@@ -28,7 +28,7 @@ from jaxrnn.unroll.backward import Plan, backward, cut, join
 from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form, on_platform
 from jaxrnn.unroll.scan import Sequence, advance, project, scan
-from jaxrnn.unroll.study import NestedProductError, study
+from jaxrnn.unroll.study import NestedProductError, Study, study
 
 
 def fused(
@@ -48,32 +48,39 @@ def fused(
     axes, a `dot` that is called inside a loop, branch or transform of its own, and, off meshes, a step without any product.
     """
     plain = functools.partial(scan, cell, params, sequence, carry, first, reverse=reverse, collect=collect)
-    plain = functools.partial(plain, remat="none" if remat == "none" else "carry")
-    if not _regular(sequence.xs, first, cell.feature_axes):
-        return plain()
     params, first, carry = _varying((params, first, carry), sequence.xs)
-    step, dot = jax.tree.map(lambda a: a[0], sequence), dot_in(sequence.xs.dtype)
-    u = project(cell, params, step)
-    try:
-        found = study(cell, params, first, u, dot, rows=step.xs.ndim - cell.feature_axes)
-    except NestedProductError:
-        return plain()
+    examined = examine(cell, params, sequence, first, remat)
+    if isinstance(examined, str):
+        return plain(remat="none" if remat == "none" else "carry")
     if remat == "sqrt":
         return _in_chunks(cell, params, sequence, carry, first, reverse, collect)
-    if not found.products and jax.sharding.get_abstract_mesh().empty:
-        return plain()  # nothing to gain: IndRNN, UnICORNN took 1.4 to 1.8 times as long; on a mesh it would reduce at each step
-    run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
-    weights = products.weights(run, dot, found.inside)
+    found, weights = examined
     shown, dtype = sequence.mask is None and not collect, sequence.xs.dtype
     shared = tuple(o and shown and leaf.dtype == dtype for o, leaf in zip(found.output, jax.tree.leaves(first), strict=True))
     return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
 
 
-def _regular(xs: Array, first: Carry, feature_axes: int) -> bool:
-    """Whether there are steps, of sizes that are known, and every leaf of the carry has the batch axes."""
-    batch = xs.shape[1 : xs.ndim - feature_axes]
-    known = all(isinstance(size, int) for size in xs.shape)  # not so where `jax.export` makes them symbols
-    return known and xs.size > 0 and all(leaf.shape[: len(batch)] == batch for leaf in jax.tree.leaves(first))
+def examine(cell: Cell, params: Params, sequence: Sequence, first: Carry, remat: str) -> tuple[Study, list[Array]] | str:
+    """What a step does, and the weights of its products; or, as a sentence, why the cell is run as `scan` does."""
+    xs, dot = sequence.xs, dot_in(sequence.xs.dtype)
+    batch = xs.shape[1 : xs.ndim - cell.feature_axes]
+    if not all(isinstance(size, int) for size in xs.shape):  # where `jax.export` makes them symbols
+        return "sizes are symbols."
+    if xs.size == 0:
+        return "there is nothing to run over."
+    if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(first)):
+        return "a leaf of the carry does not have the batch axes."
+    u = project(cell, params, jax.tree.map(lambda a: a[0], sequence))
+    try:
+        found = study(cell, params, first, u, dot, rows=len(batch))
+    except NestedProductError:
+        return "its step calls dot inside a loop, branch or transform of its own."
+    if not found.products and remat != "sqrt" and jax.sharding.get_abstract_mesh().empty:
+        return (
+            "its step has no product."  # IndRNN, UnICORNN took 1.4 to 1.8 times as long; on a mesh it would reduce at each step
+        )
+    run = functools.partial(cell.step, params, *lax.stop_gradient((first, u)))
+    return found, products.weights(run, dot, found.inside)
 
 
 def _in_chunks(

@@ -1,6 +1,7 @@
 """What the public entries run, once compiled: a sequence, one with the carries of all steps, and one in windows."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,14 +19,16 @@ from jaxrnn.typing import (
     check_features,
     check_params,
     fit_carry,
+    lstm_layers,
 )
 from jaxrnn.unroll.backward import cut, join
+from jaxrnn.unroll.cudnn import cudnn
 from jaxrnn.unroll.fused import fused
 from jaxrnn.unroll.scan import Sequence, scan
 from jaxrnn.unroll.sequence import check_noise, fit_noise, fit_rows, one_step, select
 
-METHODS = {None: fused, "scan": scan, "fused": fused}
-REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt")}
+METHODS = {None: fused, "scan": scan, "fused": fused, "cudnn": cudnn}
+REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt"), cudnn: ("none",)}
 
 
 def check_method(method: str | None, remat: str) -> None:
@@ -46,11 +49,14 @@ def run(
     reset: Array | None,
     noise: Noise,
     reverse: bool,
-    method: str | None,
+    method: str | Callable[..., Any] | None,
     remat: str,
     collected: list[Carry] | None = None,
 ) -> tuple[Carry, Array]:
-    """Runs a cell, or one layer after another; appends the carries after every step to `collected` where there is one."""
+    """Runs a cell, or one layer after another; appends the carries after every step to `collected` where there is one.
+
+    `method` is a name, or a function like those in METHODS.
+    """
     xs = check_features(cell, params, xs, axes="T, ...")
     mask = None if mask is None else fit_rows("mask", mask, xs, cell.feature_axes)
     reset = None if reset is None else fit_rows("reset", reset, xs, cell.feature_axes)
@@ -58,10 +64,12 @@ def run(
     if noise is not None:
         check_noise(cell, noise, xs)
     layers = getattr(cell, "unroll_layers", None)  # a stack: one layer after another, each of them through here
-    if layers is not None:
+    runner = method if callable(method) else METHODS[method]
+    whole = runner is cudnn and noise is None and lstm_layers(cell, params) is not None
+    if layers is not None and not whole:
         each = functools.partial(run, mask=mask, reset=reset, method=method, remat=remat, collected=collected)
         return layers(each, params, xs, carry, noise=noise, reverse=reverse)
-    if not cell.causal:
+    if not cell.causal and not whole:
         raise ValueError(f"{cell} runs step by step, which a bidirectional stack cannot; wrap the cell of each of its layers.")
     params, carry, first = _start(cell, params, xs, carry, mask, reset, noise)
     if noise is not None:
@@ -69,7 +77,7 @@ def run(
     if reset is not None and reverse:  # the boundary between t - 1 and t comes before step t - 1
         reset = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
     sequence = Sequence(xs=xs, mask=mask, reset=reset, noise=fit_noise(noise, xs.shape[0]))
-    each = functools.partial(METHODS[method], cell, params, sequence, carry, first, reverse=reverse, remat=remat)
+    each = functools.partial(runner, cell, params, sequence, carry, first, reverse=reverse, remat=remat)
     if collected is None:
         return each()
     carry, (ys, after) = each(collect=True)

@@ -1,0 +1,109 @@
+"""`explain` says what runs: held against what `unroll` then does."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+import jaxrnn
+from jaxrnn.unroll import fused, scan
+
+SHAPE = (64, 8, 5)
+
+
+def only(*args, **options):
+    (found,) = jaxrnn.explain(*args, **options)
+    return found
+
+
+class Nested(jaxrnn.RNNCell):
+    """Multiplies inside a loop of its own."""
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        a = lax.fori_loop(0, 2, lambda _, h: jnp.tanh(jnp.squeeze(dot(h, params.w_h), -2)), carry.h)
+        return super().step(params, carry._replace(h=a), u, dot)
+
+
+REASONS = {
+    jaxrnn.LSTMCell(4): ("fused", "its step has products, which it takes apart"),
+    jaxrnn.IndRNNCell(4): ("scan", "its step has no product"),
+    Nested(4): ("scan", "its step calls dot inside a loop, branch or transform of its own"),
+}
+
+
+@pytest.mark.parametrize("cell", REASONS, ids=lambda cell: type(cell).__name__)
+def test_the_method_that_is_named_is_the_one_that_runs(cell, monkeypatch):
+    method, why = REASONS[cell]
+    found = only(cell, SHAPE)
+    assert found.method == method and why in found.why and why in str(found)
+    ran = []
+    monkeypatch.setattr(fused, "_run", lambda *args: ran.append("fused") or (args[4], args[5].xs))
+    monkeypatch.setattr(fused, "scan", lambda *args, **how: ran.append("scan") or scan.scan(*args, **how))
+    jaxrnn.unroll(cell, cell.init(jax.random.key(0), 5), jnp.zeros((7, 3, 5)))
+    assert ran == [method]
+
+
+def test_nothing_to_run_over_is_a_reason():
+    assert "nothing to run over" in only(jaxrnn.GRUCell(4), (0, 8, 5)).why
+
+
+def test_an_asked_for_method_is_the_one_explained():
+    assert only(jaxrnn.LSTMCell(4), SHAPE, method="scan").method == "scan"
+    assert only(jaxrnn.LSTMCell(4), SHAPE, method="fused").why == "it was asked for."
+
+
+def test_the_form_follows_the_shape():
+    text = {batch: str(only(jaxrnn.LSTMCell(64), (1024, batch, 64))) for batch in (1, 32)}
+    assert "chunks of 128 steps" in text[1] and "chunks of 32 steps" in text[32]
+    assert "in one product with the state" in text[32]
+    assert "in one product with the state" not in str(only(jaxrnn.GRUCell(64), (1024, 32, 64)))
+    assert "chunks of 32 steps" in str(only(jaxrnn.LSTMCell(64), (1024, 32, 64), remat="sqrt"))  # sqrt(1024)
+    assert "the batch last in memory" in str(only(jaxrnn.LSTMCell(512), (16, 32, 64)))
+
+
+def test_what_acts_elementwise_is_named():
+    assert "parameters that act elementwise: w_c" in str(only(jaxrnn.PeepholeLSTMCell(4), SHAPE))
+
+
+def test_a_stack_is_explained_cell_by_cell_with_its_noise():
+    stack = jaxrnn.Stack((jaxrnn.Zoneout(jaxrnn.GRUCell(4), 0.1), jaxrnn.IndRNNCell(3)), bidirectional=True, dropout=0.5)
+    found = jaxrnn.explain(stack, SHAPE, mask=True, reset=True, noise=True)
+    assert [(e.cell, e.method) for e in found] == [(stack.cells[0], "fused")] * 2 + [(stack.cells[1], "scan")] * 2
+    assert str(found[0]).startswith("Zoneout(cell=GRUCell(hidden_size=4), h=0.1): fused")
+
+
+def test_why_cudnn_cannot_is_said_beside():
+    assert only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("GRUCell is no LSTM as cuDNN has it")
+    assert "reset begins" in only(jaxrnn.LSTMCell(4), SHAPE, reset=True).refused["cudnn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare(jaxrnn.Cell):
+    """A cell whose parameters come from elsewhere."""
+
+    def project(self, params, xs, noise=None):
+        return xs
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        h = jnp.tanh(u + dot(carry, params))
+        return h, h
+
+    def init_carry(self, params, like):
+        return jaxrnn.zeros(like, 5)
+
+
+def test_parameters_may_be_given_for_a_cell_that_draws_none():
+    assert only(Bare(), SHAPE, params=jax.ShapeDtypeStruct((5, 5), jnp.float32)).method == "fused"
+
+
+def test_what_unroll_refuses_is_refused_here():
+    with pytest.raises(ValueError, match="method must be one of"):
+        jaxrnn.explain(jaxrnn.LSTMCell(4), SHAPE, method="fastest")
+    with pytest.raises(TypeError, match=r"cell must be a jaxrnn\.Cell"):
+        jaxrnn.explain(jaxrnn.LSTMCell, SHAPE)
+    with pytest.raises(TypeError, match="xs has dtype int32, expected floating point"):
+        jaxrnn.explain(jaxrnn.LSTMCell(4), SHAPE, jnp.int32)
+    with pytest.raises(ValueError, match="at least 2 axes"):
+        jaxrnn.explain(jaxrnn.LSTMCell(4), (5,))
