@@ -57,9 +57,17 @@ class Chunk(NamedTuple):
 
 
 def backward(
-    plan: Plan, form: Form, params: Params, weights: list[Array], first: Carry, sequence: Sequence, saved: Any, cotangents: Any
+    plan: Plan,
+    form: Form,
+    params: Params,
+    weights: list[Array],
+    first: Carry,
+    sequence: Sequence,
+    saved: Any,
+    cotangents: Any,
+    loop: Callable[..., Any] | None = None,
 ) -> tuple[Any, ...]:
-    """The gradients of parameters, weights, reset carry, first carry, inputs and noise."""
+    """The gradients of parameters, weights, reset carry, first carry, inputs and noise; `loop` may take the place of `_loop`."""
     (d_carry, d_ys), (kept, saved) = cotangents, saved
     given = Given(params, weights, products.transposed(dot_in(sequence.xs.dtype), weights), first)
     state, d_inputs = (d_carry, jax.tree.map(_zero, Sums(params, weights, first))), []
@@ -69,7 +77,7 @@ def backward(
     for piece, span in zip(pieces, ends, strict=True):
         start = carried.heads(kept, *span, plan.reverse)
         piece = piece._replace(carries=piece.carries._replace(start=start))
-        state, d_piece = _each(functools.partial(_chunk, plan, form, given), state, piece, not plan.reverse)
+        state, d_piece = _each(functools.partial(_chunk, plan, form, loop or _loop, given), state, piece, not plan.reverse)
         d_inputs.append(d_piece)
     d_carry, sums = state
     return *sums, d_carry, *join(d_inputs, not plan.reverse)
@@ -103,12 +111,14 @@ def _each(chunk: Callable[..., Any], state: Any, piece: Chunk, reverse: bool) ->
     return state, jax.tree.map(lambda a: a[None], out)
 
 
-def _chunk(plan: Plan, form: Form, given: Given, state: tuple[Carry, Sums], chunk: Chunk) -> tuple[Any, Any]:
+def _chunk(
+    plan: Plan, form: Form, loop: Callable[..., Any], given: Given, state: tuple[Carry, Sums], chunk: Chunk
+) -> tuple[Any, Any]:
     """The state before a chunk, and the gradients of its inputs and noise."""
     (d_carry, sums), rows = state, plan.study.rows
     chunk = chunk._replace(carries=carried.carries(chunk.carries, given.first, plan.reverse))
     chunk = chunk if chunk.saved is not None else chunk._replace(saved=_again(plan, given, chunk))
-    (d_carry, d_first), d_products, d_us, d_afters = _loop(plan, form, given, (d_carry, sums.first), chunk)
+    (d_carry, d_first), d_products, d_us, d_afters = loop(plan, form, given, (d_carry, sums.first), chunk)
     n, *batch = chunk.steps.xs.shape[: rows + 1]
     starts = _like(given.first, chunk.carries)
     if form.fold:

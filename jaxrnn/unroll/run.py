@@ -24,11 +24,12 @@ from jaxrnn.typing import (
 from jaxrnn.unroll.backward import cut, join
 from jaxrnn.unroll.cudnn import cudnn
 from jaxrnn.unroll.fused import fused
+from jaxrnn.unroll.persistent import persistent
 from jaxrnn.unroll.scan import Sequence, scan
 from jaxrnn.unroll.sequence import check_noise, fit_noise, fit_rows, one_step, select
 
-METHODS = {None: fused, "scan": scan, "fused": fused, "cudnn": cudnn}
-REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt"), cudnn: ("none",)}
+METHODS = {None: fused, "scan": scan, "fused": fused, "cudnn": cudnn, "persistent": persistent}
+REMAT = {scan: ("none", "carry"), fused: ("none", "carry", "sqrt"), cudnn: ("none",), persistent: ("none",)}
 
 
 def check_method(method: str | None, remat: str) -> None:

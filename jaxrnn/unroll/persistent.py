@@ -1,0 +1,225 @@
+"""`method="persistent"`: one GPU kernel for all steps, in which the recurrent weight stays on chip. For Hopper GPUs.
+
+The cell's own `step` is traced into the kernel (`tiles`, `kernel`); nothing here knows a cell. Inputs are projected before it, all
+steps at once, and gradients of weights and inputs are taken after it, as one matmul each, by the code of `fused`. A cell is
+refused, with the reason, where its step is not one square product and otherwise elementwise, or its weight is too large.
+
+A float32 run multiplies in TF32 on a GPU (10 bits of mantissa), a 16-bit run in its own dtype; sums and carries are float32.
+"""
+
+import contextlib
+import contextvars
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
+from jaxrnn.unroll import carried, kernel, products, tiles, unit
+from jaxrnn.unroll.backward import Chunk, Given, Plan, backward
+from jaxrnn.unroll.carried import Kept
+from jaxrnn.unroll.form import Form, cpu_only
+from jaxrnn.unroll.scan import Sequence, advance, project, scan
+from jaxrnn.unroll.study import NestedProductError, Study, study
+from jaxrnn.unroll.tiles import Program
+
+OLDEST = (0, 12)  # of the versions of jax whose Mosaic GPU has what the kernel needs
+_INTERPRET: contextvars.ContextVar[Any] = contextvars.ContextVar("interpret", default=None)
+_FORM = Form(project_inside=False, joined=False, by_gate=False, fold=False, columns=False, chunk=0)  # the whole as one chunk
+
+
+@contextlib.contextmanager
+def interpreted(params: Any) -> Iterator[None]:
+    """Within it kernels are interpreted on the CPU, with the `InterpretGPUParams` of Pallas: for tests, very slow."""
+    token = _INTERPRET.set(params)
+    try:
+        yield
+    finally:
+        _INTERPRET.reset(token)
+
+
+def persistent(
+    cell: Cell,
+    params: Params,
+    sequence: Sequence,
+    carry: Carry,
+    first: Carry,
+    *,
+    reverse: bool,
+    remat: str,
+    collect: bool = False,
+) -> tuple[Carry, Any]:
+    """Runs a cell over time; arguments and returns are those of `scan`, and `remat` is "none".
+
+    Raises:
+        ValueError: it cannot run this cell at these sizes, or here; the message says why.
+    """
+    reason = why_not(cell, params, sequence, first) or _why_not_here()
+    if reason is not None:
+        raise ValueError(f"method='persistent' cannot run {cell}: {reason} method=None runs every cell.")
+    if sequence.xs.size == 0:
+        return scan(cell, params, sequence, carry, first, reverse=reverse, remat="none", collect=collect)
+    found, u = _studied(cell, params, sequence, first)
+    run = functools.partial(cell.step, params, *jax.lax.stop_gradient((first, u)))
+    weights = products.weights(run, dot_in(sequence.xs.dtype), found.inside)
+    shown, dtype = sequence.mask is None and not collect, sequence.xs.dtype
+    shared = tuple(o and shown and leaf.dtype == dtype for o, leaf in zip(found.output, jax.tree.leaves(first), strict=True))
+    return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
+
+
+def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str | None:
+    """Why the kernel cannot run a cell: a sentence, or None where it can. Only shapes and dtypes of the arguments count."""
+    dtype = sequence.xs.dtype
+    if not cell.elementwise:
+        return "its hidden units are mixed outside `dot` (elementwise = False), where they must be independent of each other."
+    if not all(isinstance(size, int) for size in sequence.xs.shape):
+        return f"the sizes of xs must be known, got {sequence.xs.shape}."
+    if dtype.itemsize > 4:
+        return f"tensor cores multiply float32 and 16-bit numbers, and xs has dtype {dtype}."
+    if not jax.sharding.get_abstract_mesh().empty:
+        return "the kernel is for one device, and there is a mesh."
+    if sequence.xs.size == 0:
+        return None
+    try:
+        found, u = _studied(cell, params, sequence, first)
+    except NestedProductError:
+        return "its step calls `dot` inside a loop, branch or transform of its own."
+    reason = _why_not_shapes(found, params, first, u)
+    if reason is not None:
+        return reason
+    batch, G = math.prod(sequence.xs.shape[1 : found.rows + 1]), _gates(found)
+    if any(kernel.tile(_units(found), batch, G, operands, dtype) is None for operands in (1, G)):
+        size = G * _units(found) ** 2 * dtype.itemsize
+        return f"its recurrent weight ({size // 1024} KB in {dtype}) and its tiles do not fit the {kernel.SHARED_MEMORY // 1024} KB."
+    one = unit.unit(cell, found, params, first, sequence)
+    odd = [*tiles.foreign(unit.forward(one, (), save=False, collect=True).jaxpr), *tiles.foreign(unit.backward(one, collect=True).jaxpr)]
+    return f"the kernel has no {odd[0]} for the operations of its step." if odd else None
+
+
+def _why_not_here() -> str | None:
+    if jax.__version_info__ < OLDEST:
+        return f"it needs jax {'.'.join(map(str, OLDEST))} or newer, and this is {jax.__version__}."
+    if _INTERPRET.get() is None and cpu_only():
+        return "it is a kernel for NVIDIA GPUs of the Hopper generation, and this process has only CPUs."
+    return None
+
+
+def _why_not_shapes(found: Study, params: Params, first: Carry, u: Any) -> str | None:
+    rows, leaves = found.rows, jax.tree.leaves((first, u))
+    if len(found.inside) != 1 or found.inside[0] or found.vectors[0] is None:
+        return f"its step has {len(found.inside)} products, where one of a vector and a weight that is the same for all steps must be."
+    vector, product, H = found.vectors[0][rows:], found.products[0][rows:], _units(found)
+    if len(vector) != 1 or product[-1:] != vector or len(product) > 2:
+        return f"its product takes {vector} to {product}, where H must be taken to H or G times H, in the shape (G, H)."
+    if any(leaf.ndim <= rows or leaf.shape[-1] != H for leaf in leaves) or len({leaf.shape[:rows] for leaf in leaves}) > 1:
+        return f"carry and projected input have shapes {[leaf.shape for leaf in leaves]}, where all must be [*batch, ..., {H}]."
+    if any(leaf.dtype != jnp.float32 for leaf in leaves):
+        return f"carry and projected input have dtypes {[str(leaf.dtype) for leaf in leaves]}, where all must be float32."
+    acting = zip(jax.tree.leaves(params), unit.acting(found), strict=True)
+    odd = [p.shape for p, used in acting if used and p.ndim and p.shape[-1] != H]
+    return f"a parameter that acts elementwise has shape {odd[0]}, where [..., {H}] must be." if odd else None
+
+
+def _units(found: Study) -> int:
+    return found.products[0][-1]
+
+
+def _gates(found: Study) -> int:
+    return math.prod(found.products[0][found.rows : -1])
+
+
+def _studied(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> tuple[Study, Any]:
+    """The study of a step, and its projected input."""
+    u = project(cell, params, jax.tree.map(lambda a: a[0], sequence))
+    found = study(cell, params, first, u, dot_in(sequence.xs.dtype), rows=sequence.xs.ndim - 1 - cell.feature_axes)
+    return found, u
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run(plan: Plan, *args: Any) -> tuple[Carry, Any]:
+    return _forward(plan, False, *args)[0]
+
+
+def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
+    params, weights, first, carry, sequence = args
+    result, (own, saved) = _forward(plan, True, *args)
+    kept = Kept(own, result[1] if any(plan.shared) else None, carried.split(plan.shared, carry)[1])
+    return result, (params, weights, first, sequence, (kept, saved))
+
+
+def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Any]) -> tuple[Any, ...]:
+    sequence = residuals[3]
+    form = _FORM._replace(chunk=sequence.xs.shape[0])
+    *gradients, d_xs, d_noise = backward(plan, form, *residuals, cotangents, loop=_adjoints)
+    mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
+    return *gradients, Sequence(d_xs, mask, reset, d_noise)
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
+def _forward(
+    plan: Plan, save: bool, params: Params, weights: list[Array], first: Carry, carry: Carry, sequence: Sequence
+) -> tuple[tuple[Carry, Any], Any]:
+    """The result, and what the backward pass needs of it: the carries before each step, and products with inputs."""
+    one = unit.unit(plan.cell, plan.study, params, first, sequence)
+    program = unit.forward(one, plan.shared, save=save, collect=plan.collect)
+    rows, us = (sequence.mask, sequence.reset), project(plan.cell, params, sequence)
+    weight = jnp.moveaxis(_square(weights[0]), 0, -1)[:, None]  # [G, 1, H, H]: the sums are over the units before
+    carry, (ys, own, saved, afters) = _on_chip(plan, program, sequence, params, first, weight, carry, (us, rows), plan.reverse)
+    return (carry, (ys, afters) if plan.collect else ys), (own, saved)
+
+
+def _adjoints(
+    plan: Plan, form: Form, given: Given, state: tuple[Carry, Carry], chunk: Chunk
+) -> tuple[Any, list[Array], Any, Carry | None]:
+    """What `backward._loop` does, as a kernel."""
+    one = unit.unit(plan.cell, plan.study, given.params, given.first, chunk.steps)
+    program = unit.backward(one, collect=plan.collect)
+    rows, weight = (chunk.steps.mask, chunk.steps.reset), jnp.moveaxis(_square(given.weights[0]), 1, 0)[None]  # [1, G, H, H]
+    stream = (chunk.carries, chunk.saved, chunk.d_ys, chunk.d_carries, rows)
+    (d_carry, d_first), resets = state, chunk.steps.reset is not None
+    start = (d_carry, d_first if resets else None)
+    run = functools.partial(_on_chip, plan, program, chunk.steps, given.params, given.first, weight)
+    (d_carry, more), (d_product, d_us, d_afters) = run(start, stream, not plan.reverse)
+    return (d_carry, more if resets else d_first), [d_product], d_us, d_afters
+
+
+def _on_chip(
+    plan: Plan,
+    program: Program,
+    sequence: Sequence,
+    params: Params,
+    first: Carry,
+    weight: Array,
+    state: Any,
+    stream: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """Runs a program of `unit`: the state after the last step, and what is written at each."""
+    (T, *batch), (results, operands, H, _) = sequence.xs.shape[: plan.study.rows + 1], weight.shape
+    B, dtype = math.prod(batch), sequence.xs.dtype
+
+    def folded(tree: Any, *leading: int) -> list[Array]:
+        return [a.reshape(*leading, B, *a.shape[len(leading) + len(batch) :]) for a in jax.tree.leaves(tree)]
+
+    def unfolded(k: int, arrays: list[Array], *leading: int) -> Any:
+        whole = [a.reshape(*leading, *batch, *a.shape[len(leading) + 1 :]) for a in arrays]
+        return jax.tree.unflatten(program.trees[k], whole)
+
+    acting = [p for p, used in zip(jax.tree.leaves(params), unit.acting(plan.study), strict=True) if used]
+    acting = [jnp.broadcast_to(p, (H,)) if p.ndim == 0 else p for p in acting]
+    held = [] if sequence.reset is None else folded(first)
+    size = kernel.tile(H, B, results * operands, operands, dtype)
+    run = functools.partial(kernel.run, program, size, weight.astype(dtype), acting, held, reverse=reverse)
+    after, written = run(folded(state), folded(stream, T), interpret=_INTERPRET.get())
+    return unfolded(kernel.AFTER, after), unfolded(kernel.WRITTEN, written, T)
+
+
+def _square(weight: Array) -> Array:
+    """[H, G, H]."""
+    return weight if weight.ndim == 3 else weight[:, None]
