@@ -45,14 +45,43 @@ def tile(units: int, batch: int, gates: int, operands: int, dtype: DType) -> Til
     return Tile(padded, (enough or fitting[-1:])[0]) if fitting else None
 
 
+class Launch(NamedTuple):
+    """What a kernel is compiled for."""
+
+    program: Program  # (params, held, state, stream, product) -> (after, operand, written)
+    tile: Tile
+    steps: int
+    reverse: bool
+    gates: tuple[int, int]  # of the result and of the operand of the product
+    dtype: DType  # of the product
+    blocks: int
+
+    @property
+    def warpgroups(self) -> int:
+        return self.tile.units // UNITS
+
+
+class Refs(NamedTuple):
+    """What a block sees of memory; a list for each argument and result of the program."""
+
+    params: list[Any]
+    held: list[Any]
+    state: list[Any]
+    stream: list[Any]
+    after: list[Any]
+    written: list[Any]
+    weight: Any  # in global memory, [results, operands, H, H]
+    on_chip: Any  # the same in shared memory
+    operand: Any  # [SLOTS, operands, rows, H]
+    loaded: Any  # barriers: the weight is on chip,
+    met: Any  # and every warpgroup has written its part of the operand
+
+
 def run(
     program: Program,
     tile: Tile,
     weight: Array,
-    params: list[Array],
-    held: list[Array],
-    state: list[Array],
-    stream: list[Array],
+    arguments: tuple[list[Array], list[Array], list[Array], list[Array]],
     *,
     reverse: bool,
     interpret: Any,
@@ -63,131 +92,168 @@ def run(
         program: `(params, held, state, stream, product) -> (after, operand, written)`.
         tile: from `tile`.
         weight: [results, operands, H, H] in the dtype of the product; the last axis is summed over.
-        params: [..., H], the same for all rows and steps.
-        held: [B, ..., H], the same for all steps.
-        state: [B, ..., H], before the first step.
-        stream: [T, B, ..., H], a slice for each step, or [T, B] where a row has one number.
+        arguments: params [..., H], the same for all rows and steps; held [B, ..., H], the same for all steps; state [B, ..., H],
+            before the first step; stream [T, B, ..., H], or [T, B] where a row has one number, a slice for each step.
         reverse: whether time runs from T - 1 to 0.
         interpret: the interpret parameters of Pallas; None compiles for a GPU.
 
     Returns:
         The state after the last step, and what is written at each step.
     """
-    from jax.experimental import pallas as pl
     from jax.experimental.pallas import mosaic_gpu as plgpu
 
-    T, B, H = stream[0].shape[0], state[0].shape[0], weight.shape[-1]
-    blocks, warpgroups = -(-B // tile.rows), tile.units // UNITS
-    fit = functools.partial(_pad, rows=blocks * tile.rows, units=tile.units)
-    numbers = [a.astype(jnp.float32) if a.dtype == jnp.bool_ else a for a in stream]  # no loads of booleans
-    given = [[fit(a, None) for a in params], [fit(a, 0) for a in held], [fit(a, 0) for a in state], [fit(a, 1) for a in numbers]]
-    results, operands = weight.shape[:2]
-    square = [(0, 0), (0, 0), (0, tile.units - H), (0, tile.units - H)]
-    swizzle = plgpu.find_swizzle(UNITS * weight.dtype.itemsize * 8)
-    laid = (plgpu.TilingTransform((8, swizzle // weight.dtype.itemsize)), plgpu.SwizzleTransform(swizzle))
-
-    def out(aval: Any, *leading: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*leading, blocks * tile.rows, *aval.shape[:-1], tile.units), aval.dtype)
-
-    types = [[out(a) for a in program.outputs(AFTER)], [out(a, T) for a in program.outputs(WRITTEN)]]
+    T, B, H = arguments[STREAM][0].shape[0], arguments[STATE][0].shape[0], weight.shape[-1]
+    launch = Launch(program, tile, T, reverse, weight.shape[:2], weight.dtype, blocks=-(-B // tile.rows))
+    batch = (None, 0, 0, 1)  # which axis of an argument it is
+    given = [[_pad(_number(a), axis, launch) for a in arrays] for arrays, axis in zip(arguments, batch, strict=True)]
+    types = [[_type(a, launch) for a in program.outputs(AFTER)], [_type(a, launch, T) for a in program.outputs(WRITTEN)]]
     counts = [len(each) for each in (*given, *types)]
 
-    def body(w: Any, *refs: Any) -> None:
-        *refs, w_shared, v_shared, loaded, met = refs
+    def body(weight: Any, *refs: Any) -> None:
         pieces = iter(refs)
-        params, held, state, stream, after, written = (list(itertools.islice(pieces, n)) for n in counts)
-        place = _Place(plgpu, lax.axis_index("block"), lax.axis_index("warpgroup"), tile)
+        lists = [list(itertools.islice(pieces, n)) for n in counts]
+        _block(plgpu, launch, Refs(*lists, weight, *pieces))
 
-        @pl.when(place.warpgroup == 0)
-        def _() -> None:
-            plgpu.copy_gmem_to_smem(w, w_shared, loaded)
-
-        fixed = [place.load(ref, a) for ref, a in zip(params, program.inputs(PARAMS), strict=True)]
-        fixed_rows = [place.load(ref, a, ()) for ref, a in zip(held, program.inputs(HELD), strict=True)]
-        start = [place.load(ref, a, ()) for ref, a in zip(state, program.inputs(STATE), strict=True)]
-        plgpu.barrier_wait(loaded)
-
-        def multiply(slot: Any, tiles: list[Any]) -> list[Array]:
-            for k, each in enumerate(tiles):
-                place.store(v_shared.at[slot, k, :, place.units], each.astype(weight.dtype))
-            plgpu.commit_smem()
-            plgpu.barrier_arrive_and_wait(met)
-
-            def products(*sums: Any) -> list[Array]:
-                for g, k in itertools.product(range(results), range(operands)):
-                    plgpu.wgmma(sums[g], w_shared.at[g, k, place.units], v_shared.at[slot, k].T)
-                plgpu.wgmma_wait(0)
-                return [each[...] for each in sums]
-
-            return pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
-
-        def step(index: Any, flat: list[Array]) -> list[Array]:
-            t = T - 1 - index if reverse else index
-            running = Running(program, place.shape)
-            running.give(PARAMS, fixed)
-            running.give(HELD, fixed_rows)
-            running.give(STATE, _unflat(flat, start))
-            running.give(STREAM, [place.load(ref, a, (t,)) for ref, a in zip(stream, program.inputs(STREAM), strict=True)])
-            sums = multiply(lax.rem(index, SLOTS), _flat(running.take(OPERAND)))
-            running.give(PRODUCT, _unflat(sums, program.inputs(PRODUCT)))
-            for ref, tiles in zip(written, running.take(WRITTEN), strict=True):
-                place.store_all(ref, tiles, (t,))
-            return _flat(running.take(AFTER))
-
-        last = lax.fori_loop(0, T, step, _flat(start))
-        for ref, tiles in zip(after, _unflat(last, start), strict=True):
-            place.store_all(ref, tiles, ())
-
-    shared = functools.partial(plgpu.SMEM, dtype=weight.dtype, transforms=laid)
-    scratch = [shared((results, operands, tile.units, tile.units)), shared((SLOTS, operands, tile.rows, tile.units))]
     call = plgpu.kernel(
         body,
         out_type=[*types[0], *types[1]],
-        scratch_types=[*scratch, plgpu.Barrier(num_arrivals=1), plgpu.Barrier(num_arrivals=warpgroups)],
-        grid=(blocks,),
+        scratch_types=_scratch(plgpu, launch),
+        grid=(launch.blocks,),
         grid_names=("block",),
-        num_threads=warpgroups,
+        num_threads=launch.warpgroups,
         thread_name="warpgroup",
         interpret=interpret,
     )
-    found = list(call(jnp.pad(weight, square), *itertools.chain(*given)))
-    after, written = found[: counts[4]], found[counts[4] :]
+    more = tile.units - H
+    found = list(call(jnp.pad(weight, [(0, 0), (0, 0), (0, more), (0, more)]), *itertools.chain(*given)))
+    after, written = found[: len(types[0])], found[len(types[0]) :]
     return [a[:B, ..., :H] for a in after], [a[:, :B, ..., :H] for a in written]
+
+
+def _number(a: Array) -> Array:
+    """Booleans as numbers: they are not loaded as such."""
+    return a.astype(jnp.float32) if a.dtype == jnp.bool_ else a
+
+
+def _pad(a: Array, axis: int | None, launch: Launch) -> Array:
+    """Whole tiles. What is added repeats the last row and unit, so that no number comes up that would not come up anyway."""
+    ends = [0] * a.ndim
+    if axis is not None:
+        ends[axis] = launch.blocks * launch.tile.rows - a.shape[axis]
+    if axis is None or a.ndim > axis + 1:
+        ends[-1] = launch.tile.units - a.shape[-1]
+    return jnp.pad(a, [(0, n) for n in ends], mode="edge") if any(ends) else a
+
+
+def _type(aval: Any, launch: Launch, *leading: int) -> jax.ShapeDtypeStruct:
+    rows, units = launch.blocks * launch.tile.rows, launch.tile.units
+    return jax.ShapeDtypeStruct((*leading, rows, *aval.shape[:-1], units), aval.dtype)
+
+
+def _scratch(plgpu: Any, launch: Launch) -> list[Any]:
+    (results, operands), (units, rows), size = launch.gates, launch.tile, launch.dtype.itemsize
+    swizzle = plgpu.find_swizzle(UNITS * size * 8)
+    laid = (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
+    weight = plgpu.SMEM((results, operands, units, units), launch.dtype, transforms=laid)
+    operand = plgpu.SMEM((SLOTS, operands, rows, units), launch.dtype, transforms=laid)
+    return [weight, operand, plgpu.Barrier(num_arrivals=1), plgpu.Barrier(num_arrivals=launch.warpgroups)]
+
+
+def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
+    """All steps of one block, as one of its warpgroups runs them."""
+    from jax.experimental import pallas as pl
+
+    program, place = launch.program, _Place(plgpu, launch.tile)
+
+    @pl.when(place.warpgroup == 0)
+    def _() -> None:
+        plgpu.copy_gmem_to_smem(refs.weight, refs.on_chip, refs.loaded)
+
+    def load(k: int, refs: list[Any], *at: Any) -> list[Tiles]:
+        return [place.load(ref, aval, at) for ref, aval in zip(refs, program.inputs(k), strict=True)]
+
+    def at(index: Any) -> Any:
+        return launch.steps - 1 - index if launch.reverse else index
+
+    fixed = [place.load(ref, aval) for ref, aval in zip(refs.params, program.inputs(PARAMS), strict=True)]
+    held, start, now = load(HELD, refs.held), load(STATE, refs.state), load(STREAM, refs.stream, at(0))
+    plgpu.barrier_wait(refs.loaded)
+
+    def step(index: Any, flat: tuple[list[Array], list[Array]]) -> tuple[list[Array], list[Array]]:
+        later = load(STREAM, refs.stream, at(lax.min(index + 1, launch.steps - 1)))  # on its way while this step runs
+        running, lists = Running(program, place.shape), (fixed, held, _unflat(flat[0], start), _unflat(flat[1], now))
+        for k, tiles in enumerate(lists):
+            running.give(k, [_typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)])
+        sums = _multiply(plgpu, launch, place, refs, lax.rem(index, SLOTS), _flat(running.take(OPERAND)))
+        running.give(PRODUCT, _unflat(sums, program.inputs(PRODUCT)))
+        for ref, tiles in zip(refs.written, running.take(WRITTEN), strict=True):
+            place.store(ref, tiles, (at(index),))
+        return _flat(running.take(AFTER)), _flat(later)
+
+    last, _ = lax.fori_loop(0, launch.steps, step, (_flat(start), _flat(now)))
+    for ref, tiles in zip(refs.after, _unflat(last, start), strict=True):
+        place.store(ref, tiles, ())
+
+
+def _multiply(plgpu: Any, launch: Launch, place: "_Place", refs: Refs, slot: Any, tiles: list[Array]) -> list[Array]:
+    """The rows of the product that belong to this warpgroup, a tile for each gate of the result."""
+    from jax.experimental import pallas as pl
+
+    results, operands = launch.gates
+    for k, each in enumerate(tiles):
+        place.store_tile(refs.operand.at[slot, k, :, place.units], each.astype(launch.dtype))
+    plgpu.commit_smem()
+    plgpu.barrier_arrive_and_wait(refs.met)
+
+    def products(*sums: Any) -> list[Array]:
+        for g, k in itertools.product(range(results), range(operands)):
+            plgpu.wgmma(sums[g], refs.on_chip.at[g, k, place.units], refs.operand.at[slot, k].T)
+        plgpu.wgmma_wait(0)
+        return [each[...] for each in sums]
+
+    return pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
 
 
 class _Place:
     """Where a warpgroup stands in the arrays, and how it moves a tile [units, rows] between registers and [rows, units]."""
 
-    def __init__(self, plgpu: Any, block: Any, warpgroup: Any, tile: Tile) -> None:
+    def __init__(self, plgpu: Any, tile: Tile) -> None:
         from jax.experimental import pallas as pl
 
-        self.plgpu, self.warpgroup, self.shape = plgpu, warpgroup, (UNITS, tile.rows)
-        self.units, self.rows = pl.ds(warpgroup * UNITS, UNITS), pl.ds(block * tile.rows, tile.rows)
+        self.plgpu, self.warpgroup, self.shape = plgpu, lax.axis_index("warpgroup"), (UNITS, tile.rows)
+        self.units = pl.ds(self.warpgroup * UNITS, UNITS)
+        self.rows = pl.ds(lax.axis_index("block") * tile.rows, tile.rows)
 
     def load(self, ref: Any, aval: Any, at: tuple[Any, ...] | None = None) -> Tiles:
         """The tiles of an array of which one unit of one row has the shape of `aval`; without `at` it has no batch axis."""
-        layout, load = self.plgpu.Layout, functools.partial(self.plgpu.load, optimized=False)
         found = np.empty(aval.shape, object)
-        for entry in np.ndindex(aval.shape[:-1]):
-            if at is None:
-                part = load(ref.at[(*entry, self.units)], layout=layout.WGMMA.reduce(1))
-                part = lax.broadcast_in_dim(part, self.shape, (0,))
-            elif aval.shape == ():
-                part = load(ref.at[(*at, self.rows)], layout=layout.WGMMA.reduce(0))
-                part = lax.broadcast_in_dim(part, self.shape, (1,))
-            else:
-                part = load(ref.at[(*at, self.rows, *entry, self.units)].T, layout=layout.WGMMA_TRANSPOSED)
-                part = self.plgpu.layout_cast(part, layout.WGMMA)
-            found[(*entry, 0) if aval.shape else ()] = part != 0 if aval.dtype == jnp.bool_ else part
+        for index in np.ndindex(aval.shape):
+            found[index] = self._load(ref, index[:-1], at, aval.ndim > 0)
         return found
 
-    def store(self, ref: Any, part: Array) -> None:
+    def _load(self, ref: Any, entry: tuple[int, ...], at: tuple[Any, ...] | None, units: bool) -> Array:
+        layout, load = self.plgpu.Layout, functools.partial(self.plgpu.load, optimized=False)
+        if at is None:
+            part = load(ref.at[(*entry, self.units)], layout=layout.WGMMA.reduce(1))
+            return lax.broadcast_in_dim(part, self.shape, (0,))
+        if not units:
+            part = load(ref.at[(*at, self.rows)], layout=layout.WGMMA.reduce(0))
+            return lax.broadcast_in_dim(part, self.shape, (1,))
+        part = load(ref.at[(*at, self.rows, *entry, self.units)].T, layout=layout.WGMMA_TRANSPOSED)
+        return self.plgpu.layout_cast(part, layout.WGMMA)
+
+    def store(self, ref: Any, tiles: Tiles, at: tuple[Any, ...]) -> None:
+        for index in np.ndindex(tiles.shape):
+            self.store_tile(ref.at[(*at, self.rows, *index[:-1], self.units)], tiles[index])
+
+    def store_tile(self, ref: Any, part: Array) -> None:
         part = self.plgpu.layout_cast(part, self.plgpu.Layout.WGMMA_TRANSPOSED)
         self.plgpu.store(ref.T, part, optimized=False)
 
-    def store_all(self, ref: Any, tiles: Tiles, at: tuple[Any, ...]) -> None:
-        for entry in np.ndindex(tiles.shape[:-1]):
-            self.store(ref.at[(*at, self.rows, *entry, self.units)], tiles[(*entry, 0)])
+
+def _typed(tiles: Tiles, aval: Any) -> Tiles:
+    """Numbers that stand for booleans, as booleans."""
+    return np.vectorize(lambda a: a != 0, otypes=[object])(tiles) if aval.dtype == jnp.bool_ else tiles
 
 
 def _flat(tiles: list[Tiles]) -> list[Array]:
@@ -203,13 +269,3 @@ def _unflat(flat: list[Array], like: list[Any]) -> list[Tiles]:
             array[index] = next(pieces)
         found.append(array)
     return found
-
-
-def _pad(a: Array, axis: int | None, rows: int, units: int) -> Array:
-    """Whole tiles. What is added repeats the last row and unit, so that no number comes up that would not come up anyway."""
-    ends = [0] * a.ndim
-    if axis is not None:
-        ends[axis] = rows - a.shape[axis]
-    if axis is None or a.ndim > axis + 1:
-        ends[-1] = units - a.shape[-1]
-    return jnp.pad(a, [(0, n) for n in ends], mode="edge") if any(ends) else a

@@ -215,8 +215,8 @@ def _on_chip(
     acting = [jnp.broadcast_to(p, (H,)) if p.ndim == 0 else p for p in acting]
     held = [] if sequence.reset is None else folded(first)
     size = kernel.tile(H, B, results * operands, operands, dtype)
-    run = functools.partial(kernel.run, program, size, weight.astype(dtype), acting, held, reverse=reverse)
-    after, written = run(folded(state), folded(stream, T), interpret=_INTERPRET.get())
+    arguments, interpret = (acting, held, folded(state), folded(stream, T)), _INTERPRET.get()
+    after, written = kernel.run(program, size, weight.astype(dtype), arguments, reverse=reverse, interpret=interpret)
     return unfolded(kernel.AFTER, after), unfolded(kernel.WRITTEN, written, T)
 
 
