@@ -8,19 +8,17 @@ a barrier, and multiply. There are two buffers for the operand, used in turn, so
 Arrays in global memory keep the order of all other methods, [T, B, ..., H]; they are read and written as transposed tiles.
 """
 
-import functools
 import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array, DType
+from jaxrnn.unroll.place import UNITS, Place, Tile, flat, typed, unflat
 from jaxrnn.unroll.tiles import Program, Running, Tiles
 
-UNITS = 64  # of a warpgroup: the rows of a tensor core instruction (wgmma)
 ROWS = (8, 16, 32)  # of a block; more would not fit the registers of an LSTM
 SHARED_MEMORY = 227 * 1024  # bytes that one block may have on Hopper
 RESERVED = 2048  # of which barriers and alignment
@@ -31,18 +29,18 @@ PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)  # the arguments of the program
 AFTER, OPERAND, WRITTEN = range(3)  # its results
 
 
-class Tile(NamedTuple):
-    units: int  # H, rounded up to whole warpgroups
-    rows: int  # of the batch, in a block
+def padded(units: int) -> int:
+    """Whole warpgroups."""
+    return -(-units // UNITS) * UNITS
 
 
 def tile(units: int, batch: int, gates: int, operands: int, dtype: DType) -> Tile | None:
     """The tile of a kernel with `gates` square weights and `operands` vectors to multiply; None where they do not fit."""
-    padded, size = -(-units // UNITS) * UNITS, jnp.dtype(dtype).itemsize
-    free = SHARED_MEMORY - RESERVED - gates * padded**2 * size
-    fitting = [rows for rows in ROWS if SLOTS * operands * padded * rows * size <= free]
+    units, size = padded(units), jnp.dtype(dtype).itemsize
+    free = SHARED_MEMORY - RESERVED - gates * units**2 * size
+    fitting = [rows for rows in ROWS if SLOTS * operands * units * rows * size <= free]
     enough = [rows for rows in fitting if -(-batch // rows) <= BLOCKS]
-    return Tile(padded, (enough or fitting[-1:])[0]) if fitting else None
+    return Tile(units, (enough or fitting[-1:])[0]) if fitting else None
 
 
 class Launch(NamedTuple):
@@ -163,7 +161,7 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
     """All steps of one block, as one of its warpgroups runs them."""
     from jax.experimental import pallas as pl
 
-    program, place = launch.program, _Place(plgpu, launch.tile)
+    program, place = launch.program, Place(plgpu, launch.tile)
 
     @pl.when(place.warpgroup == 0)
     def _() -> None:
@@ -179,23 +177,23 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
     held, start, now = load(HELD, refs.held), load(STATE, refs.state), load(STREAM, refs.stream, at(0))
     plgpu.barrier_wait(refs.loaded)
 
-    def step(index: Any, flat: tuple[list[Array], list[Array]]) -> tuple[list[Array], list[Array]]:
+    def step(index: Any, carried: tuple[list[Array], list[Array]]) -> tuple[list[Array], list[Array]]:
         later = load(STREAM, refs.stream, at(lax.min(index + 1, launch.steps - 1)))  # on its way while this step runs
-        running, lists = Running(program, place.shape), (fixed, held, _unflat(flat[0], start), _unflat(flat[1], now))
+        running, lists = Running(program, place.shape), (fixed, held, unflat(carried[0], start), unflat(carried[1], now))
         for k, tiles in enumerate(lists):
-            running.give(k, [_typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)])
-        sums = _multiply(plgpu, launch, place, refs, lax.rem(index, SLOTS), _flat(running.take(OPERAND)))
-        running.give(PRODUCT, _unflat(sums, program.inputs(PRODUCT)))
+            running.give(k, [typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)])
+        sums = _multiply(plgpu, launch, place, refs, lax.rem(index, SLOTS), flat(running.take(OPERAND)))
+        running.give(PRODUCT, unflat(sums, program.inputs(PRODUCT)))
         for ref, tiles in zip(refs.written, running.take(WRITTEN), strict=True):
             place.store(ref, tiles, (at(index),))
-        return _flat(running.take(AFTER)), _flat(later)
+        return flat(running.take(AFTER)), flat(later)
 
-    last, _ = lax.fori_loop(0, launch.steps, step, (_flat(start), _flat(now)))
-    for ref, tiles in zip(refs.after, _unflat(last, start), strict=True):
+    last, _ = lax.fori_loop(0, launch.steps, step, (flat(start), flat(now)))
+    for ref, tiles in zip(refs.after, unflat(last, start), strict=True):
         place.store(ref, tiles, ())
 
 
-def _multiply(plgpu: Any, launch: Launch, place: "_Place", refs: Refs, slot: Any, tiles: list[Array]) -> list[Array]:
+def _multiply(plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, tiles: list[Array]) -> list[Array]:
     """The rows of the product that belong to this warpgroup, a tile for each gate of the result."""
     from jax.experimental import pallas as pl
 
@@ -212,60 +210,3 @@ def _multiply(plgpu: Any, launch: Launch, place: "_Place", refs: Refs, slot: Any
         return [each[...] for each in sums]
 
     return pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
-
-
-class _Place:
-    """Where a warpgroup stands in the arrays, and how it moves a tile [units, rows] between registers and [rows, units]."""
-
-    def __init__(self, plgpu: Any, tile: Tile) -> None:
-        from jax.experimental import pallas as pl
-
-        self.plgpu, self.warpgroup, self.shape = plgpu, lax.axis_index("warpgroup"), (UNITS, tile.rows)
-        self.units = pl.ds(self.warpgroup * UNITS, UNITS)
-        self.rows = pl.ds(lax.axis_index("block") * tile.rows, tile.rows)
-
-    def load(self, ref: Any, aval: Any, at: tuple[Any, ...] | None = None) -> Tiles:
-        """The tiles of an array of which one unit of one row has the shape of `aval`; without `at` it has no batch axis."""
-        found = np.empty(aval.shape, object)
-        for index in np.ndindex(aval.shape):
-            found[index] = self._load(ref, index[:-1], at, aval.ndim > 0)
-        return found
-
-    def _load(self, ref: Any, entry: tuple[int, ...], at: tuple[Any, ...] | None, units: bool) -> Array:
-        layout, load = self.plgpu.Layout, functools.partial(self.plgpu.load, optimized=False)
-        if at is None:
-            part = load(ref.at[(*entry, self.units)], layout=layout.WGMMA.reduce(1))
-            return lax.broadcast_in_dim(part, self.shape, (0,))
-        if not units:
-            part = load(ref.at[(*at, self.rows)], layout=layout.WGMMA.reduce(0))
-            return lax.broadcast_in_dim(part, self.shape, (1,))
-        part = load(ref.at[(*at, self.rows, *entry, self.units)].T, layout=layout.WGMMA_TRANSPOSED)
-        return self.plgpu.layout_cast(part, layout.WGMMA)
-
-    def store(self, ref: Any, tiles: Tiles, at: tuple[Any, ...]) -> None:
-        for index in np.ndindex(tiles.shape):
-            self.store_tile(ref.at[(*at, self.rows, *index[:-1], self.units)], tiles[index])
-
-    def store_tile(self, ref: Any, part: Array) -> None:
-        part = self.plgpu.layout_cast(part, self.plgpu.Layout.WGMMA_TRANSPOSED)
-        self.plgpu.store(ref.T, part, optimized=False)
-
-
-def _typed(tiles: Tiles, aval: Any) -> Tiles:
-    """Numbers that stand for booleans, as booleans."""
-    return np.vectorize(lambda a: a != 0, otypes=[object])(tiles) if aval.dtype == jnp.bool_ else tiles
-
-
-def _flat(tiles: list[Tiles]) -> list[Array]:
-    return [each for array in tiles for each in array.flat]
-
-
-def _unflat(flat: list[Array], like: list[Any]) -> list[Tiles]:
-    """Object arrays of the shapes of `like`."""
-    pieces, found = iter(flat), []
-    for each in like:
-        array = np.empty(each.shape, object)
-        for index in np.ndindex(each.shape):
-            array[index] = next(pieces)
-        found.append(array)
-    return found

@@ -1,8 +1,8 @@
 """`method="persistent"`: one GPU kernel for all steps, in which the recurrent weight stays on chip. For Hopper GPUs.
 
-The cell's own `step` is traced into the kernel (`tiles`, `kernel`); nothing here knows a cell. Inputs are projected before it, all
-steps at once, and gradients of weights and inputs are taken after it, as one matmul each, by the code of `fused`. A cell is
-refused, with the reason, where its step is not one square product and otherwise elementwise, or its weight is too large.
+The cell's own `step` is traced into the kernel (`unit`, `tiles`, `kernel`); nothing here knows a cell. Inputs are projected
+before it, all steps at once, and gradients of weights and inputs are taken after it, as one matmul each, by the code of `fused`.
+A cell that the kernel cannot run is refused with the reason (`legality`).
 
 A float32 run multiplies in TF32 on a GPU (10 bits of mantissa), a 16-bit run in its own dtype; sums and carries are float32.
 """
@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
-from jaxrnn.unroll import carried, kernel, products, tiles, unit
+from jaxrnn.unroll import carried, kernel, products, unit
 from jaxrnn.unroll.backward import Chunk, Given, Plan, backward
 from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form, cpu_only
-from jaxrnn.unroll.scan import Sequence, advance, project, scan
-from jaxrnn.unroll.study import NestedProductError, Study, study
+from jaxrnn.unroll.legality import studied, why_not
+from jaxrnn.unroll.scan import Sequence, project, scan
 from jaxrnn.unroll.tiles import Program
 
 OLDEST = (0, 12)  # of the versions of jax whose Mosaic GPU has what the kernel needs
@@ -63,41 +63,12 @@ def persistent(
         raise ValueError(f"method='persistent' cannot run {cell}: {reason} method=None runs every cell.")
     if sequence.xs.size == 0:
         return scan(cell, params, sequence, carry, first, reverse=reverse, remat="none", collect=collect)
-    found, u = _studied(cell, params, sequence, first)
+    found, u = studied(cell, params, sequence, first)
     run = functools.partial(cell.step, params, *jax.lax.stop_gradient((first, u)))
     weights = products.weights(run, dot_in(sequence.xs.dtype), found.inside)
     shown, dtype = sequence.mask is None and not collect, sequence.xs.dtype
     shared = tuple(o and shown and leaf.dtype == dtype for o, leaf in zip(found.output, jax.tree.leaves(first), strict=True))
     return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
-
-
-def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str | None:
-    """Why the kernel cannot run a cell: a sentence, or None where it can. Only shapes and dtypes of the arguments count."""
-    dtype = sequence.xs.dtype
-    if not cell.elementwise:
-        return "its hidden units are mixed outside `dot` (elementwise = False), where they must be independent of each other."
-    if not all(isinstance(size, int) for size in sequence.xs.shape):
-        return f"the sizes of xs must be known, got {sequence.xs.shape}."
-    if dtype.itemsize > 4:
-        return f"tensor cores multiply float32 and 16-bit numbers, and xs has dtype {dtype}."
-    if not jax.sharding.get_abstract_mesh().empty:
-        return "the kernel is for one device, and there is a mesh."
-    if sequence.xs.size == 0:
-        return None
-    try:
-        found, u = _studied(cell, params, sequence, first)
-    except NestedProductError:
-        return "its step calls `dot` inside a loop, branch or transform of its own."
-    reason = _why_not_shapes(found, params, first, u)
-    if reason is not None:
-        return reason
-    batch, G = math.prod(sequence.xs.shape[1 : found.rows + 1]), _gates(found)
-    if any(kernel.tile(_units(found), batch, G, operands, dtype) is None for operands in (1, G)):
-        size = G * _units(found) ** 2 * dtype.itemsize
-        return f"its recurrent weight ({size // 1024} KB in {dtype}) and its tiles do not fit the {kernel.SHARED_MEMORY // 1024} KB."
-    one = unit.unit(cell, found, params, first, sequence)
-    odd = [*tiles.foreign(unit.forward(one, (), save=False, collect=True).jaxpr), *tiles.foreign(unit.backward(one, collect=True).jaxpr)]
-    return f"the kernel has no {odd[0]} for the operations of its step." if odd else None
 
 
 def _why_not_here() -> str | None:
@@ -106,37 +77,6 @@ def _why_not_here() -> str | None:
     if _INTERPRET.get() is None and cpu_only():
         return "it is a kernel for NVIDIA GPUs of the Hopper generation, and this process has only CPUs."
     return None
-
-
-def _why_not_shapes(found: Study, params: Params, first: Carry, u: Any) -> str | None:
-    rows, leaves = found.rows, jax.tree.leaves((first, u))
-    if len(found.inside) != 1 or found.inside[0] or found.vectors[0] is None:
-        return f"its step has {len(found.inside)} products, where one of a vector and a weight that is the same for all steps must be."
-    vector, product, H = found.vectors[0][rows:], found.products[0][rows:], _units(found)
-    if len(vector) != 1 or product[-1:] != vector or len(product) > 2:
-        return f"its product takes {vector} to {product}, where H must be taken to H or G times H, in the shape (G, H)."
-    if any(leaf.ndim <= rows or leaf.shape[-1] != H for leaf in leaves) or len({leaf.shape[:rows] for leaf in leaves}) > 1:
-        return f"carry and projected input have shapes {[leaf.shape for leaf in leaves]}, where all must be [*batch, ..., {H}]."
-    if any(leaf.dtype != jnp.float32 for leaf in leaves):
-        return f"carry and projected input have dtypes {[str(leaf.dtype) for leaf in leaves]}, where all must be float32."
-    acting = zip(jax.tree.leaves(params), unit.acting(found), strict=True)
-    odd = [p.shape for p, used in acting if used and p.ndim and p.shape[-1] != H]
-    return f"a parameter that acts elementwise has shape {odd[0]}, where [..., {H}] must be." if odd else None
-
-
-def _units(found: Study) -> int:
-    return found.products[0][-1]
-
-
-def _gates(found: Study) -> int:
-    return math.prod(found.products[0][found.rows : -1])
-
-
-def _studied(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> tuple[Study, Any]:
-    """The study of a step, and its projected input."""
-    u = project(cell, params, jax.tree.map(lambda a: a[0], sequence))
-    found = study(cell, params, first, u, dot_in(sequence.xs.dtype), rows=sequence.xs.ndim - 1 - cell.feature_axes)
-    return found, u
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
