@@ -40,7 +40,7 @@ def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str
         _why_not_product(found)
         or _why_not_arrays(found, params, first, u)
         or _why_not_size(found, xs)
-        or _why_not_operations(unit.unit(cell, found, params, first, sequence))
+        or _why_not_operations(unit.unit(cell, found, params, first, u, sequence))
     )
 
 
@@ -59,8 +59,10 @@ def _why_not_arrays(found: Study, params: Params, first: Carry, u: Any) -> str |
     H, rows, leaves = found.products[0][-1], found.rows, jax.tree.leaves((first, u))
     if any(a.ndim <= rows or a.shape[-1] != H or a.shape[:rows] != found.products[0][:rows] for a in leaves):
         return f"carry and projected input have shapes {[a.shape for a in leaves]}, expected [*batch, ..., {H}]."
-    if any(a.dtype != jnp.float32 for a in leaves):
-        return f"carry and projected input have dtypes {[str(a.dtype) for a in leaves]}, expected float32."
+    if any(a.dtype not in (jnp.float32, jnp.bool_)[: 1 + k] for k, tree in enumerate((first, u)) for a in jax.tree.leaves(tree)):
+        return (
+            f"carry and projected input have dtypes {[str(a.dtype) for a in leaves]}, expected float32 (or bool, of the input)."
+        )
     acting = zip(jax.tree.leaves(params), unit.acting(found), strict=True)
     odd = [p.shape for p, acts in acting if acts and p.ndim and p.shape[-1] != H]
     return f"a parameter that acts elementwise has shape {odd[0]}, expected [..., {H}]." if odd else None

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
-from jaxrnn.unroll import carried, kernel, products, unit
+from jaxrnn.unroll import carried, kernel, parts, products, unit
 from jaxrnn.unroll.backward import Chunk, Given, Plan, backward
 from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form, cpu_only
@@ -106,11 +106,14 @@ def _forward(
     plan: Plan, save: bool, params: Params, weights: list[Array], first: Carry, carry: Carry, sequence: Sequence
 ) -> tuple[tuple[Carry, Any], Any]:
     """The result, and what the backward pass needs of it: the carries before each step, and products with inputs."""
-    one = unit.unit(plan.cell, plan.study, params, first, sequence)
-    program = unit.forward(one, plan.shared, save=save, collect=plan.collect)
     rows, us = (sequence.mask, sequence.reset), project(plan.cell, params, sequence)
+    one = unit.unit(plan.cell, plan.study, params, first, jax.tree.map(lambda a: a[0], us), sequence)
+    program = unit.forward(one, plan.shared, save=save, collect=plan.collect)
     weight = jnp.moveaxis(_square(weights[0]), 0, -1)[:, None]  # [G, 1, H, H]: the sums are over the units before
     carry, (ys, own, saved, afters) = _on_chip(plan, program, sequence, params, first, weight, carry, (us, rows), plan.reverse)
+    if save:
+        nothing = [jnp.zeros((sequence.xs.shape[0], *shape)) for shape in plan.study.products]
+        saved = parts.save(plan.study, nothing, us, plan.study.rows + 1)._replace(products=saved)
     return (carry, (ys, afters) if plan.collect else ys), (own, saved)
 
 
@@ -118,7 +121,8 @@ def _adjoints(
     plan: Plan, form: Form, given: Given, state: tuple[Carry, Carry], chunk: Chunk
 ) -> tuple[Any, list[Array], Any, Carry | None]:
     """What `backward._loop` does, as a kernel."""
-    one = unit.unit(plan.cell, plan.study, given.params, given.first, chunk.steps)
+    _, u = jax.tree.map(lambda a: a[0], parts.restore(plan.study, chunk.saved))
+    one = unit.unit(plan.cell, plan.study, given.params, given.first, u, chunk.steps)
     program = unit.backward(one, collect=plan.collect)
     rows, weight = (chunk.steps.mask, chunk.steps.reset), jnp.moveaxis(_square(given.weights[0]), 1, 0)[None]  # [1, G, H, H]
     stream = (chunk.carries, chunk.saved, chunk.d_ys, chunk.d_carries, rows)
@@ -126,6 +130,8 @@ def _adjoints(
     start = (d_carry, d_first if resets else None)
     run = functools.partial(_on_chip, plan, program, chunk.steps, given.params, given.first, weight)
     (d_carry, more), (d_product, d_us, d_afters) = run(start, stream, not plan.reverse)
+    nothing = functools.partial(np.zeros, dtype=jax.dtypes.float0)
+    d_us = jax.tree.map(lambda u, d: nothing(u.shape) if d is None else d, chunk.saved.us, d_us)
     return (d_carry, more if resets else d_first), [d_product], d_us, d_afters
 
 

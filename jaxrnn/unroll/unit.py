@@ -30,8 +30,8 @@ class Unit(NamedTuple):
     like: Array  # the input
 
 
-def unit(cell: Cell, found: Study, params: Params, first: Carry, sequence: Sequence) -> Unit:
-    """From the study of a whole step, of one product, and what it runs on."""
+def unit(cell: Cell, found: Study, params: Params, first: Carry, u: Any, sequence: Sequence) -> Unit:
+    """From the study of a whole step, of one product, and what it runs on; `u` is that of one step."""
 
     def one(shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[found.rows : -1], 1)
@@ -46,7 +46,7 @@ def unit(cell: Cell, found: Study, params: Params, first: Carry, sequence: Seque
         params=jax.tree.unflatten(tree, small),
         used=used,
         carry=jax.tree.map(lambda a: jax.ShapeDtypeStruct(one(a.shape), a.dtype), first),
-        u=jax.tree.unflatten(found.tree, [jax.ShapeDtypeStruct(one(s), jnp.float32) for s in found.us]),
+        u=jax.tree.map(lambda a: jax.ShapeDtypeStruct(one(a.shape), a.dtype), u),
         rows=tuple(None if a is None else jax.ShapeDtypeStruct((), a.dtype) for a in (sequence.mask, sequence.reset)),
         like=jax.ShapeDtypeStruct((1,), sequence.xs.dtype),
     )
@@ -59,13 +59,14 @@ def acting(found: Study) -> tuple[bool, ...]:
 
 
 def forward(unit: Unit, shared: tuple[bool, ...], *, save: bool, collect: bool) -> Program:
-    """`(params, first, carry, (u, rows), product) -> (after, vector, (y, own, saved, afters))`; `kernel` says which is what."""
+    """`(params, first, carry, (u, rows), product) -> (after, vector, (y, own, saved, afters))`, of which
+    `kernel` says what is what. Saved are the products, with the input's parts added where their sum is enough (`parts`)."""
 
     def run(params: list[Array], first: Carry, carry: Carry, stream: tuple[Any, Rows], product: Array) -> Any:
         u, rows = stream
         after, y, vector = _advance(unit, params, carry, first, u, rows, product)
         own = carried.split(shared, carry)[0] if save else None
-        saved = parts.save(unit.study, [product], u, 0) if save else None
+        saved = parts.save(unit.study, [product], u, 0).products if save else None
         return after, vector, (y, own, saved, after if collect else None)
 
     return program(run, _params(unit), _first(unit), unit.carry, (unit.u, unit.rows), _product(unit))
@@ -85,6 +86,7 @@ def backward(unit: Unit, *, collect: bool) -> Program:
             return _advance(unit, params, carry, first, u, rows, product)
 
         d_carry, more, d_us, d_product = jax.vjp(replay, carry, first, saved.us, product)[1]((d_after, d_y, d_vector))
+        d_us = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, d_us)  # booleans have none
         d_afters = d_after if any(unit.study.elementwise) else None
         return (d_carry, jax.tree.map(jnp.add, d_first, more)), d_product, (d_product, d_us, d_afters)
 
