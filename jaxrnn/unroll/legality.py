@@ -64,8 +64,8 @@ def _why_not_arrays(found: Study, params: Params, first: Carry, u: Any) -> str |
             f"carry and projected input have dtypes {[str(a.dtype) for a in leaves]}, expected float32 (or bool, of the input)."
         )
     acting = zip(jax.tree.leaves(params), unit.acting(found), strict=True)
-    odd = [p.shape for p, acts in acting if acts and p.ndim and p.shape[-1] != H]
-    return f"a parameter that acts elementwise has shape {odd[0]}, expected [..., {H}]." if odd else None
+    shapes = [p.shape for p, acts in acting if acts and p.ndim and p.shape[-1] != H]
+    return f"a parameter that acts elementwise has shape {shapes[0]}, expected [..., {H}]." if shapes else None
 
 
 def _why_not_size(found: Study, xs: Array) -> str | None:

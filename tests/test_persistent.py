@@ -1,0 +1,317 @@
+"""`method="persistent"` against the plain scan, interpreted on the CPU; that it lowers for a GPU; and what it refuses.
+
+On a GPU a float32 run multiplies in TF32; the interpreter multiplies in float32: the tolerances here are those of float32.
+"""
+
+import dataclasses
+import functools
+import importlib
+import itertools
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import assert_close, inputs, parameters, randomised
+
+import jaxrnn
+from jaxrnn.unroll import kernel
+from jaxrnn.unroll.run import METHODS
+
+persistent = importlib.import_module("jaxrnn.unroll.persistent")
+jitted = importlib.import_module("jaxrnn.unroll")._jitted
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+new = pytest.mark.skipif(jax.__version_info__ < persistent.OLDEST, reason="the Mosaic GPU of this jax is another")
+T, B = 4, 10  # two blocks, of which the second is not full
+
+
+class Params(NamedTuple):
+    w_x: Any  # [I, 2, H]
+    w_h: Any  # [H, 2, H]
+    s: Any  # [H]
+    rate: Any  # []
+
+
+@dataclasses.dataclass(frozen=True)
+class Users(jaxrnn.Cell):
+    """A cell that a user might write, whose numbers are not finite where s is zero: y = c', h' = tanh(c' / s)."""
+
+    hidden_size: int
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        I, H = input_size, self.hidden_size
+        shapes = Params((I, 2, H), (H, 2, H), (H,), ())
+        keys = jax.random.split(key, 4)
+        leaves = [1 + 0.1 * jax.random.normal(k, s, dtype) for k, s in zip(keys, shapes, strict=True)]
+        return Params(*leaves)
+
+    def init_carry(self, params, like):
+        return jaxrnn.LSTMCarry(h=jaxrnn.zeros(like, self.hidden_size), c=jaxrnn.zeros(like, self.hidden_size))
+
+    def project(self, params, xs, noise=None):
+        return jaxrnn.dot(xs, params.w_x)
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        a, b = jaxrnn.gates(dot(carry.h * params.s, params.w_h))
+        u_a, u_b = jaxrnn.gates(u)
+        c = params.rate * carry.c + jax.nn.sigmoid(a * u_a) * jnp.tanh(b + u_b)
+        h = jnp.tanh(c / params.s)
+        return jaxrnn.LSTMCarry(h=h, c=c), c
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned(jaxrnn.GRUCell):
+    """A GRU whose first state is its bias of the update gate: resets have a gradient."""
+
+    def init_carry(self, params, like):
+        return jaxrnn.GRUCarry(h=jaxrnn.zeros(like, self.hidden_size) + params.b[1])
+
+
+CELLS = {
+    "lstm": jaxrnn.LSTMCell(20),
+    "gru": jaxrnn.GRUCell(70),  # two warpgroups
+    "gru_no_bias": jaxrnn.GRUCell(64, bias=False),  # none of whose tiles is padded
+    "rnn": jaxrnn.RNNCell(5),
+    "rnn_relu": jaxrnn.RNNCell(130, "relu"),  # three
+    "peephole": jaxrnn.PeepholeLSTMCell(20),
+    "users": Users(20),
+    "learned": Learned(7),
+    "dropout": jaxrnn.VariationalDropout(jaxrnn.LSTMCell(6), recurrent=0.4),
+    "zoneout": jaxrnn.Zoneout(jaxrnn.LSTMCell(6), h=0.3),
+}
+
+
+@pytest.fixture(autouse=True)
+def clear():
+    """No program that one test has made is found by another, which may run it elsewhere."""
+    jitted.clear_cache()
+    yield
+    jitted.clear_cache()
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Interprets kernels, and raises where two warpgroups touch the same memory without a barrier in between."""
+    from jax.experimental.pallas import mosaic_gpu as plgpu
+
+    def wgmma(acc, a, b, multiply=plgpu.wgmma):
+        a[...], b[...]  # the interpreter looks for races in reads like these, but not in those of its wgmma
+        multiply(acc, a, b)
+
+    monkeypatch.setattr(plgpu, "wgmma", wgmma)
+    with persistent.interpreted(plgpu.InterpretGPUParams(detect_races=True)):
+        yield
+
+
+def problem(cell, dtype=jnp.float32, steps=T, batch=(B,)):
+    """Parameters, inputs and a first carry, random and not zero."""
+    p = jax.tree.map(lambda a: jnp.asarray(a / np.sqrt(max(a.shape[0], 4)) if a.ndim == 3 else a, jnp.float32), parameters(cell))
+    p = p._replace(s=jnp.abs(p.s) + 0.5) if isinstance(cell, Users) else p
+    xs = jnp.asarray(inputs(cell, steps, batch), dtype)
+    first = randomised(jax.eval_shape(lambda: jaxrnn.initial_carry(cell, p, batch, dtype)))
+    return p, xs, jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), first)
+
+
+def results(method, cell, p, xs, first, entry=jaxrnn.unroll, **options):
+    """What a run gives, and the gradients of parameters, inputs and first carry."""
+
+    def loss(p, xs, first):
+        after, ys = entry(cell, p, xs, first, method=method, **options)
+        leaves = [a.astype(jnp.float32) for a in (ys, *jax.tree.leaves(after))]
+        loss = sum((a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves)
+        return loss, (after, ys)
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(p, xs, first)
+
+
+def rows(steps=T, batch=(B,)):
+    rng = np.random.default_rng(5)
+    return dict(mask=jnp.asarray(rng.random((steps, *batch)) < 0.7), reset=jnp.asarray(rng.random((steps, *batch)) < 0.3))
+
+
+def compare(cell, *given, tolerance=1e-5, **options):
+    got, want = (results(method, cell, *given, **options) for method in ("persistent", "scan"))
+    assert_close(got, want, tolerance)
+
+
+@new
+@pytest.mark.parametrize(
+    "name, reverse", [*zip(CELLS, itertools.cycle([False, True]), strict=False), ("lstm", True), ("gru", False)]
+)
+def test_values_and_gradients_are_those_of_the_scan(name, reverse, interpreted):
+    cell = CELLS[name]
+    p, xs, first = problem(cell)
+    noise = cell.noise(jax.random.key(3), T, xs[0])
+    compare(cell, p, xs, first, noise=noise, reverse=reverse, **rows())
+
+
+@new
+@pytest.mark.parametrize("options", ["mask", "reset", "both"])
+def test_masks_and_resets_each_by_itself(options, interpreted):
+    given = {name: a for name, a in rows().items() if options in (name, "both")}
+    compare(CELLS["learned"], *problem(CELLS["learned"]), **given)
+
+
+@new
+@pytest.mark.parametrize(
+    "name, dtype", [("lstm", jnp.bfloat16), ("gru", jnp.bfloat16), ("peephole", jnp.bfloat16), ("rnn", jnp.float16)]
+)
+def test_a_16_bit_run_has_the_results_of_the_scan_within_its_rounding(name, dtype, interpreted):
+    compare(CELLS[name], *problem(CELLS[name], dtype), tolerance=2e-2, **rows())
+
+
+@new
+@pytest.mark.parametrize("steps, batch", [(1, (2,)), (1, ()), (3, (2, 3)), (2, (8,)), (8, (1,)), (0, (2,)), (2, (0,))])
+def test_any_number_of_steps_and_batch_axes(steps, batch, interpreted):
+    compare(CELLS["lstm"], *problem(CELLS["lstm"], steps=steps, batch=batch), **rows(steps, batch))
+
+
+@new
+def test_the_carries_of_all_steps_and_their_gradients(interpreted):
+    compare(CELLS["lstm"], *problem(CELLS["lstm"]), entry=jaxrnn.unroll_carries, **rows())
+
+
+@new
+def test_every_direction_of_a_stack_is_a_kernel(interpreted):
+    cell = jaxrnn.Stack((jaxrnn.RNNCell(5),), bidirectional=True)
+    compare(cell, *problem(cell), mask=rows()["mask"])
+
+
+@new
+def test_a_batch_of_parameters(interpreted):
+    cell, (p, xs, _) = CELLS["rnn"], problem(CELLS["rnn"])
+    many = jax.tree.map(lambda a: jnp.stack([a, 0.5 * a]), p)
+    got, want = (jax.vmap(lambda p, m=m: jaxrnn.unroll(cell, p, xs, method=m))(many) for m in ("persistent", "scan"))
+    assert_close(got, want, 1e-5)
+
+
+@new
+def test_one_buffer_for_the_operand_would_be_a_race(interpreted, monkeypatch):
+    monkeypatch.setattr(kernel, "SLOTS", 1)
+    p, xs, first = problem(CELLS["gru"])
+    with pytest.raises(Exception, match="RACE DETECTED"):
+        jax.block_until_ready(jaxrnn.unroll(CELLS["gru"], p, xs, first, method="persistent"))
+
+
+def operations(jaxpr, inside=False):
+    """The names of all operations, and whether they stand in a loop."""
+    for equation in jaxpr.eqns:
+        loop = inside or equation.primitive.name in ("scan", "while")
+        yield equation.primitive.name, inside
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
+            inner = getattr(inner, "jaxpr", inner)
+            yield from operations(inner, loop) if hasattr(inner, "eqns") else ()
+
+
+@new
+def test_the_weight_is_read_once_and_multiplied_in_the_loop(monkeypatch):
+    monkeypatch.setattr(persistent, "cpu_only", lambda: False)
+    cell, (p, xs, first) = CELLS["gru"], problem(CELLS["gru"])
+    found = list(operations(jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, first, method="persistent"))(p).jaxpr))
+    assert [inside for name, inside in found if name == "copy_gmem_to_smem"] == [False]
+    assert [inside for name, inside in found if name == "wgmma_ref"] == [True] * 3  # one for each gate
+    assert "dot_general" not in {name for name, inside in found if inside}
+
+
+LARGEST = [  # in whole tiles of 64 units; the next tile does not fit
+    (jaxrnn.LSTMCell, jnp.float32, 64),
+    (jaxrnn.LSTMCell, jnp.bfloat16, 128),
+    (jaxrnn.GRUCell, jnp.float32, 128),
+    (jaxrnn.GRUCell, jnp.bfloat16, 128),
+    (jaxrnn.RNNCell, jnp.float32, 192),
+    (jaxrnn.RNNCell, jnp.bfloat16, 320),
+]
+
+
+def lowered(cell, dtype):
+    """The program for a GPU; Mosaic checks layouts and the size of shared memory."""
+    p, xs, first = problem(cell, dtype, batch=(200,))
+    given = dict(mask=jnp.ones((T, 200), bool), reset=jnp.ones((T, 200), bool))
+
+    def loss(p):
+        return jaxrnn.unroll(cell, p, xs, first, method="persistent", **given)[1].astype(jnp.float32).sum()
+
+    return jax.jit(jax.value_and_grad(loss)).trace(p).lower(lowering_platforms=("cuda",)).as_text()
+
+
+@new
+@pytest.mark.parametrize("make, dtype, largest", LARGEST)
+def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(make, dtype, largest, monkeypatch):
+    monkeypatch.setattr(persistent, "cpu_only", lambda: False)
+    assert lowered(make(largest), dtype).count("@mosaic_gpu") == 2
+    with pytest.raises(
+        ValueError, match=rf"a weight of \d x {largest + 64} x {largest + 64} numbers of .* do not fit the 227 KB"
+    ):
+        lowered(make(largest + 1), dtype)
+
+
+@new
+@pytest.mark.parametrize("name", ["users", "dropout", "zoneout", "learned", "peephole"])
+def test_the_kernels_of_other_cells_lower_for_a_gpu(name, monkeypatch):
+    monkeypatch.setattr(persistent, "cpu_only", lambda: False)
+    assert lowered(CELLS[name], jnp.bfloat16).count("@mosaic_gpu") == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd(jaxrnn.RNNCell):
+    """Steps that the kernel refuses."""
+
+    kind: str = ""
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        v = carry.h
+        if self.kind == "loop":
+            (a,) = jaxrnn.gates(u + jax.lax.fori_loop(0, 1, lambda _, a: a + dot(v, params.w_h), 0 * u))
+        elif self.kind == "op":
+            (a,) = jaxrnn.gates(u + dot(v, params.w_h, functools.partial(jnp.tensordot, axes=1)))
+        else:
+            (a,) = jaxrnn.gates(u + dot(v, params.w_h))
+        h = jnp.expm1(a) if self.kind == "expm1" else jnp.tanh(a)
+        return jaxrnn.RNNCarry(h=h), jnp.stack([h, h], -1) if self.kind == "pair" else h
+
+
+REFUSED = [
+    (jaxrnn.LSTMPCell(4, 2), r"LSTMPCell\(.*its step has 2 products with a weight, expected one. method=None runs every cell"),
+    (jaxrnn.LayerNormLSTMCell(4), r"hidden units act on each other outside `dot` \(elementwise = False\)"),
+    (jaxrnn.IndRNNCell(4), r"its step has 0 products"),
+    (Odd(4, kind="loop"), r"calls `dot` inside a loop"),
+    (Odd(4, kind="op"), r"must be `dot\(v, w\)` without `op`"),
+    (Odd(4, kind="expm1"), r"its step has the operation expm1, which the kernel has not"),
+    (Odd(4, kind="pair"), r"puts out \(1, 2\) for one hidden unit, expected \(\.\.\., 1\)"),
+]
+
+
+@pytest.mark.parametrize("cell, message", REFUSED)
+def test_a_cell_that_it_cannot_run_is_refused_with_the_reason(cell, message):
+    with pytest.raises(ValueError, match=message):
+        jaxrnn.unroll(cell, *problem(cell)[:2], method="persistent")
+
+
+def test_other_dtypes_and_options_are_refused(x64):
+    cell, (p, xs, _) = CELLS["lstm"], problem(CELLS["lstm"])
+    with pytest.raises(ValueError, match="tensor cores multiply float32 and 16-bit numbers, got xs of float64"):
+        jaxrnn.unroll(cell, p, xs.astype(jnp.float64), method="persistent")
+    with pytest.raises(ValueError, match=r"remat must be one of \('none',\) for method='persistent', got 'carry'"):
+        jaxrnn.unroll(cell, p, xs, method="persistent", remat="carry")
+
+
+@new
+def test_without_a_gpu_it_is_an_error():
+    with pytest.raises(ValueError, match="a kernel for NVIDIA GPUs of the Hopper generation, and this process has only CPUs"):
+        jaxrnn.unroll(CELLS["lstm"], *problem(CELLS["lstm"])[:2], method="persistent")
+
+
+def test_an_older_jax_is_an_error(monkeypatch):
+    monkeypatch.setattr(persistent, "OLDEST", (99, 1))
+    with pytest.raises(ValueError, match=rf"it needs jax 99\.1 or newer, and this is {jax.__version__}"):
+        jaxrnn.unroll(CELLS["lstm"], *problem(CELLS["lstm"])[:2], method="persistent")
+
+
+def test_it_is_never_chosen_by_default_and_pallas_is_not_imported_without_it():
+    assert METHODS[None] is not METHODS["persistent"]
+    code = "import sys, jaxrnn; sys.exit('jax.experimental.pallas' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
