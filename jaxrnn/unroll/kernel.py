@@ -3,7 +3,7 @@
 A block of the grid takes `Tile.rows` rows of the batch through all steps, so that blocks never wait for each other. A warpgroup
 of it takes 64 hidden units: of every gate it has the tile [64 units, rows] in registers, as the tensor cores leave it. At each
 step the warpgroups write their part of the operand (h forward, the cotangents of the gates backward) to shared memory, meet at
-a barrier, and multiply. There are two buffers for the operand, used in turn, so that one barrier per step is enough.
+a barrier, and multiply. Where there is room for two buffers of the operand, used in turn, one barrier per step is enough.
 
 Arrays in global memory keep the order of all other methods, [T, B, ..., H]; they are read and written as transposed tiles.
 """
@@ -16,31 +16,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.typing import Array, DType
-from jaxrnn.unroll.place import UNITS, Place, Tile, flat, typed, unflat
+from jaxrnn.unroll.blocks import UNITS, Tile
+from jaxrnn.unroll.place import Place, flat, typed, unflat
 from jaxrnn.unroll.tiles import Program, Running, Tiles
-
-ROWS = (8, 16, 32)  # of a block; more would not fit the registers of an LSTM
-SHARED_MEMORY = 227 * 1024  # bytes that one block may have on Hopper
-RESERVED = 2048  # of which barriers and alignment
-BLOCKS = 132  # the multiprocessors of an H100: no more rows per block while there is a block for each
-SLOTS = 2  # buffers of the operand
 
 PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)  # the arguments of the program
 AFTER, OPERAND, WRITTEN = range(3)  # its results
-
-
-def padded(units: int) -> int:
-    """Whole warpgroups."""
-    return -(-units // UNITS) * UNITS
-
-
-def tile(units: int, batch: int, gates: int, operands: int, dtype: DType) -> Tile | None:
-    """The tile of a kernel with `gates` square weights and `operands` vectors to multiply; None where they do not fit."""
-    units, size = padded(units), jnp.dtype(dtype).itemsize
-    free = SHARED_MEMORY - RESERVED - gates * units**2 * size
-    fitting = [rows for rows in ROWS if SLOTS * operands * units * rows * size <= free]
-    enough = [rows for rows in fitting if -(-batch // rows) <= BLOCKS]
-    return Tile(units, (enough or fitting[-1:])[0]) if fitting else None
 
 
 class Launch(NamedTuple):
@@ -68,9 +49,9 @@ class Refs(NamedTuple):
     stream: list[Any]
     after: list[Any]
     written: list[Any]
-    weight: Any  # in global memory, [results, operands, H, H]
+    weight: Any  # in global memory, `Tile.weight`
     on_chip: Any  # the same in shared memory
-    operand: Any  # [SLOTS, operands, rows, H]
+    operand: Any  # `Tile.operand`
     loaded: Any  # barriers: the weight is on chip,
     met: Any  # and every warpgroup has written its part of the operand
 
@@ -88,7 +69,7 @@ def run(
 
     Args:
         program: `(params, held, state, stream, product) -> (after, operand, written)`.
-        tile: from `tile`.
+        tile: from `blocks.fit`.
         weight: [results, operands, H, H] in the dtype of the product; the last axis is summed over.
         arguments: params [..., H], the same for all rows and steps; held [B, ..., H], the same for all steps; state [B, ..., H],
             before the first step; stream [T, B, ..., H], or [T, B] where a row has one number, a slice for each step.
@@ -122,10 +103,17 @@ def run(
         thread_name="warpgroup",
         interpret=interpret,
     )
-    more = tile.units - H
-    found = list(call(jnp.pad(weight, [(0, 0), (0, 0), (0, more), (0, more)]), *itertools.chain(*given)))
+    found = list(call(_stacked(weight, tile), *itertools.chain(*given)))
     after, written = found[: len(types[0])], found[len(types[0]) :]
     return [a[:B, ..., :H] for a in after], [a[:, :B, ..., :H] for a in written]
+
+
+def _stacked(weight: Array, tile: Tile) -> Array:
+    """The weights one below the other, `Tile.weight`; what is added to them takes nothing from the vectors."""
+    more = tile.depth - weight.shape[-1]
+    rows = jnp.pad(weight, [(0, 0), (0, 0), (0, more), (0, 0)], mode="edge")  # as in `_pad`
+    flat = jnp.pad(rows, [(0, 0), (0, 0), (0, 0), (0, more)]).reshape(-1, tile.depth)
+    return jnp.pad(flat, [(0, tile.units - tile.depth), (0, 0)])
 
 
 def _number(a: Array) -> Array:
@@ -149,11 +137,11 @@ def _type(aval: Any, launch: Launch, *leading: int) -> jax.ShapeDtypeStruct:
 
 
 def _scratch(plgpu: Any, launch: Launch) -> list[Any]:
-    (results, operands), (units, rows), size = launch.gates, launch.tile, launch.dtype.itemsize
-    swizzle = plgpu.find_swizzle(UNITS * size * 8)
+    (results, operands), tile, size = launch.gates, launch.tile, launch.dtype.itemsize
+    swizzle = plgpu.find_swizzle(tile.depth * size * 8)
     laid = (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
-    weight = plgpu.SMEM((results, operands, units, units), launch.dtype, transforms=laid)
-    operand = plgpu.SMEM((SLOTS, operands, rows, units), launch.dtype, transforms=laid)
+    weight = plgpu.SMEM(tile.weight(results * operands), launch.dtype, transforms=laid)
+    operand = plgpu.SMEM(tile.operand(operands), launch.dtype, transforms=laid)
     return [weight, operand, plgpu.Barrier(num_arrivals=1), plgpu.Barrier(num_arrivals=launch.warpgroups)]
 
 
@@ -182,7 +170,7 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
         running, lists = Running(program, place.shape), (fixed, held, unflat(carried[0], start), unflat(carried[1], now))
         for k, tiles in enumerate(lists):
             running.give(k, [typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)])
-        sums = _multiply(plgpu, launch, place, refs, lax.rem(index, SLOTS), flat(running.take(OPERAND)))
+        sums = _multiply(plgpu, launch, place, refs, _slot(index, launch.tile), flat(running.take(OPERAND)))
         running.give(PRODUCT, unflat(sums, program.inputs(PRODUCT)))
         for ref, tiles in zip(refs.written, running.take(WRITTEN), strict=True):
             place.store(ref, tiles, (at(index),))
@@ -193,11 +181,16 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
         place.store(ref, tiles, ())
 
 
+def _slot(index: Any, tile: Tile) -> Any:
+    """Which buffer of the operand a step uses."""
+    return lax.rem(index, tile.slots)
+
+
 def _multiply(plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, tiles: list[Array]) -> list[Array]:
     """The rows of the product that belong to this warpgroup, a tile for each gate of the result."""
     from jax.experimental import pallas as pl
 
-    results, operands = launch.gates
+    (results, operands), depth = launch.gates, launch.tile.depth
     for k, each in enumerate(tiles):
         place.store_tile(refs.operand.at[slot, k, :, place.units], each.astype(launch.dtype))
     plgpu.commit_smem()
@@ -205,8 +198,12 @@ def _multiply(plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, t
 
     def products(*sums: Any) -> list[Array]:
         for g, k in itertools.product(range(results), range(operands)):
-            plgpu.wgmma(sums[g], refs.on_chip.at[g, k, place.units], refs.operand.at[slot, k].T)
+            rows = pl.ds((g * operands + k) * depth + place.warpgroup * UNITS, UNITS)
+            plgpu.wgmma(sums[g], refs.on_chip.at[rows], refs.operand.at[slot, k, :, pl.ds(0, depth)].T)
         plgpu.wgmma_wait(0)
         return [each[...] for each in sums]
 
-    return pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
+    sums = pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
+    if launch.tile.slots == 1:
+        plgpu.barrier_arrive_and_wait(refs.met)  # before it is written again
+    return sums

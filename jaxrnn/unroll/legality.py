@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
-from jaxrnn.unroll import kernel, tiles, unit
+from jaxrnn.unroll import blocks, kernel, tiles, unit
 from jaxrnn.unroll.scan import Sequence, project
 from jaxrnn.unroll.study import NestedProductError, Study, study
 
@@ -71,13 +71,10 @@ def _why_not_arrays(found: Study, params: Params, first: Carry, u: Any) -> str |
 def _why_not_size(found: Study, xs: Array) -> str | None:
     (*_, H), batch = found.products[0], math.prod(xs.shape[1 : found.rows + 1])
     G = math.prod(found.products[0][found.rows : -1])
-    if kernel.tile(H, batch, G, G, xs.dtype) is not None:  # the backward pass, which has G operands
+    if blocks.fit(H, batch, G, G, xs.dtype) is not None:  # the backward pass, which has G operands
         return None
-    units = kernel.padded(H)
-    return (
-        f"a weight of {G} x {units} x {units} numbers of {xs.dtype} (H={H} in whole tiles) and its operands do not fit the "
-        f"{kernel.SHARED_MEMORY // 1024} KB on chip."
-    )
+    shape = (G, H, H) if G > 1 else (H, H)
+    return f"a weight of shape {shape} in {xs.dtype} and its operands do not fit the {blocks.SHARED_MEMORY // 1024} KB on chip."
 
 
 def _why_not_operations(one: unit.Unit) -> str | None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
-from jaxrnn.unroll import carried, kernel, parts, products, unit
+from jaxrnn.unroll import blocks, carried, kernel, parts, products, unit
 from jaxrnn.unroll.backward import Chunk, Given, Plan, backward
 from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form, cpu_only
@@ -160,7 +160,7 @@ def _on_chip(
     acting = [p for p, used in zip(jax.tree.leaves(params), unit.acting(plan.study), strict=True) if used]
     acting = [jnp.broadcast_to(p, (H,)) if p.ndim == 0 else p for p in acting]
     held = [] if sequence.reset is None else folded(first)
-    size = kernel.tile(H, B, results * operands, operands, dtype)
+    size = blocks.fit(H, B, results * operands, operands, dtype)
     arguments, interpret = (acting, held, folded(state), folded(stream, T)), _INTERPRET.get()
     after, written = kernel.run(program, size, weight.astype(dtype), arguments, reverse=reverse, interpret=interpret)
     return unfolded(kernel.AFTER, after), unfolded(kernel.WRITTEN, written, T)

@@ -1,21 +1,15 @@
 """Where a warpgroup of the persistent kernel stands in the arrays, and how their parts come to its registers and back."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array
+from jaxrnn.unroll.blocks import UNITS, Tile
 from jaxrnn.unroll.tiles import Tiles
-
-UNITS = 64  # of a warpgroup: the rows of a tensor core instruction (wgmma)
-
-
-class Tile(NamedTuple):
-    units: int  # H, rounded up to whole warpgroups
-    rows: int  # of the batch, in a block
 
 
 class Place:
