@@ -218,7 +218,7 @@ def operations(jaxpr, inside=False):
 
 @new
 def test_the_weight_is_read_once_and_multiplied_in_the_loop(monkeypatch):
-    monkeypatch.setattr(persistent, "cpu_only", lambda: False)
+    monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
     cell, (p, xs, first) = CELLS["gru"], problem(CELLS["gru"])
     found = list(operations(jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, first, method="persistent"))(p).jaxpr))
     assert [inside for name, inside in found if name == "copy_gmem_to_smem"] == [False]
@@ -250,7 +250,7 @@ def lowered(cell, dtype):
 @new
 @pytest.mark.parametrize("make, dtype, largest", LARGEST)
 def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(make, dtype, largest, monkeypatch):
-    monkeypatch.setattr(persistent, "cpu_only", lambda: False)
+    monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
     assert lowered(make(largest), dtype).count("@mosaic_gpu") == 2
     with pytest.raises(ValueError, match=r"a weight of shape \(.*\) in .* and its operands do not fit the 227 KB on chip"):
         lowered(make(largest + 1), dtype)
@@ -259,7 +259,7 @@ def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(make, d
 @new
 @pytest.mark.parametrize("name", ["users", "dropout", "zoneout", "learned", "peephole"])
 def test_the_kernels_of_other_cells_lower_for_a_gpu(name, monkeypatch):
-    monkeypatch.setattr(persistent, "cpu_only", lambda: False)
+    monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
     assert lowered(CELLS[name], jnp.bfloat16).count("@mosaic_gpu") == 2
 
 
@@ -302,14 +302,26 @@ def test_other_dtypes_and_options_are_refused(x64):
     cell, (p, xs, _) = CELLS["lstm"], problem(CELLS["lstm"])
     with pytest.raises(ValueError, match="tensor cores multiply float32 and 16-bit numbers, got xs of float64"):
         jaxrnn.unroll(cell, p, xs.astype(jnp.float64), method="persistent")
+    with jax.default_matmul_precision("highest"), pytest.raises(ValueError, match="it multiplies in TF32"):
+        jaxrnn.unroll(cell, p, xs, method="persistent")
     with pytest.raises(ValueError, match=r"remat must be one of \('none',\) for method='persistent', got 'carry'"):
         jaxrnn.unroll(cell, p, xs, method="persistent", remat="carry")
 
 
 @new
-def test_without_a_gpu_it_is_an_error():
-    with pytest.raises(ValueError, match="a kernel for NVIDIA GPUs of the Hopper generation, and this process has only CPUs"):
+@pytest.mark.parametrize("found, message", [({}, "here is no GPU"), ({"8.0"}, "here is GPUs of compute capability 8.0")])
+def test_without_a_hopper_gpu_it_is_an_error(found, message, monkeypatch):
+    monkeypatch.setattr(persistent, "_capabilities", lambda: found)
+    with pytest.raises(ValueError, match=rf"a kernel for NVIDIA GPUs of the Hopper generation .*, and {message}"):
         jaxrnn.unroll(CELLS["lstm"], *problem(CELLS["lstm"])[:2], method="persistent")
+
+
+@new
+@pytest.mark.parametrize("name, dtype, tolerance", [("lstm", jnp.float32, 5e-3), ("gru", jnp.bfloat16, 2e-2)])
+def test_on_a_gpu_the_results_are_those_of_the_scan_within_its_rounding(name, dtype, tolerance):
+    if persistent.HOPPER not in persistent._capabilities():
+        pytest.skip("needs a Hopper GPU and JAX_PLATFORMS=cuda")
+    compare(CELLS[name], *problem(CELLS[name], dtype), tolerance=tolerance, **rows())  # 5e-3: TF32 has 10 bits of mantissa
 
 
 def test_an_older_jax_is_an_error(monkeypatch):

@@ -54,10 +54,12 @@ def unroll(
             pass of its own, with one matmul per product and step, and one per weight and chunk of steps. It refuses `jvp` and
             `jacfwd` of the primal (`hessian`, and `jvp` of a gradient, work). "scan" is plain `lax.scan` and autodiff. "cudnn"
             is cuDNN's LSTM, on an NVIDIA GPU, for float32 inputs without resets, in TF32 unless `jax.default_matmul_precision`
-            is "highest"; without `vmap` and second derivatives. `jaxrnn.explain` says what runs, and why.
+            is "highest"; without `vmap` and second derivatives. "persistent" is one kernel for all steps, for a Hopper GPU and
+            jax 0.12; it is experimental, tested in an interpreter only, and raises where it cannot run a cell: one product per
+            step, with a weight that fits on chip. `jaxrnn.explain` says what runs, and why.
         remat: "none" saves what the backward pass needs; "carry" saves the carries only and computes the rest again, in about
             a third of the memory where T is long; "sqrt", not for "scan", saves the carry before each of about sqrt(T) chunks;
-            "cudnn" has "none" only.
+            "cudnn" and "persistent" have "none" only.
 
     Returns:
         (carry, ys): the carry after the last step, and the outputs [T, *batch, ...] in the dtype of `xs`.

@@ -11,6 +11,8 @@ from jaxrnn.unroll import blocks, kernel, tiles, unit
 from jaxrnn.unroll.scan import Sequence, project
 from jaxrnn.unroll.study import NestedProductError, Study, study
 
+EXACT = ("highest", "float32", "F32_F32_F32")  # precisions that TF32 does not have
+
 
 def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str | None:
     """Why no kernel can run a cell: a sentence, or None where one can.
@@ -28,6 +30,8 @@ def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str
         return f"the sizes of xs must be known, got {xs.shape}."
     if xs.dtype.itemsize > 4:
         return f"tensor cores multiply float32 and 16-bit numbers, got xs of {xs.dtype}."
+    if xs.dtype.itemsize == 4 and jax.config.jax_default_matmul_precision in EXACT:
+        return f"it multiplies in TF32, and jax_default_matmul_precision is {jax.config.jax_default_matmul_precision!r}."
     if not jax.sharding.get_abstract_mesh().empty:
         return "a kernel runs on one device, and here is a mesh."
     if xs.size == 0:

@@ -5,6 +5,7 @@ before it, all steps at once, and gradients of weights and inputs are taken afte
 A cell that the kernel cannot run is refused with the reason (`legality`).
 
 A float32 run multiplies in TF32 on a GPU (10 bits of mantissa), a 16-bit run in its own dtype; sums and carries are float32.
+There are first derivatives only: a kernel has none of its own.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.extend.backend
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,12 +24,13 @@ from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
 from jaxrnn.unroll import blocks, carried, kernel, parts, products, unit
 from jaxrnn.unroll.backward import Chunk, Given, Plan, backward
 from jaxrnn.unroll.carried import Kept
-from jaxrnn.unroll.form import Form, cpu_only
+from jaxrnn.unroll.form import Form
 from jaxrnn.unroll.legality import studied, why_not
 from jaxrnn.unroll.scan import Sequence, project, scan
 from jaxrnn.unroll.tiles import Program
 
 OLDEST = (0, 12)  # of the versions of jax whose Mosaic GPU has what the kernel needs
+HOPPER = "9.0"  # the compute capability: the tensor core instruction of the kernel (wgmma) is of this generation only
 _INTERPRET: contextvars.ContextVar[Any] = contextvars.ContextVar("interpret", default=None)
 _FORM = Form(project_inside=False, joined=False, by_gate=False, fold=False, columns=False, chunk=0)  # the whole as one chunk
 
@@ -58,7 +61,7 @@ def persistent(
     Raises:
         ValueError: it cannot run this cell at these sizes, or here; the message says why.
     """
-    reason = why_not(cell, params, sequence, first) or _why_not_here()
+    reason = why_not(cell, params, sequence, first) or why_not_here()
     if reason is not None:
         raise ValueError(f"method='persistent' cannot run {cell}: {reason} method=None runs every cell.")
     if sequence.xs.size == 0:
@@ -71,12 +74,23 @@ def persistent(
     return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
 
 
-def _why_not_here() -> str | None:
+def why_not_here() -> str | None:
+    """Why no kernel can run in this process: a sentence, or None where one can."""
     if jax.__version_info__ < OLDEST:
         return f"it needs jax {'.'.join(map(str, OLDEST))} or newer, and this is {jax.__version__}."
-    if _INTERPRET.get() is None and cpu_only():
-        return "it is a kernel for NVIDIA GPUs of the Hopper generation, and this process has only CPUs."
+    if _INTERPRET.get() is not None:
+        return None
+    found = _capabilities()
+    if HOPPER not in found:
+        here = f"GPUs of compute capability {', '.join(sorted(found))}" if found else "no GPU"
+        return f"it is a kernel for NVIDIA GPUs of the Hopper generation (compute capability {HOPPER}), and here is {here}."
     return None
+
+
+def _capabilities() -> set[str]:
+    """The compute capabilities of the GPUs of this process."""
+    devices = [d for client in jax.extend.backend.backends().values() for d in client.devices() if d.platform == "gpu"]
+    return {str(getattr(d, "compute_capability", "unknown")) for d in devices}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
