@@ -134,10 +134,10 @@ class Clipped(jaxrnn.LSTMCell):
 
 
 REFUSED = {
-    "GRUCell is no LSTM as cuDNN has it": (jaxrnn.GRUCell(H), {}),
-    "PeepholeLSTMCell is no LSTM": (jaxrnn.PeepholeLSTMCell(H), {}),
-    "Clipped is no LSTM": (Clipped(H), {}),
-    "Zoneout is no LSTM": (jaxrnn.Stack((LSTM, jaxrnn.Zoneout(LSTM, 0.1))), {}),
+    "GRUCell: it is no LSTM as cuDNN has it": (jaxrnn.GRUCell(H), {}),
+    "PeepholeLSTMCell: it is no LSTM": (jaxrnn.PeepholeLSTMCell(H), {}),
+    "Clipped: it is no LSTM": (Clipped(H), {}),
+    "Zoneout: it is no LSTM": (jaxrnn.Stack((LSTM, jaxrnn.Zoneout(LSTM, 0.1))), {}),
     "xs are float16, and it computes in float32 only": (LSTM, {"dtype": jnp.float16}),
     "reset begins a new sequence inside a row": (LSTM, {"reset": jnp.ones((T, B), jnp.bool_)}),
     "have no entries": (LSTM, {"T": 0}),
@@ -148,7 +148,7 @@ REFUSED = {
 def test_what_cudnn_does_not_compute_is_refused(reason):
     cell, options = REFUSED[reason]
     xs = jnp.zeros((options.pop("T", T), B, I), options.pop("dtype", jnp.float32))
-    with pytest.raises(ValueError, match=f'method="cudnn" cannot run this: .*{reason}.*method=None runs everything'):
+    with pytest.raises(ValueError, match=f'method="cudnn" cannot run .*{reason}.*method=None runs everything'):
         jaxrnn.unroll(cell, cell.init(jax.random.key(0), I), xs, method="cudnn", **options)
 
 
@@ -169,7 +169,7 @@ def test_without_a_gpu_it_says_so(monkeypatch):
 def test_what_is_explained_is_what_runs():
     for cell in (LSTM, BOTH):
         (first, *_) = jaxrnn.explain(cell, (T, B, I), method="cudnn")
-        assert first.method == "cudnn" and not first.refused
+        assert first.method == "cudnn" and "cudnn" not in first.refused
         assert jaxrnn.explain(cell, (T, B, I))[0].method == "fused"  # chosen by nobody but the caller
     with pytest.raises(ValueError, match="reset begins"):
         jaxrnn.explain(LSTM, (T, B, I), method="cudnn", reset=True)

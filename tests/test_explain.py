@@ -74,9 +74,10 @@ def test_a_stack_is_explained_cell_by_cell_with_its_noise():
     assert str(found[0]).startswith("Zoneout(cell=GRUCell(hidden_size=4), h=0.1): fused")
 
 
-def test_why_cudnn_cannot_is_said_beside():
-    assert only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("GRUCell is no LSTM as cuDNN has it")
+def test_why_others_cannot_is_said_beside():
+    assert only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("it is no LSTM as cuDNN has it")
     assert "reset begins" in only(jaxrnn.LSTMCell(4), SHAPE, reset=True).refused["cudnn"]
+    assert "2 products" in only(jaxrnn.LSTMPCell(4, 2), SHAPE).refused["persistent"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,10 @@ import pytest
 from oracles import assert_close, inputs, parameters, randomised
 
 import jaxrnn
-from jaxrnn.unroll import blocks, kernel
+from jaxrnn.unroll.persistent import blocks, kernel
 from jaxrnn.unroll.run import METHODS
 
-persistent = importlib.import_module("jaxrnn.unroll.persistent")
+persistent = importlib.import_module("jaxrnn.unroll.persistent.method")
 jitted = importlib.import_module("jaxrnn.unroll")._jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -282,7 +282,7 @@ class Odd(jaxrnn.RNNCell):
 
 
 REFUSED = [
-    (jaxrnn.LSTMPCell(4, 2), r"LSTMPCell\(.*its step has 2 products with a weight, expected one. method=None runs every cell"),
+    (jaxrnn.LSTMPCell(4, 2), r"LSTMPCell: its step has 2 products with a weight, expected one. method=None runs everything"),
     (jaxrnn.LayerNormLSTMCell(4), r"hidden units act on each other outside `dot` \(elementwise = False\)"),
     (jaxrnn.IndRNNCell(4), r"its step has 0 products"),
     (Odd(4, kind="loop"), r"calls `dot` inside a loop"),

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxrnn.typing import Array, Carry, Cell, LSTMLayers, Params, lstm_layers
 from jaxrnn.unroll.scan import Sequence
-from jaxrnn.unroll.sequence import select
+from jaxrnn.unroll.sequence import refusal, select
 
 
 def cudnn(
@@ -37,7 +37,7 @@ def cudnn(
     """
     reason = why_not(cell, params, sequence, collect)
     if reason is not None:
-        raise ValueError(refusal(reason))
+        raise ValueError(refusal("cudnn", cell, reason))
     layers, (leaves, tree) = cell.lstm_layers(params), jax.tree.flatten(carry)
     assert layers is not None
     T, *batch, I = sequence.xs.shape
@@ -51,14 +51,10 @@ def cudnn(
     return jax.tree.unflatten(tree, after), ys.reshape(T, *batch, ys.shape[-1])
 
 
-def refusal(reason: str) -> str:
-    return f'method="cudnn" cannot run this: {reason} method=None runs everything.'
-
-
 def why_not(cell: Cell, params: Params, sequence: Sequence, collect: bool = False) -> str | None:
     """What stands against it, as a sentence; None where nothing does."""
     if lstm_layers(cell, params) is None:
-        return f"{type(cell).__name__} is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell."
+        return "it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell."
     if sequence.xs.dtype != jnp.float32:
         return f"xs are {sequence.xs.dtype}, and it computes in float32 only."
     if sequence.reset is not None:

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from jaxrnn.typing import Carry, Cell, DType, Params, check_cell_type, check_features
 from jaxrnn.unroll import cudnn, fused, joined
 from jaxrnn.unroll.form import Form, forms_of
+from jaxrnn.unroll.persistent import why_not
 from jaxrnn.unroll.run import check_method, run
 from jaxrnn.unroll.scan import Sequence, scan
+from jaxrnn.unroll.sequence import refusal
 from jaxrnn.unroll.study import Study
 
 
@@ -20,7 +22,7 @@ class Explanation(NamedTuple):
     """How one cell is run over one direction; `print` it."""
 
     cell: Cell
-    method: str  # "fused", "scan" or "cudnn": what runs
+    method: str  # "fused", "scan", "cudnn" or "persistent": what runs
     why: str  # the reason, as a sentence
     details: tuple[str, ...]  # what the method does with this cell and these shapes
     refused: dict[str, str]  # for each other method that cannot run this, the reason
@@ -62,7 +64,8 @@ def explain(
         >>> import jaxrnn
         >>> print(jaxrnn.explain(jaxrnn.IndRNNCell(64), (100, 32, 16))[0])
         IndRNNCell(hidden_size=64): scan, since its step has no product.
-          cudnn cannot run it: IndRNNCell is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell.
+          cudnn cannot run it: it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell.
+          persistent cannot run it: its step has 0 products with a weight, expected one.
     """
     check_cell_type(cell)
     check_method(method, remat)
@@ -102,15 +105,13 @@ def _note(
     **how: Any,
 ) -> tuple[Carry, Any]:
     """A method that notes what another would do, and gives the shapes of its results."""
-    against = cudnn.why_not(cell, params, sequence)
+    against = {"cudnn": cudnn.why_not(cell, params, sequence), "persistent": why_not(cell, params, sequence, first)}
+    refused = {name: reason for name, reason in against.items() if reason is not None}
+    if method in refused:
+        raise ValueError(refusal(method, cell, refused[method]))
     examined = fused.examine(cell, params, sequence, first, how["remat"])
-    refused = {} if against is None or method == "cudnn" else {"cudnn": against}
-    if method == "cudnn":
-        if against is not None:
-            raise ValueError(cudnn.refusal(against))
-        note = Explanation(cell, "cudnn", "it was asked for, and is an LSTM in float32.", (), refused)
-    elif method == "scan":
-        note = Explanation(cell, "scan", "it was asked for.", (), refused)
+    if method in against or method == "scan":
+        note = Explanation(cell, method, "it was asked for.", (), refused)
     elif isinstance(examined, str):
         note = Explanation(cell, "scan", examined, (), refused)
     else:

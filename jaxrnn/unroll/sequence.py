@@ -104,6 +104,11 @@ def initial_carry(
     return cell.init_carry(cell.prepare(cast(params, wide)), like)
 
 
+def refusal(method: str, cell: Cell, reason: str) -> str:
+    """The message of a method that cannot run a cell."""
+    return f'method="{method}" cannot run {type(cell).__name__}: {reason} method=None runs everything.'
+
+
 def one_step(xs: Array, *others: Any) -> Array:
     """Zeros like one step of `xs` [T, ...], made without indexing time, so that T = 0 works.
 

@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 
 from jaxrnn.typing import Array
-from jaxrnn.unroll.blocks import UNITS, Tile
-from jaxrnn.unroll.tiles import Tiles
+from jaxrnn.unroll.persistent.blocks import UNITS, Tile
+from jaxrnn.unroll.persistent.tiles import Tiles
 
 
 class Place:

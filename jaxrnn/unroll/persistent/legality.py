@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
-from jaxrnn.unroll import blocks, kernel, tiles, unit
+from jaxrnn.unroll.persistent import blocks, kernel, tiles, unit
 from jaxrnn.unroll.scan import Sequence, project
 from jaxrnn.unroll.study import NestedProductError, Study, study
 

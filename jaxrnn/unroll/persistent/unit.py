@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from jaxrnn.typing import Array, Carry, Cell, Params
 from jaxrnn.unroll import carried, parts
+from jaxrnn.unroll.persistent.tiles import Program, program
 from jaxrnn.unroll.scan import Sequence, advance
 from jaxrnn.unroll.study import Study
-from jaxrnn.unroll.tiles import Program, program
 
 Rows = tuple[Array | None, Array | None]  # mask and reset
 

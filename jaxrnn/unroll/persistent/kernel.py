@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.typing import Array, DType
-from jaxrnn.unroll.blocks import UNITS, Tile
-from jaxrnn.unroll.place import Place, flat, typed, unflat
-from jaxrnn.unroll.tiles import Program, Running, Tiles
+from jaxrnn.unroll.persistent.blocks import UNITS, Tile
+from jaxrnn.unroll.persistent.place import Place, flat, typed, unflat
+from jaxrnn.unroll.persistent.tiles import Program, Running, Tiles
 
 PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)  # the arguments of the program
 AFTER, OPERAND, WRITTEN = range(3)  # its results

@@ -1,12 +1,4 @@
-"""`method="persistent"`: one GPU kernel for all steps, in which the recurrent weight stays on chip. For Hopper GPUs.
-
-The cell's own `step` is traced into the kernel (`unit`, `tiles`, `kernel`); nothing here knows a cell. Inputs are projected
-before it, all steps at once, and gradients of weights and inputs are taken after it, as one matmul each, by the code of `fused`.
-A cell that the kernel cannot run is refused with the reason (`legality`).
-
-A float32 run multiplies in TF32 on a GPU (10 bits of mantissa), a 16-bit run in its own dtype; sums and carries are float32.
-There are first derivatives only: a kernel has none of its own.
-"""
+"""The method: what it refuses, and its forward and backward pass around the kernel."""
 
 import contextlib
 import contextvars
@@ -21,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.typing import Array, Carry, Cell, Params, dot_in
-from jaxrnn.unroll import blocks, carried, kernel, parts, products, unit
+from jaxrnn.unroll import carried, parts, products
 from jaxrnn.unroll.backward import Chunk, Given, Plan, backward
 from jaxrnn.unroll.carried import Kept
 from jaxrnn.unroll.form import Form
-from jaxrnn.unroll.legality import studied, why_not
+from jaxrnn.unroll.persistent import blocks, kernel, legality, unit
+from jaxrnn.unroll.persistent.legality import studied
+from jaxrnn.unroll.persistent.tiles import Program
 from jaxrnn.unroll.scan import Sequence, project, scan
-from jaxrnn.unroll.tiles import Program
+from jaxrnn.unroll.sequence import refusal
 
 OLDEST = (0, 12)  # of the versions of jax whose Mosaic GPU has what the kernel needs
 HOPPER = "9.0"  # the compute capability: the tensor core instruction of the kernel (wgmma) is of this generation only
@@ -61,9 +55,9 @@ def persistent(
     Raises:
         ValueError: it cannot run this cell at these sizes, or here; the message says why.
     """
-    reason = why_not(cell, params, sequence, first) or why_not_here()
+    reason = why_not(cell, params, sequence, first)
     if reason is not None:
-        raise ValueError(f"method='persistent' cannot run {cell}: {reason} method=None runs every cell.")
+        raise ValueError(refusal("persistent", cell, reason))
     if sequence.xs.size == 0:
         return scan(cell, params, sequence, carry, first, reverse=reverse, remat="none", collect=collect)
     found, u = studied(cell, params, sequence, first)
@@ -74,8 +68,12 @@ def persistent(
     return _run(Plan(cell, reverse, remat, collect, shared, found), params, weights, first, carry, sequence)
 
 
-def why_not_here() -> str | None:
-    """Why no kernel can run in this process: a sentence, or None where one can."""
+def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str | None:
+    """What stands against it, as a sentence; None where nothing does. As of all arguments only shapes and dtypes count."""
+    return legality.why_not(cell, params, sequence, first) or _why_not_here()
+
+
+def _why_not_here() -> str | None:
     if jax.__version_info__ < OLDEST:
         return f"it needs jax {'.'.join(map(str, OLDEST))} or newer, and this is {jax.__version__}."
     if _INTERPRET.get() is not None:
