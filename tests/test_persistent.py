@@ -257,6 +257,13 @@ def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(make, d
 
 
 @new
+@pytest.mark.slow
+@pytest.mark.parametrize("make, dtype, largest", LARGEST)
+def test_the_largest_kernels_have_the_results_of_the_scan(make, dtype, largest, interpreted):
+    compare(make(largest), *problem(make(largest), dtype), tolerance=2e-2 if dtype == jnp.bfloat16 else 1e-5, **rows())
+
+
+@new
 @pytest.mark.parametrize("name", ["users", "dropout", "zoneout", "learned", "peephole"])
 def test_the_kernels_of_other_cells_lower_for_a_gpu(name, monkeypatch):
     monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
