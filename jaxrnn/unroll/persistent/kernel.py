@@ -81,17 +81,19 @@ def run(
     """
     from jax.experimental.pallas import mosaic_gpu as plgpu
 
-    T, B, H = arguments[STREAM][0].shape[0], arguments[STATE][0].shape[0], weight.shape[-1]
-    launch = Launch(program, tile, T, reverse, weight.shape[:2], weight.dtype, blocks=-(-B // tile.rows))
+    T, B = arguments[STREAM][0].shape[0], arguments[STATE][0].shape[0]
+    results, operands, _, H = weight.shape
+    launch = Launch(program, tile, T, reverse, (results, operands), weight.dtype, blocks=-(-B // tile.rows))
     batch = (None, 0, 0, 1)  # which axis of an argument it is
     given = [[_pad(_number(a), axis, launch) for a in arrays] for arrays, axis in zip(arguments, batch, strict=True)]
     types = [[_type(a, launch) for a in program.outputs(AFTER)], [_type(a, launch, T) for a in program.outputs(WRITTEN)]]
     counts = [len(each) for each in (*given, *types)]
 
     def body(weight: Any, *refs: Any) -> None:
-        pieces = iter(refs)
+        *others, on_chip, operand, loaded, met = refs
+        pieces = iter(others)
         lists = [list(itertools.islice(pieces, n)) for n in counts]
-        _block(plgpu, launch, Refs(*lists, weight, *pieces))
+        _block(plgpu, launch, Refs(*lists, weight=weight, on_chip=on_chip, operand=operand, loaded=loaded, met=met))
 
     call = plgpu.kernel(
         body,

@@ -30,8 +30,9 @@ def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str
         return f"the sizes of xs must be known, got {xs.shape}."
     if xs.dtype.itemsize > 4:
         return f"tensor cores multiply float32 and 16-bit numbers, got xs of {xs.dtype}."
-    if xs.dtype.itemsize == 4 and jax.config.jax_default_matmul_precision in EXACT:
-        return f"it multiplies in TF32, and jax_default_matmul_precision is {jax.config.jax_default_matmul_precision!r}."
+    config: Any = jax.config
+    if xs.dtype.itemsize == 4 and config.jax_default_matmul_precision in EXACT:
+        return f"it multiplies in TF32, and jax_default_matmul_precision is {config.jax_default_matmul_precision!r}."
     if not jax.sharding.get_abstract_mesh().empty:
         return "a kernel runs on one device, and here is a mesh."
     if xs.size == 0:

@@ -104,9 +104,9 @@ def _run_forward(plan: Plan, *args: Any) -> tuple[Any, Any]:
 
 
 def _run_backward(plan: Plan, residuals: Any, cotangents: tuple[Carry, Any]) -> tuple[Any, ...]:
-    sequence = residuals[3]
+    params, weights, first, sequence, saved = residuals
     form = _FORM._replace(chunk=sequence.xs.shape[0])
-    *gradients, d_xs, d_noise = backward(plan, form, *residuals, cotangents, loop=_adjoints)
+    *gradients, d_xs, d_noise = backward(plan, form, params, weights, first, sequence, saved, cotangents, loop=_adjoints)
     mask, reset = jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), (sequence.mask, sequence.reset))
     return *gradients, Sequence(d_xs, mask, reset, d_noise)
 
@@ -173,6 +173,7 @@ def _on_chip(
     acting = [jnp.broadcast_to(p, (H,)) if p.ndim == 0 else p for p in acting]
     held = [] if sequence.reset is None else folded(first)
     size = blocks.fit(H, B, results * operands, operands, dtype)
+    assert size is not None  # or `why_not` would have said so
     arguments, interpret = (acting, held, folded(state), folded(stream, T)), _INTERPRET.get()
     after, written = kernel.run(program, size, weight.astype(dtype), arguments, reverse=reverse, interpret=interpret)
     return unfolded(kernel.AFTER, after), unfolded(kernel.WRITTEN, written, T)

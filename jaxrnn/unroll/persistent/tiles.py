@@ -65,7 +65,10 @@ class Program(NamedTuple):
         return [self.jaxpr.in_avals[i] for i in self.arguments[k]]
 
     def outputs(self, k: int) -> list[Any]:
-        return [self.jaxpr.out_avals[i] for i in self.results[k]]
+        return [self.aval(i) for i in self.results[k]]
+
+    def aval(self, i: int) -> Any:
+        return self.jaxpr.out_avals[i]
 
 
 def program(function: Callable[..., Any], *arguments: Any) -> Program:
@@ -113,7 +116,7 @@ class Running:
         return [self._whole(i) for i in self.program.results[k]]
 
     def _whole(self, i: int) -> Tiles:
-        found, dtype = self.scope.result(i), self.program.jaxpr.out_avals[i].dtype
+        found, dtype = self.scope.result(i), self.program.aval(i).dtype
         return _each(lambda a: _tile(jnp.asarray(a, dtype), self.shape), found)
 
 
@@ -130,7 +133,8 @@ class _Scope:
 
     def read(self, atom: Any) -> Tiles:
         if isinstance(atom, jax.extend.core.Literal):
-            return _numbers_in(np.asarray(atom.val, atom.aval.dtype))
+            aval: Any = atom.aval
+            return _numbers_in(np.asarray(atom.val, aval.dtype))
         if atom not in self.values:
             self.values[atom] = self.argument(self.inputs[atom]) if atom in self.inputs else self._computed(*self.origin[atom])
         return self.values[atom]

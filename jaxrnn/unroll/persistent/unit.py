@@ -14,7 +14,7 @@ from jaxrnn.unroll.persistent.tiles import Program, program
 from jaxrnn.unroll.scan import Sequence, advance
 from jaxrnn.unroll.study import Study
 
-Rows = tuple[Array | None, Array | None]  # mask and reset
+Rows = tuple[Any, Any]  # mask and reset, where there are any
 
 
 class Unit(NamedTuple):
@@ -27,7 +27,7 @@ class Unit(NamedTuple):
     carry: Carry
     u: Any
     rows: Rows
-    like: Array  # the input
+    like: Any  # the input
 
 
 def unit(cell: Cell, found: Study, params: Params, first: Carry, u: Any, sequence: Sequence) -> Unit:
@@ -47,7 +47,7 @@ def unit(cell: Cell, found: Study, params: Params, first: Carry, u: Any, sequenc
         used=used,
         carry=jax.tree.map(lambda a: jax.ShapeDtypeStruct(one(a.shape), a.dtype), first),
         u=jax.tree.map(lambda a: jax.ShapeDtypeStruct(one(a.shape), a.dtype), u),
-        rows=tuple(None if a is None else jax.ShapeDtypeStruct((), a.dtype) for a in (sequence.mask, sequence.reset)),
+        rows=jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), (sequence.mask, sequence.reset)),
         like=jax.ShapeDtypeStruct((1,), sequence.xs.dtype),
     )
 
@@ -121,5 +121,5 @@ def _first(unit: Unit) -> Carry:
     return None if unit.rows[1] is None else unit.carry
 
 
-def _product(unit: Unit) -> Array:
+def _product(unit: Unit) -> Any:
     return jax.ShapeDtypeStruct(unit.study.products[0], jnp.float32)
