@@ -324,10 +324,11 @@ def test_without_a_hopper_gpu_it_is_an_error(found, message, monkeypatch):
 
 
 @new
+@pytest.mark.gpu
 @pytest.mark.parametrize("name, dtype, tolerance", [("lstm", jnp.float32, 5e-3), ("gru", jnp.bfloat16, 2e-2)])
 def test_on_a_gpu_the_results_are_those_of_the_scan_within_its_rounding(name, dtype, tolerance):
     if persistent.HOPPER not in persistent._capabilities():
-        pytest.skip("needs a Hopper GPU and JAX_PLATFORMS=cuda")
+        pytest.skip("there is no Hopper GPU")
     compare(CELLS[name], *problem(CELLS[name], dtype), tolerance=tolerance, **rows())  # 5e-3: TF32 has 10 bits of mantissa
 
 

@@ -19,6 +19,8 @@ STYLES = {  # one marker and colour per peer, those of jaxrnn's own kind in grey
     "jaxrnn_scan": ("0.45", "x"),
     "jaxrnn_carry": ("0.45", "<"),
     "jaxrnn_sqrt": ("0.45", ">"),
+    "jaxrnn_cudnn": ("0.45", "h"),
+    "jaxrnn_persistent": ("0.45", "p"),
     "hand_scan": ("0.45", "+"),
     "flax_nnx": ("#0072B2", "o"),
     "flax_linen": ("#56B4E9", "s"),

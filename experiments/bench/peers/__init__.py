@@ -56,6 +56,25 @@ PEERS = {
     "jaxrnn_sqrt": Peer(
         "jaxrnn", "ours:jaxrnn_sqrt", about='unroll, remat="sqrt"', modes=(BOTH,), least_steps=512, extra=True, aside=True
     ),
+    "jaxrnn_cudnn": Peer(
+        "jaxrnn",
+        "ours:jaxrnn_cudnn",
+        ("lstm",),
+        ("float32", "strict"),
+        ("gpu",),
+        'unroll, method="cudnn"',
+        splits=False,
+        aside=True,
+    ),
+    "jaxrnn_persistent": Peer(
+        "jaxrnn",
+        "ours:jaxrnn_persistent",
+        variants=("float32", "bfloat16"),
+        devices=("gpu",),
+        about='unroll, method="persistent"',
+        splits=False,
+        aside=True,
+    ),
     "hand_scan": Peer("jax", "ours:hand_scan", about="a plain lax.scan"),
     "flax_nnx": Peer("flax", "flax:flax_nnx", about="nnx.RNN"),
     "flax_linen": Peer("flax", "flax:flax_linen", about="linen.RNN"),

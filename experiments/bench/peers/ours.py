@@ -29,6 +29,14 @@ def jaxrnn_sqrt(job: Job) -> Program:
     return jaxrnn(job, "fused", "sqrt")
 
 
+def jaxrnn_cudnn(job: Job) -> Program:
+    return jaxrnn(job, "cudnn")
+
+
+def jaxrnn_persistent(job: Job) -> Program:
+    return jaxrnn(job, "persistent")
+
+
 def hand_scan(job: Job) -> Program:
     """Both products inside the loop, kernels fused over the gates, and what autodiff makes of it."""
     step = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[job.cell]
