@@ -191,9 +191,13 @@ class Stack(Cell):
         if self.merge != "concat" or not isinstance(params, tuple) or len(params) != len(cells):
             return None
         layers = [lstm_layers(cell, p) for (_, _, cell), p in zip(cells, params, strict=True)]
-        weights = tuple(w for layer in layers if layer is not None and not layer.bidirectional for w in layer.weights)
-        alike = len(weights) == len(cells) and len({w_h.shape for _, w_h, _ in weights}) == 1
-        return LSTMLayers(weights, self.bidirectional) if alike else None
+        weights: list[Any] = []
+        for layer in layers:
+            if layer is None or layer.bidirectional or (self.bidirectional and len(layer.weights) > 1):
+                return None
+            weights += layer.weights
+        one_size = len({w_h.shape for _, w_h, _ in weights}) == 1
+        return LSTMLayers(tuple(weights), self.bidirectional) if one_size else None
 
     def _indexed(self) -> list[tuple[int, int, Cell]]:
         return [(layer, d, cell) for layer, cell in enumerate(self.cells) for d in range(self.directions)]

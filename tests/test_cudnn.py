@@ -66,6 +66,11 @@ CELLS = {
     "both directions of two layers": BOTH,
     "layers of several sizes": jaxrnn.Stack((jaxrnn.LSTMCell(H), jaxrnn.LSTMCell(2)), bidirectional=True),
     "directions that are added": jaxrnn.Stack((jaxrnn.LSTMCell(H),) * 2, bidirectional=True, merge="sum"),
+    "a stack of stacks, of which one has both directions": jaxrnn.Stack(
+        (jaxrnn.Stack((LSTM,), bidirectional=True), jaxrnn.Stack((LSTM, LSTM)))
+    ),
+    "a stack of stacks in both directions": jaxrnn.Stack((jaxrnn.Stack((LSTM, LSTM)),), bidirectional=True),
+    "a stack of stacks": jaxrnn.Stack((jaxrnn.Stack((LSTM, LSTM)), LSTM)),
     "a learned first carry": jaxrnn.LearnedInitialCarry(LSTM),
 }
 
@@ -104,7 +109,8 @@ def test_a_stack_of_one_size_is_one_call(monkeypatch):
     calls, run = [], rnn.lstm
     monkeypatch.setattr(rnn, "lstm", lambda *args: calls.append(args[7:]) or run(*args))
     answers(BOTH, "cudnn")
-    assert calls == [(2, 0.0, True)]
+    answers(CELLS["a stack of stacks"], "cudnn")
+    assert calls == [(2, 0.0, True), (3, 0.0, False)]
 
 
 def test_dropout_between_layers_and_of_weights_is_ours():
