@@ -182,8 +182,9 @@ class Cell:
 def lstm_layers(cell: Cell, params: Params) -> LSTMLayers | None:
     """What `cell.lstm_layers` gives; None where a class made from the one that says so has equations of its own."""
     names = [set(vars(kind)) for kind in type(cell).__mro__]
-    said, *equations = (next(k for k, own in enumerate(names) if n in own) for n in ("lstm_layers", "project", "step"))
-    return cell.lstm_layers(params) if said <= min(equations) else None
+    said = next(k for k, own in enumerate(names) if "lstm_layers" in own)
+    equations = next(k for k, own in enumerate(names) if own & {"project", "step", "unroll_layers"})
+    return cell.lstm_layers(params) if said <= equations else None
 
 
 def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:

@@ -45,6 +45,10 @@ def test_the_method_that_is_named_is_the_one_that_runs(cell, monkeypatch):
     assert ran == [method]
 
 
+def test_a_cell_without_products_is_scanned_whatever_is_saved():
+    assert {only(jaxrnn.IndRNNCell(4), SHAPE, remat=remat).method for remat in ("none", "carry", "sqrt")} == {"scan"}
+
+
 def test_nothing_to_run_over_is_a_reason():
     assert "nothing to run over" in only(jaxrnn.GRUCell(4), (0, 8, 5)).why
 
@@ -78,6 +82,25 @@ def test_why_others_cannot_is_said_beside():
     assert only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("it is no LSTM as cuDNN has it")
     assert "reset begins" in only(jaxrnn.LSTMCell(4), SHAPE, reset=True).refused["cudnn"]
     assert "2 products" in only(jaxrnn.LSTMPCell(4, 2), SHAPE).refused["persistent"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Graded(jaxrnn.RNNCell):
+    """A cell with a number for each of its units, of which there must be five."""
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        after, h = super().step(params, carry, u, dot)
+        h = h * jnp.array([0.1, 0.2, 0.3, 0.4, 0.5], h.dtype)
+        return after._replace(h=h), h
+
+
+def test_a_step_that_does_not_run_on_one_unit_is_explained_all_the_same():
+    found = only(Graded(5), SHAPE)
+    assert found.method == "fused" and "does not run on a single hidden unit" in found.refused["persistent"]
+
+
+def test_noise_of_no_steps_is_explained():
+    assert only(jaxrnn.Zoneout(jaxrnn.GRUCell(4), 0.1), (0, 8, 5), noise=True).method == "scan"
 
 
 @dataclasses.dataclass(frozen=True)

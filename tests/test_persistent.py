@@ -284,7 +284,8 @@ class Odd(jaxrnn.RNNCell):
             (a,) = jaxrnn.gates(u + dot(v, params.w_h, functools.partial(jnp.tensordot, axes=1)))
         else:
             (a,) = jaxrnn.gates(u + dot(v, params.w_h))
-        h = jnp.expm1(a) if self.kind == "expm1" else jnp.tanh(a)
+        kinds = {"expm1": jnp.expm1, "soft_sign": jax.nn.soft_sign, "mean": lambda a: a - jnp.mean(a, -1, keepdims=True)}
+        h = kinds.get(self.kind, jnp.tanh)(a)
         return jaxrnn.RNNCarry(h=h), jnp.stack([h, h], -1) if self.kind == "pair" else h
 
 
@@ -295,6 +296,8 @@ REFUSED = [
     (Odd(4, kind="loop"), r"calls `dot` inside a loop"),
     (Odd(4, kind="op"), r"must be `dot\(v, w\)` without `op`"),
     (Odd(4, kind="expm1"), r"its step has the operation expm1, which the kernel has not"),
+    (Odd(4, kind="soft_sign"), r"its step has the operation integer_pow with a negative exponent"),
+    (Odd(4, kind="mean"), r"its step has the operation reduce_sum over the hidden units"),
     (Odd(4, kind="pair"), r"puts out \(1, 2\) for one hidden unit, expected \(\.\.\., 1\)"),
 ]
 

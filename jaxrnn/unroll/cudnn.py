@@ -63,6 +63,10 @@ def why_not(cell: Cell, params: Params, sequence: Sequence, collect: bool = Fals
         return "noise acts inside its steps."
     if collect:
         return "it does not give the carries of all steps."
+    if not all(isinstance(size, int) for size in sequence.xs.shape):
+        return f"the sizes of xs must be known, got {sequence.xs.shape}."
+    if not jax.sharding.get_abstract_mesh().empty:
+        return "it runs on one device, and here is a mesh."
     if sequence.xs.size == 0:
         return f"xs of shape {sequence.xs.shape} have no entries."
     if not gpu():

@@ -75,7 +75,7 @@ def explain(
         xs = check_features(cell, params, xs, axes="T, ...")
         T, *batch = shape[: len(shape) - cell.feature_axes]
         rows = jnp.ones((T, *batch), jnp.bool_)
-        drawn = cell.noise(jax.random.key(0), T, xs[0]) if noise else None
+        drawn = cell.noise(jax.random.key(0), T, jnp.zeros(xs.shape[1:], xs.dtype)) if noise else None
         options = {"mask": rows if mask else None, "reset": rows if reset else None, "noise": drawn, "reverse": False}
         noting = functools.partial(_note, found, method)
         return run(cell, params, xs, None, **options, method=noting, remat=remat)
@@ -109,7 +109,7 @@ def _note(
     refused = {name: reason for name, reason in against.items() if reason is not None}
     if method in refused:
         raise ValueError(refusal(method, cell, refused[method]))
-    examined = fused.examine(cell, params, sequence, first, how["remat"])
+    examined = fused.examine(cell, params, sequence, first, "none")  # so does each chunk of "sqrt" run
     if method in against or method == "scan":
         note = Explanation(cell, method, "it was asked for.", (), refused)
     elif isinstance(examined, str):

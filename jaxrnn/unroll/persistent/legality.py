@@ -45,7 +45,7 @@ def why_not(cell: Cell, params: Params, sequence: Sequence, first: Carry) -> str
         _why_not_product(found)
         or _why_not_arrays(found, params, first, u)
         or _why_not_size(found, xs)
-        or _why_not_operations(unit.unit(cell, found, params, first, u, sequence))
+        or _why_not_one_unit(unit.unit(cell, found, params, first, u, sequence))
     )
 
 
@@ -80,6 +80,14 @@ def _why_not_size(found: Study, xs: Array) -> str | None:
         return None
     shape = (G, H, H) if G > 1 else (H, H)
     return f"a weight of shape {shape} in {xs.dtype} and its operands do not fit the {blocks.SHARED_MEMORY // 1024} KB on chip."
+
+
+def _why_not_one_unit(one: unit.Unit) -> str | None:
+    try:
+        return _why_not_operations(one)
+    except Exception as error:  # whatever a step raises that reads or mixes its units
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"its step does not run on a single hidden unit ({text}); a cell that mixes them sets elementwise = False."
 
 
 def _why_not_operations(one: unit.Unit) -> str | None:

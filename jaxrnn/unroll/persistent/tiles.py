@@ -95,6 +95,10 @@ def foreign(closed: Any) -> Iterator[str]:
             yield from foreign(_inner(equation))
         elif name not in ELEMENTWISE and name not in ARRANGING:
             yield name
+        elif name == "integer_pow" and equation.params["y"] < 0:  # also the derivative of a division by what the state decides
+            yield "integer_pow with a negative exponent"
+        elif name == "reduce_sum" and equation.invars[0].aval.ndim - 1 in equation.params["axes"]:
+            yield "reduce_sum over the hidden units"
 
 
 def _inner(equation: Any) -> Any:
