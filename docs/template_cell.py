@@ -45,10 +45,10 @@ class CFNCell(jaxrnn.Cell):
         return CFNCarry(h=jaxrnn.zeros(like, self.hidden_size))
 
     def project(self, params: CFNParams, xs: jax.Array, noise: Any = None) -> jax.Array:
-        return jaxrnn.affine(xs, params.w_x, params.b)  # [..., 3, H]
+        return jaxrnn.linear(xs, params.w_x, params.b)  # [..., 3, H]
 
     def step(
-        self, params: CFNParams, carry: CFNCarry, u: jax.Array, dot: jaxrnn.typing.Dot = jaxrnn.dot
+        self, params: CFNParams, carry: CFNCarry, u: jax.Array, dot: jaxrnn.cell.Dot = jaxrnn.dot
     ) -> tuple[CFNCarry, jax.Array]:
         u_f, u_i, u_g = jaxrnn.gates(u)
         a_f, a_i = jaxrnn.gates(dot(carry.h, params.w_h))

@@ -1,6 +1,7 @@
 """Recurrent networks in JAX: a cell is written once, as pure functions, and everything else follows from that definition."""
 
-from jaxrnn import diagnostics, initializers, interop, testing
+from jaxrnn import diagnostics, initializers, interop, methods, testing
+from jaxrnn.cell import Cell, carry_dtype, dot, gates, linear, zeros
 from jaxrnn.cells import (
     AntisymmetricParams,
     AntisymmetricRNNCell,
@@ -83,18 +84,16 @@ from jaxrnn.packing import (
     resets_from_segment_ids,
     unpack,
 )
-from jaxrnn.stack import Stack, StackNoise
-from jaxrnn.typing import Cell, LSTMLayers, affine, carry_dtype, dot, gates, zeros
-from jaxrnn.unroll import (
+from jaxrnn.running import (
     Explanation,
-    check_lengths,
     explain,
     initial_carry,
-    lengths_to_mask,
     unroll,
     unroll_carries,
     unroll_windows,
 )
+from jaxrnn.sequences import check_lengths, lengths_to_mask
+from jaxrnn.stack import Stack, StackNoise
 
 __all__ = [
     "AntisymmetricParams",
@@ -128,7 +127,6 @@ __all__ = [
     "LEMParams",
     "LSTMCarry",
     "LSTMCell",
-    "LSTMLayers",
     "LSTMPCell",
     "LSTMPParams",
     "LSTMParams",
@@ -172,7 +170,6 @@ __all__ = [
     "Wrapper",
     "Zoneout",
     "activation_regularization",
-    "affine",
     "bucket_size",
     "bucket_sizes",
     "carry_dtype",
@@ -186,6 +183,8 @@ __all__ = [
     "interop",
     "last_output",
     "lengths_to_mask",
+    "linear",
+    "methods",
     "pack",
     "pad",
     "resets_from_dones",

@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, DType, carry_dtype, check_size
+from jaxrnn.cell import Array, DType, carry_dtype
+from jaxrnn.checks import check_size
 
 Initializer = str | Callable[[Array, tuple[int, ...], Any], Array]
 

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, carry_dtype, cast, check_cell_type, dot
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
+from jaxrnn.running import initial_carry
+from jaxrnn.running.method import resolve
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, carry_dtype, cast, check_cell_type, dot
-from jaxrnn.unroll import check_method, initial_carry
 
 __all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromLinen", "LSTMState", "Recurrent"]
 
@@ -97,7 +98,7 @@ class Recurrent(_Module):
     def __post_init__(self) -> None:
         check_cell_type(self.cell)
         layers.check_input_size(self.input_size)
-        check_method(self.method, self.remat)
+        resolve(self.method, self.remat)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -133,7 +134,7 @@ class _Torch(_Module):
 
     def __post_init__(self) -> None:
         layers.check_input_size(self.input_size)
-        check_method(self.method, self.remat)
+        resolve(self.method, self.remat)
         self.stack()  # checks the other fields
         super().__post_init__()
         if self.scope is None:  # made by hand, not a copy that Flax makes for each call

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, cast, check_cell_type, dot
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
-from jaxrnn.typing import Array, Carry, Cell, Dot, DType, Noise, Params, cast, check_cell_type, dot
-from jaxrnn.unroll import check_method, initial_carry
+from jaxrnn.running import initial_carry
+from jaxrnn.running.method import resolve
 
 __all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromNnx", "LSTMState", "Recurrent"]
 
@@ -29,7 +30,7 @@ class _Module(nnx.Module):
         self, cell: Cell, input_size: int, param_dtype: DType, options: Options, hidden_axis: str | None, rngs: nnx.Rngs
     ) -> None:
         layers.check_input_size(input_size)
-        check_method(options.method, options.remat)
+        resolve(options.method, options.remat)
         if not isinstance(rngs, nnx.Rngs) or not ("params" in rngs or "default" in rngs):
             raise TypeError(f"rngs must be an nnx.Rngs with a stream for the parameters, such as nnx.Rngs(0), got {rngs!r}.")
         self.input_size, self.options = input_size, options

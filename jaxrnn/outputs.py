@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, carry_dtype
+from jaxrnn.cell import Array, carry_dtype
 
 
 def last_output(ys: Array, mask: Array | None = None, *, bidirectional: bool = False) -> Array:

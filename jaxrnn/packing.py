@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.typing import Array, DType
+from jaxrnn.cell import Array, DType
 
 
 class Packed(NamedTuple):

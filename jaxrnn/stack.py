@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, Carry, Cell, Dot, DType, LSTMLayers, Noise, Params, dot, lstm_layers, zeros
-from jaxrnn.unroll import unroll
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, dot, zeros
+from jaxrnn.running import unroll
 
 
 class StackNoise(NamedTuple):
@@ -185,19 +185,6 @@ class Stack(Cell):
             carries.append(after)
             outputs.append(ys)
         return tuple(carries), MERGES[self.merge](outputs)
-
-    def lstm_layers(self, params: tuple[Params, ...]) -> LSTMLayers | None:
-        cells = self._indexed()
-        if self.merge != "concat" or not isinstance(params, tuple) or len(params) != len(cells):
-            return None
-        layers = [lstm_layers(cell, p) for (_, _, cell), p in zip(cells, params, strict=True)]
-        weights: list[Any] = []
-        for layer in layers:
-            if layer is None or layer.bidirectional or (self.bidirectional and len(layer.weights) > 1):
-                return None
-            weights += layer.weights
-        one_size = len({w_h.shape for _, w_h, _ in weights}) == 1
-        return LSTMLayers(tuple(weights), self.bidirectional) if one_size else None
 
     def _indexed(self) -> list[tuple[int, int, Cell]]:
         return [(layer, d, cell) for layer, cell in enumerate(self.cells) for d in range(self.directions)]

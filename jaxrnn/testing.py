@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells import LSTMCarry, LSTMCell, LSTMParams
-from jaxrnn.typing import Array, Carry, Cell, Noise, Params, Tree, cast, dot, lstm_layers
-from jaxrnn.unroll import unroll
-from jaxrnn.unroll.sequence import fit_noise
+from jaxrnn.cell import Array, Carry, Cell, Noise, Params, Tree, cast, dot
+from jaxrnn.checks import fit_noise
+from jaxrnn.running import unroll
 
 T, BATCH, SPACE = 4, (2, 3), 3  # steps, batch axes, and the size of every spatial axis of a convolutional cell
 TOLERANCE = 1e-9  # of float64 results that differ in the order of sums only, over a few steps
@@ -36,7 +35,7 @@ class Case(NamedTuple):
 def check_cell(cell: Cell, input_size: int = 3, *, seed: int = 0) -> None:
     """Checks a cell against the contract of `jaxrnn.Cell`, in float64 with random parameters, and in bfloat16.
 
-    Checked: configuration, dtypes, carries, batch axes, `dot`, tiles, `lstm_layers`, the sequence against single steps, gradients
+    Checked: configuration, dtypes, carries, batch axes, `dot`, tiles, the sequence against single steps, gradients
     against finite differences, masks and resets. A bidirectional stack has no single step, so it is not for this function.
 
     Args:
@@ -57,7 +56,7 @@ def check_cell(cell: Cell, input_size: int = 3, *, seed: int = 0) -> None:
         _guarded(_configuration, cell)
         _guarded(_parameters, cell, input_size)
         case = _guarded(_case, cell, input_size, seed)
-        for clause in (_carries, _batch, _products, _tiles, _lstm, _sequence, _sixteen_bits, _gradients):
+        for clause in (_carries, _batch, _products, _tiles, _sequence, _sixteen_bits, _gradients):
             _guarded(clause, case)
 
 
@@ -164,20 +163,6 @@ def _tiles(case: Case) -> None:
             _same(*_compiled(run, case), advice)
         except (TypeError, ValueError) as error:
             raise AssertionError(f"{advice} {error}") from error
-
-
-def _lstm(case: Case) -> None:
-    """Where lstm_layers gives weights, a step is that of LSTM layers with these weights, and the carry is h and c of each."""
-    layers = lstm_layers(case.cell, case.prepared)
-    if layers is None:
-        return
-    y, after, lstm, leaves = case.xs[0], [], LSTMCell(1), jax.tree.leaves(case.carry)
-    for weights, h, c in zip(layers.weights, leaves[::2], leaves[1::2], strict=True):
-        params = LSTMParams(*weights)
-        carry, y = lstm.step(params, LSTMCarry(h, c), lstm.project(params, y))
-        after.append(carry)
-    step = case.cell.step(case.prepared, case.carry, case.cell.project(case.prepared, case.xs[0]))
-    _same(step, (after, y), "let lstm_layers return None.")
 
 
 def _sequence(case: Case) -> None:

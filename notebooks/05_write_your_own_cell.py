@@ -72,7 +72,7 @@ class CFNCell(jaxrnn.Cell):
         return CFNCarry(h=jaxrnn.zeros(like, self.hidden_size))
 
     def project(self, params, xs, noise=None):
-        return jaxrnn.affine(xs, params.w_x, params.b)
+        return jaxrnn.linear(xs, params.w_x, params.b)
 
     def step(self, params, carry, u, dot=jaxrnn.dot):
         u_f, u_i, u_g = jaxrnn.gates(u)

@@ -11,7 +11,7 @@ from oracles import assert_close
 
 import jaxrnn
 
-cudnn = importlib.import_module("jaxrnn.unroll.cudnn")
+cudnn = importlib.import_module("jaxrnn.hardware.cudnn")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, B, I, H = 6, 5, 3, 4
 LENGTHS = [6, 1, 0, 4, 3]
@@ -34,7 +34,7 @@ def computed_by(request, monkeypatch):
     if request.param == "reference":  # of nothing but JAX's operations; it is wrong at length 0, as cuDNN is
         monkeypatch.setattr(rnn, "lstm", reference)
         monkeypatch.setattr(cudnn, "gpu", lambda: True)
-    importlib.import_module("jaxrnn.unroll")._jitted.clear_cache()
+    importlib.import_module("jaxrnn.running.unroll")._jitted.clear_cache()
     with jax.default_matmul_precision("highest"):
         yield request.param
 
@@ -160,7 +160,6 @@ REFUSED = {
     "Zoneout: it is no LSTM": (jaxrnn.Stack((LSTM, jaxrnn.Zoneout(LSTM, 0.1))), {}),
     "xs are float16, and it computes in float32 only": (LSTM, {"dtype": jnp.float16}),
     "reset begins a new sequence inside a row": (LSTM, {"reset": jnp.ones((T, B), jnp.bool_)}),
-    "have no entries": (LSTM, {"T": 0}),
 }
 
 

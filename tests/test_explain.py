@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 import jaxrnn
-from jaxrnn.unroll import fused, scan
+from jaxrnn.methods import Fused, Scan
 
 SHAPE = (64, 8, 5)
 
@@ -39,8 +39,13 @@ def test_the_method_that_is_named_is_the_one_that_runs(cell, monkeypatch):
     found = only(cell, SHAPE)
     assert found.method == method and why in found.why and why in str(found)
     ran = []
-    monkeypatch.setattr(fused, "_run", lambda *args: ran.append("fused") or (args[4], args[5].xs))
-    monkeypatch.setattr(fused, "scan", lambda *args, **how: ran.append("scan") or scan.scan(*args, **how))
+    for kind in (Fused, Scan):
+
+        def note(self, plan, problem, run=kind.run):
+            ran.append(self.name)
+            return run(self, plan, problem)
+
+        monkeypatch.setattr(kind, "run", note)
     jaxrnn.unroll(cell, cell.init(jax.random.key(0), 5), jnp.zeros((7, 3, 5)))
     assert ran == [method]
 
@@ -60,10 +65,8 @@ def test_an_asked_for_method_is_the_one_explained():
 
 def test_the_form_follows_the_shape():
     text = {batch: str(only(jaxrnn.LSTMCell(64), (1024, batch, 64))) for batch in (1, 32)}
-    assert "chunks of 128 steps" in text[1] and "chunks of 32 steps" in text[32]
-    assert "in one product with the state" in text[32]
-    assert "in one product with the state" not in str(only(jaxrnn.GRUCell(64), (1024, 32, 64)))
-    assert "chunks of 32 steps" in str(only(jaxrnn.LSTMCell(64), (1024, 32, 64), remat="sqrt"))  # sqrt(1024)
+    assert "from all 1024 steps at once" in text[1] and "from chunks of 128 steps" in text[32]
+    assert "from all 32 steps" in str(only(jaxrnn.LSTMCell(64), (1024, 32, 64), remat="sqrt"))  # sqrt(1024)
     assert "the batch last in memory" in str(only(jaxrnn.LSTMCell(512), (16, 32, 64)))
 
 

@@ -12,11 +12,11 @@ import pytest
 from oracles import CELLS, assert_close, inputs, parameters
 
 import jaxrnn
-from jaxrnn.unroll.backward import cut, join
-from jaxrnn.unroll.form import chunk_length
+from jaxrnn.running.chunks import cut, join
+from jaxrnn.running.fused import layout
+from jaxrnn.running.fused import method as fused_method
 
-form = importlib.import_module("jaxrnn.unroll.form")
-jitted = importlib.import_module("jaxrnn.unroll")._jitted
+jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 37, (3,)  # in the CPU's form two chunks of 16, and a rest of 5; in "sqrt" six chunks of 6, and a rest of 1
@@ -30,17 +30,16 @@ CASES += [("lstm", jaxrnn.LSTMCell(4), remat) for remat in ("none", "carry", "sq
 
 @pytest.fixture(params=["cpu", pytest.param("columns", marks=pytest.mark.slow), "default"])
 def platform(request, monkeypatch):
-    """Runs a test in each form of the loops; both are correct on every platform."""
-    forms = form.forms
+    """Runs a test in each layout of the loops; all are correct on every platform."""
 
-    def chosen(*args):
-        cpu, default = forms(*args)  # with few rows per step the CPU's chunks are long: several of them, and a rest
-        columns = request.param == "columns" and args[-2]
-        cpu = cpu._replace(chunk=min(cpu.chunk, 16), columns=columns, joined=cpu.joined and not columns)
+    def chosen(problem, reading):
+        columns = request.param == "columns" and layout.can_turn(problem, reading)
+        cpu = layout.Layout(project_inside=True, chunk=16, columns=columns, sum_inside=True)
+        default = layout.all_at_once(problem.T)
         return (default if request.param == "default" else cpu,) * 2
 
-    monkeypatch.setattr(form, "forms", chosen)
-    monkeypatch.setattr(form, "cpu_only", lambda: True)  # no branches for other platforms in the program
+    monkeypatch.setattr(fused_method, "layouts", chosen)
+    monkeypatch.setattr(layout, "cpu_only", lambda: True)  # no branches for other platforms in the program
     jitted.clear_cache()
     yield request.param
     jitted.clear_cache()
@@ -110,9 +109,9 @@ def test_the_outputs_stand_for_the_state_in_every_chunk(name, remat, reverse, pl
     assert_close(run("fused"), run("scan"))
 
 
-@pytest.mark.parametrize("cell, arrays", [(jaxrnn.LSTMCell(64), 5), (jaxrnn.GRUCell(64), 4), (jaxrnn.RNNCell(64), 1)])
-def test_what_is_saved_is_the_parts_of_the_products_and_what_of_the_carry_is_no_output(cell, arrays, monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
+@pytest.mark.parametrize("cell, arrays", [(jaxrnn.LSTMCell(64), 6), (jaxrnn.GRUCell(64), 5), (jaxrnn.RNNCell(64), 2)])
+def test_what_is_saved_is_the_carry_and_the_parts_of_the_products(cell, arrays, monkeypatch):
+    monkeypatch.setattr(layout, "cpu_only", lambda: True)
     jitted.clear_cache()
     p, xs = cell.init(jax.random.key(0), 4), jnp.zeros((50, 3, 4))
     program = jax.make_jaxpr(lambda p: jax.vjp(lambda p: jaxrnn.unroll(cell, p, xs)[1], p))(p)
@@ -127,55 +126,6 @@ def stacked(jaxpr):
             yield sum(v.aval.shape[:1] == (50,) for v in equation.outvars)
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
             yield from stacked(getattr(inner, "jaxpr", inner)) if hasattr(getattr(inner, "jaxpr", inner), "eqns") else ()
-
-
-@pytest.mark.parametrize(
-    "cell, noisy, products",
-    [
-        (jaxrnn.LSTMCell(4), False, 1),
-        (jaxrnn.RNNCell(4), False, 1),
-        (jaxrnn.LSTMCell(4, bias=False), False, 1),
-        (jaxrnn.LSTMPCell(4, 2), False, 2),  # the other is the projection
-        (jaxrnn.GRUCell(4), False, 2),  # r multiplies what the state gives, not what the input gives
-        (jaxrnn.LayerNormLSTMCell(4), False, 2),
-        (jaxrnn.LSTMCell(192), False, 2),  # large enough for all cores by itself
-        (jaxrnn.LSTMCell(64), False, 2),  # six steps do not make up for the joining of the kernels
-        (jaxrnn.VariationalDropout(jaxrnn.LSTMCell(4), 0.5), True, 2),  # draws act on the input
-    ],
-)
-def test_input_and_state_are_multiplied_together_where_a_step_uses_their_sum(cell, noisy, products, monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
-    jitted.clear_cache()
-    p, xs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (6, 2, 3), jnp.float64)
-    p = jax.tree.map(lambda a: a.astype(jnp.float64) + 0.1, p)
-    noise = cell.noise(jax.random.key(2), 6, xs[0]) if noisy else None
-    program = jax.make_jaxpr(lambda p, xs: jaxrnn.unroll(cell, p, xs, noise=noise)[1])(p, xs)
-    assert [count for _, count, _ in loops(program.jaxpr)] == [products]
-    assert_close(*(slopes(cell, p, xs, method=m, remat="none", noise=noise) for m in ("fused", "scan")))
-
-
-@dataclasses.dataclass(frozen=True)
-class Alone(jaxrnn.Cell):
-    """One unit, whose state has no axis of its own in the product: h' = tanh(w_x x + w_h h)."""
-
-    def init_carry(self, params, like):
-        return jaxrnn.RNNCarry(h=jaxrnn.zeros(like, 1))
-
-    def project(self, params, xs, noise=None):
-        return xs @ params["w_x"]
-
-    def step(self, params, carry, u, dot=jaxrnn.dot):
-        h = jnp.tanh(u + dot(carry.h, params["w_h"]))[..., None]
-        return jaxrnn.RNNCarry(h=h), h
-
-
-def test_a_product_without_features_is_joined_too(monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
-    jitted.clear_cache()
-    p, xs = {"w_x": jnp.array([0.3, -0.7]), "w_h": jnp.array([0.9])}, jnp.asarray(RNG.normal(size=(7, 3, 2)))
-    program = jax.make_jaxpr(lambda p: jaxrnn.unroll(Alone(), p, xs)[1])(p)
-    assert [count for _, count, _ in loops(program.jaxpr)] == [1]
-    assert_close(*(slopes(Alone(), p, xs, method=m, remat="none") for m in ("fused", "scan")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +146,7 @@ class Mixed(jaxrnn.RNNCell):
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_a_state_of_another_dtype_is_saved_and_outputs_may_be_several_arrays(pair, monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    monkeypatch.setattr(layout, "cpu_only", lambda: True)
     jitted.clear_cache()
     cell = Mixed(4, pair=pair)
     p, xs = parameters(cell), inputs(cell, T, BATCH)
@@ -211,34 +161,6 @@ def test_a_state_of_another_dtype_is_saved_and_outputs_may_be_several_arrays(pai
         return jax.jit(jax.value_and_grad(loss))(p)
 
     assert_close(run("fused"), run("scan"), 1e-12 if pair else 1e-5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Projected(jaxrnn.RNNCell):
-    """A projection of the input that is no product and a bias, or not only."""
-
-    kind: str = "square"
-
-    def project(self, params, xs, noise=None):
-        u = jaxrnn.affine(xs, params.w_x, params.b)
-        other = {
-            "square": lambda: xs**2 @ params.w_x[:, 0],
-            "twice": lambda: jaxrnn.dot(xs, params.w_x)[..., 0, :],
-            "scaled": lambda: u[..., 0, :],
-            "shifted": lambda: jaxrnn.dot(xs + 1, params.w_x)[..., 0, :],
-            "constant": lambda: jnp.zeros_like(u[..., 0, :]) + params.b[0],
-            "number": lambda: jnp.zeros_like(u[..., 0, :]),
-        }[self.kind]()
-        return jaxrnn.dot(xs, params.w_x) + 0.5 if self.kind == "number" else u + other[..., None, :]
-
-
-@pytest.mark.parametrize("kind", ["square", "twice", "scaled", "shifted", "constant", "number"])
-def test_a_projection_that_is_more_than_a_product_is_left_as_it_is(kind, monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
-    jitted.clear_cache()
-    cell = Projected(4, kind=kind)
-    p, xs = parameters(cell), inputs(cell, 6, (2,))
-    assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
 
 
 def one_row(batch):
@@ -256,7 +178,7 @@ def one_row_scanned(batch):
 @pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
 @pytest.mark.parametrize("batch, at_once", [((), True), ((1,), True), ((2,), False)])
 def test_one_row_with_large_input_weights_is_projected_all_at_once(batch, at_once, remat, monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
+    monkeypatch.setattr(layout, "cpu_only", lambda: True)
     jitted.clear_cache()
     p, xs, mask = one_row(batch)
     cell, options = jaxrnn.GRUCell(8), dict(mask=mask, remat=remat)
@@ -267,17 +189,17 @@ def test_one_row_with_large_input_weights_is_projected_all_at_once(batch, at_onc
 
 
 @pytest.mark.parametrize(
-    "batch, dtype, layout",
+    "batch, dtype, turned",
     [((8,), "float64", "512,8"), ((4, 2), "float64", "512,4,2"), ((2,), "float64", None), ((8,), "bfloat16", None)],
 )
-def test_with_a_large_kernel_and_few_rows_the_batch_stands_last(batch, dtype, layout, monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: True)
+def test_with_a_large_kernel_and_few_rows_the_batch_stands_last(batch, dtype, turned, monkeypatch):
+    monkeypatch.setattr(layout, "cpu_only", lambda: True)
     jitted.clear_cache()
     cell = jaxrnn.LSTMCell(512)
     p, xs = parameters(cell, 3), jnp.asarray(inputs(cell, 3, batch, 3), dtype)
     options = dict(mask=jnp.ones((3, *batch), bool).at[1].set(False), reset=jnp.zeros((3, *batch), bool).at[2].set(True))
     program = str(jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, **options)[1])(p))
-    assert layout in program if layout else ("[512," + ",".join(map(str, batch)) + "]") not in program
+    assert turned in program if turned else ("[512," + ",".join(map(str, batch)) + "]") not in program
     if dtype == "float64":
         assert_close(*(slopes(cell, p, xs, method=m, remat="none", **options) for m in ("fused", "scan")))
 
@@ -292,7 +214,7 @@ def test_no_step_at_all_returns_the_first_carry():
 @pytest.mark.parametrize("T", [1, 7, 33, 100])
 def test_the_chunks_cover_every_step_once_in_the_order_of_the_loop(T, reverse):
     steps = np.arange(T)
-    for length in (1, 6, 32, chunk_length(T, batch=1), chunk_length(T, batch=100)):
+    for length in (1, 6, 32, T):
         pieces = cut(steps, length, reverse)
         order = np.concatenate([chunk for piece in pieces for chunk in (piece[::-1] if reverse else piece)])
         assert (order.reshape(-1)[:: -1 if reverse else 1] if length == 1 else np.sort(order)).tolist() == list(range(T))
@@ -323,7 +245,7 @@ def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(cell
 
 
 def test_a_program_for_another_platform_projects_all_inputs_at_once(monkeypatch):
-    monkeypatch.setattr(form, "cpu_only", lambda: False)
+    monkeypatch.setattr(layout, "cpu_only", lambda: False)
     jitted.clear_cache()
     cell = jaxrnn.LSTMCell(4)
     p, xs = parameters(cell), inputs(cell, 64, (3,))
@@ -331,12 +253,6 @@ def test_a_program_for_another_platform_projects_all_inputs_at_once(monkeypatch)
     texts = {name: run.trace(p).lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda")}
     assert "64x3x4x4" in texts["cuda"] and "64x3x4x4" not in texts["cpu"]
     assert_close(*(slopes(cell, p, xs, method=m, remat="none") for m in ("fused", "scan")))
-
-
-@pytest.mark.parametrize("T, B", [(128, 64), (512, 32), (1024, 1), (40, 2), (1, 1)])
-def test_the_chunks_of_recomputed_carries_are_no_longer_than_the_others(T, B):
-    none, carry = chunk_length(T, B), chunk_length(T, B, "carry")
-    assert 1 <= carry <= none <= T and (carry <= max(T // 16, 8))
 
 
 def test_memory_beyond_the_outputs_grows_with_the_square_root_of_the_length():

@@ -8,22 +8,27 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+CORE = {"cell", "checks"}
 ORDER = {  # what each part of jaxrnn may import from jaxrnn
-    "typing": set(),
+    "checks": set(),
+    "cell": {"checks"},
     "devices": set(),
-    "packing": {"typing"},
-    "outputs": {"typing"},
-    "initializers": {"typing"},
-    "cells": {"typing", "initializers"},
-    "unroll": {"typing"},
-    "stack": {"typing", "unroll"},
-    "interop": {"typing", "packing", "initializers", "cells", "unroll", "stack"},
-    "diagnostics": {"typing", "initializers", "cells", "unroll", "stack"},
-    "testing": {"typing", "initializers", "cells", "unroll", "stack"},
-    "nnx": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
-    "linen": {"typing", "initializers", "cells", "unroll", "stack", "interop"},
+    "sequences": CORE,
+    "packing": CORE,
+    "outputs": CORE,
+    "initializers": CORE,
+    "cells": CORE | {"initializers"},
+    "running": CORE,
+    "stack": CORE | {"running"},
+    "hardware": CORE | {"cells", "running", "stack"},
+    "methods": {"running", "hardware"},
+    "interop": CORE | {"sequences", "packing", "initializers", "cells", "running", "stack"},
+    "diagnostics": CORE | {"initializers", "cells", "running", "stack"},
+    "testing": CORE | {"initializers", "cells", "running", "stack"},
+    "nnx": CORE | {"initializers", "cells", "running", "stack", "interop"},
+    "linen": CORE | {"initializers", "cells", "running", "stack", "interop"},
 }
-ORDER["__init__"] = set(ORDER) - {"nnx", "linen"}
+ORDER["__init__"] = set(ORDER) - {"nnx", "linen", "hardware"}
 EVERYWHERE = {"jax", "numpy"}
 OUTSIDE = {"nnx": {"flax"}, "linen": {"flax"}}  # what else each part may import
 INSIDE_FUNCTIONS = {"interop": {"safetensors", "onnx"}}

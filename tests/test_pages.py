@@ -29,6 +29,7 @@ MODULES = (
     "jaxrnn.testing",
     "jaxrnn.diagnostics",
     "jaxrnn.initializers",
+    "jaxrnn.methods",
 )
 LAYERS = {  # what each page has a table for
     "coming_from_pytorch": "torch.nn: LSTM GRU RNN LSTMCell GRUCell RNNCell",

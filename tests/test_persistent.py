@@ -17,11 +17,11 @@ import pytest
 from oracles import assert_close, inputs, parameters, randomised
 
 import jaxrnn
-from jaxrnn.unroll.persistent import blocks, kernel
-from jaxrnn.unroll.run import METHODS
+from jaxrnn.hardware.persistent import blocks, kernel
+from jaxrnn.running.method import DEFAULT
 
-persistent = importlib.import_module("jaxrnn.unroll.persistent.method")
-jitted = importlib.import_module("jaxrnn.unroll")._jitted
+persistent = importlib.import_module("jaxrnn.hardware.persistent.method")
+jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 new = pytest.mark.skipif(jax.__version_info__ < persistent.OLDEST, reason="the Mosaic GPU of this jax is another")
@@ -342,6 +342,6 @@ def test_an_older_jax_is_an_error(monkeypatch):
 
 
 def test_it_is_never_chosen_by_default_and_pallas_is_not_imported_without_it():
-    assert METHODS[None] is not METHODS["persistent"]
+    assert "persistent" not in DEFAULT
     code = "import sys, jaxrnn; sys.exit('jax.experimental.pallas' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
-from jaxrnn.cells.checks import check_draws, make_float
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.options import check_draws, make_float
 from jaxrnn.cells.rnn import RNNCarry
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer, kernel
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, check_size, dot, gates, zeros
 
 
 class AntisymmetricParams(NamedTuple):
@@ -69,7 +70,7 @@ class AntisymmetricRNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: AntisymmetricParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)[..., 0, :]  # [..., H]
+        return linear(xs, params.w_x, params.b)[..., 0, :]  # [..., H]
 
     def step(self, params: AntisymmetricParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         h = carry.h + self.epsilon * tanh(u + dot(carry.h, params.w_h))
@@ -111,7 +112,7 @@ class GatedAntisymmetricRNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: AntisymmetricParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 2, H]
+        return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
     def step(self, params: AntisymmetricParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         u_z, u_h = gates(u)

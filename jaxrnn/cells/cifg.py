@@ -9,9 +9,9 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.lstm import LSTMCarry
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class CIFGParams(NamedTuple):
@@ -67,7 +67,7 @@ class CIFGCell(Cell):
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
 
     def project(self, params: CIFGParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 3, H]
+        return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
     def step(self, params: CIFGParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
         f, g, o = gates(u + dot(carry.h, params.w_h))

@@ -9,11 +9,11 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates
 from jaxrnn.cells.convolution import ConvParams, conv, draw, fit_window, project_input, start
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.lstm import LSTMCarry
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, dot, gates
 
 
 @dataclasses.dataclass(frozen=True)

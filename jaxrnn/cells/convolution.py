@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxrnn import initializers
-from jaxrnn.typing import Array, DType, carry_dtype, check_size, zeros
+from jaxrnn.cell import Array, DType, carry_dtype, zeros
+from jaxrnn.checks import check_size
 
 
 class ConvParams(NamedTuple):

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.numpy import tanh
 
-from jaxrnn.cells.checks import check_draws, make_float
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, linear, zeros
+from jaxrnn.cells.options import check_draws, make_float
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer, TorchUniform, kernel
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, check_size, dot, zeros
 
 
 class CoRNNParams(NamedTuple):
@@ -83,7 +84,7 @@ class CoRNNCell(Cell):
         return CoRNNCarry(y=zeros(like, self.hidden_size), z=zeros(like, self.hidden_size))
 
     def project(self, params: CoRNNParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., H]
+        return linear(xs, params.w_x, params.b)  # [..., H]
 
     def step(self, params: CoRNNParams, carry: CoRNNCarry, u: Array, dot: Dot = dot) -> tuple[CoRNNCarry, Array]:
         a = u + dot(carry.y, params.w_y) + dot(carry.z, params.w_z)

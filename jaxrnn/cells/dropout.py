@@ -12,10 +12,10 @@ import numpy as np
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
+from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, dot, gates, zeros
 from jaxrnn.cells.gru import GRUCarry, GRUCell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.cells.wrappers import Around, Wrapper, carry_shapes
-from jaxrnn.typing import Array, Carry, Cell, Dot, LSTMLayers, Noise, Params, dot, gates, lstm_layers, zeros
 
 
 def check_rates(cell: Cell, names: tuple[str, ...], *, one: bool = False) -> None:
@@ -232,6 +232,3 @@ class DropConnect(Wrapper):
         dropped = {name: drop(getattr(params, name), keep[0], self.rate) for name, keep in noise.keep.items()}
         params = params._replace(**dropped)
         return (params, None) if noise.inner is None else self.cell.absorb(params, noise.inner)
-
-    def lstm_layers(self, params: Params) -> LSTMLayers | None:
-        return lstm_layers(self.cell, params)

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cells.checks import check_draws
+from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, linear, zeros
+from jaxrnn.cells.options import check_draws
 from jaxrnn.cells.rnn import RNNCarry
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer, kernel
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, carry_dtype, check_size, dot, zeros
 
 
 class ExpRNNParams(NamedTuple):
@@ -83,7 +84,7 @@ class ExpRNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: ExpRNNPrepared, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, None)  # [..., H]
+        return linear(xs, params.w_x, None)  # [..., H]
 
     def step(self, params: ExpRNNPrepared, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         v = u + dot(carry.h, params.w_h)

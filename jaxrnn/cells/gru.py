@@ -9,8 +9,8 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class GRUParams(NamedTuple):
@@ -78,7 +78,7 @@ class GRUCell(Cell):
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: GRUParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 3, H]
+        return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
     def step(self, params: GRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)
@@ -127,7 +127,7 @@ class GRUResetBeforeCell(Cell):
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: GRUResetBeforeParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 3, H]
+        return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
     def step(self, params: GRUResetBeforeParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)

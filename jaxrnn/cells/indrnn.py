@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, gates, linear, zeros
 from jaxrnn.cells.rnn import NONLINEARITIES, RNNCarry
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, carry_dtype, check_size, dot, gates, zeros
 
 
 class IndRNNParams(NamedTuple):
@@ -71,7 +72,7 @@ class IndRNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: IndRNNParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 1, H]
+        return linear(xs, params.w_x, params.b)  # [..., 1, H]
 
     def step(self, params: IndRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         (a,) = gates(u)

@@ -9,10 +9,10 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
-from jaxrnn.cells.checks import make_float
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.options import make_float
 from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class JANETParams(NamedTuple):
@@ -70,7 +70,7 @@ class JANETCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: JANETParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 2, H]
+        return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
     def step(self, params: JANETParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         f, g = gates(u + dot(carry.h, params.w_h))

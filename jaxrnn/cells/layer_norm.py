@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
-from jaxrnn.cells.checks import make_float
+from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, cast, dot, gates, zeros
 from jaxrnn.cells.gru import GRUCarry, GRUCell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
+from jaxrnn.cells.options import make_float
 from jaxrnn.cells.rnn import NONLINEARITIES, RNNCarry, RNNCell
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, carry_dtype, cast, dot, gates, zeros
 
 Plain = TypeVar("Plain", RNNCell, LSTMCell, GRUCell)
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
-from jaxrnn.cells.checks import check_draws, make_float
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.options import check_draws, make_float
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer, TorchUniform, kernel
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, check_size, dot, gates, zeros
 
 
 class LEMParams(NamedTuple):
@@ -79,7 +80,7 @@ class LEMCell(Cell):
         return LEMCarry(y=zeros(like, self.hidden_size), z=zeros(like, self.hidden_size))
 
     def project(self, params: LEMParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 4, H]
+        return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
     def step(self, params: LEMParams, carry: LEMCarry, u: Array, dot: Dot = dot) -> tuple[LEMCarry, Array]:
         u_d, u_e, u_z, u_y = gates(u)

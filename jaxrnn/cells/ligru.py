@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.nn import relu, sigmoid
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class LiGRUParams(NamedTuple):
@@ -65,7 +65,7 @@ class LiGRUCell(Cell):
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: LiGRUParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 2, H]
+        return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
     def step(self, params: LiGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
         a_z, a_n = gates(u + dot(carry.h, params.w_h))

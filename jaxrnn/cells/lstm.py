@@ -9,8 +9,9 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, LSTMLayers, affine, check_size, dot, gates, zeros
 
 
 class LSTMParams(NamedTuple):
@@ -72,16 +73,13 @@ class LSTMCell(Cell):
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
 
     def project(self, params: LSTMParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 4, H]
+        return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
     def step(self, params: LSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
         return LSTMCarry(h=h, c=c), h
-
-    def lstm_layers(self, params: LSTMParams) -> LSTMLayers:
-        return LSTMLayers(weights=(tuple(params),), bidirectional=False)
 
 
 class LSTMPParams(NamedTuple):
@@ -130,7 +128,7 @@ class LSTMPCell(Cell):
         return LSTMCarry(h=zeros(like, self.proj_size), c=zeros(like, self.hidden_size))
 
     def project(self, params: LSTMPParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 4, H]
+        return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
     def step(self, params: LSTMPParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h))

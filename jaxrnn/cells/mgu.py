@@ -9,9 +9,9 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class MGUParams(NamedTuple):
@@ -69,7 +69,7 @@ class MGUCell(Cell):
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: MGUParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 2, H]
+        return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
     def step(self, params: MGUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
         u_f, u_n = gates(u)
@@ -128,7 +128,7 @@ class MGUResetAfterCell(Cell):
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: MGUResetAfterParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 2, H]
+        return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
     def step(self, params: MGUResetAfterParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
         u_f, u_n = gates(u)

@@ -9,11 +9,12 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.lstm import LSTMCarry
 from jaxrnn.cells.rnn import NONLINEARITIES, RNNCarry
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, check_size, dot, gates, zeros
 
 
 def block_diagonal(v: Array, w: Array) -> Array:
@@ -62,7 +63,7 @@ class MultiHeadRNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: MultiHeadRNNParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 1, H]
+        return linear(xs, params.w_x, params.b)  # [..., 1, H]
 
     def step(self, params: MultiHeadRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         (a,) = gates(u + dot(carry.h, params.w_h, op=block_diagonal))
@@ -121,7 +122,7 @@ class MultiHeadLSTMCell(Cell):
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
 
     def project(self, params: MultiHeadLSTMParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 4, H]
+        return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
     def step(self, params: MultiHeadLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h, op=block_diagonal))
@@ -175,7 +176,7 @@ class MultiHeadGRUCell(Cell):
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: MultiHeadGRUParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 3, H]
+        return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
     def step(self, params: MultiHeadGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)

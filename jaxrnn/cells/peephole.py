@@ -9,9 +9,9 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class PeepholeLSTMParams(NamedTuple):
@@ -69,7 +69,7 @@ class PeepholeLSTMCell(Cell):
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
 
     def project(self, params: PeepholeLSTMParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 4, H]
+        return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
     def step(self, params: PeepholeLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
         w_ci, w_cf, w_co = params.w_c

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.initializers import Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -66,7 +66,7 @@ class RNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: RNNParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 1, H]
+        return linear(xs, params.w_x, params.b)  # [..., 1, H]
 
     def step(self, params: RNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         (a,) = gates(u + dot(carry.h, params.w_h))

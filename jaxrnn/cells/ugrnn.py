@@ -9,9 +9,9 @@ from jax.nn import sigmoid
 from jax.numpy import tanh
 
 from jaxrnn import initializers
+from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, dot, gates, zeros
 
 
 class UGRNNParams(NamedTuple):
@@ -67,7 +67,7 @@ class UGRNNCell(Cell):
         return RNNCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: UGRNNParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., 2, H]
+        return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
     def step(self, params: UGRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
         g, c = gates(u + dot(carry.h, params.w_h))

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
-from jaxrnn.cells.checks import check_draws, make_float
+from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, linear, zeros
+from jaxrnn.cells.options import check_draws, make_float
+from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer, kernel
-from jaxrnn.typing import Array, Cell, Dot, DType, affine, carry_dtype, check_size, dot, zeros
 
 
 class UnICORNNParams(NamedTuple):
@@ -82,7 +83,7 @@ class UnICORNNCell(Cell):
         return UnICORNNCarry(y=zeros(like, self.hidden_size), z=zeros(like, self.hidden_size))
 
     def project(self, params: UnICORNNParams, xs: Array, noise: Any = None) -> Array:
-        return affine(xs, params.w_x, params.b)  # [..., H]
+        return linear(xs, params.w_x, params.b)  # [..., H]
 
     def step(self, params: UnICORNNParams, carry: UnICORNNCarry, u: Array, dot: Dot = dot) -> tuple[UnICORNNCarry, Array]:
         d = self.dt * sigmoid(params.c)

@@ -7,20 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import (
-    Array,
-    Carry,
-    Cell,
-    Dot,
-    DType,
-    LSTMLayers,
-    Noise,
-    Params,
-    carry_dtype,
-    check_params,
-    dot,
-    lstm_layers,
-)
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, carry_dtype, dot
+from jaxrnn.checks import check_params
 
 Run = Callable[..., tuple[Carry, Array]]  # how `unroll` runs a cell inside `unroll_layers`
 
@@ -139,9 +127,6 @@ class LearnedInitialCarry(Wrapper):
 
     def step(self, params: LearnedParams, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
         return self.cell.step(params.inner, carry, u, dot)
-
-    def lstm_layers(self, params: LearnedParams) -> LSTMLayers | None:
-        return lstm_layers(self.cell, params.inner)
 
 
 class Passed(NamedTuple):

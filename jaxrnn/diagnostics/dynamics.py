@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from jaxrnn.typing import Array, Carry, Cell, Params
-from jaxrnn.unroll import initial_carry
+from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.running import initial_carry
 
 
 def largest_lyapunov_exponent(

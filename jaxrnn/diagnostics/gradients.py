@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, Carry, Cell, Dot, Noise, Params, dot
-from jaxrnn.unroll import initial_carry, unroll
+from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, dot
+from jaxrnn.running import initial_carry, unroll
 
 
 class GradientNorms(NamedTuple):

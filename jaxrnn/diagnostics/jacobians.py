@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from jaxrnn.typing import Array, Carry, Cell, Params
-from jaxrnn.unroll import initial_carry
+from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.running import initial_carry
 
 
 def carry_jacobians(cell: Cell, params: Params, xs: Array, carry: Carry = None) -> Array:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.typing import Array, Carry, Cell, Params
-from jaxrnn.unroll import unroll
+from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.running import unroll
 
 
 class MemoryCapacity(NamedTuple):

@@ -6,6 +6,7 @@ of ours, `(carry.h, carry.c)`, theirs (`haiku.LSTMState(*carry)`).
 
 from typing import Any
 
+from jaxrnn.cell import Array, Carry, Cell
 from jaxrnn.cells import (
     ConvLSTMCell,
     GRUCarry,
@@ -18,7 +19,6 @@ from jaxrnn.cells import (
     UGRNNCell,
 )
 from jaxrnn.interop.layouts import layout_of
-from jaxrnn.typing import Array, Carry, Cell
 
 _CARRIES = {
     LSTMCell: LSTMCarry,

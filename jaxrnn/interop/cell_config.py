@@ -13,9 +13,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrnn import cells, initializers, stack
+from jaxrnn.cell import Array, Cell, DType
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Cell, DType
 
 MOST_CELLS = 128  # both directions counted: a few lines of nested bidirectional stacks would ask for millions
 MOST_HEADS = 1024  # of all cells together: each is drawn for itself, in milliseconds of tracing

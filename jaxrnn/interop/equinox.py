@@ -10,9 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams
 from jaxrnn.interop.layouts import Arrays, Layout, fuse, layout_of, load, split, store
-from jaxrnn.typing import Cell, DType, Params
 
 _SETTINGS = ("input_size", "hidden_size", "use_bias")  # what an Equinox cell holds beside its arrays
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxrnn.cell import Cell, Params
 from jaxrnn.cells import CIFGCell, GRUCell, GRUParams, IndRNNCell, LSTMCell, LSTMParams, MGUResetAfterCell, RNNCell, RNNParams
+from jaxrnn.checks import check_params
 from jaxrnn.interop.layouts import layout_of
-from jaxrnn.typing import Cell, Params, check_params
 
 
 def as_common_cell(cell: Cell, params: Params) -> tuple[Cell, Params]:

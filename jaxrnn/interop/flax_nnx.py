@@ -11,10 +11,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNParams
 from jaxrnn.interop import linen
 from jaxrnn.interop.layouts import Arrays, ConversionError, Layout, flatten, fuse, layout_of, load, split, store
-from jaxrnn.typing import Cell, DType, Params
 
 
 def from_nnx(cell: Cell, state: Mapping[str, Any], dtype: DType = jnp.float32, *, residual: bool = False) -> Params:

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import (
     ConvLSTMCell,
     ConvParams,
@@ -24,7 +25,6 @@ from jaxrnn.cells import (
     RNNParams,
 )
 from jaxrnn.interop.layouts import Arrays, ConversionError, Layout, fuse, layout_of, load, split, store
-from jaxrnn.typing import Cell, DType, Params
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")  # the order of get_weights()
 

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Array, Carry, Cell, DType, Params, zeros
 from jaxrnn.cells import GRUCarry, GRUCell, LSTMCarry, LSTMCell, LSTMPCell, RNNCarry, RNNCell
+from jaxrnn.checks import check_features, check_size
 from jaxrnn.initializers import Chrono, Initializer
+from jaxrnn.running import unroll
+from jaxrnn.sequences import lengths_to_mask
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Carry, Cell, DType, Params, check_features, check_size, zeros
-from jaxrnn.unroll import lengths_to_mask, unroll
 
 _CARRIES: dict[type, Any] = {RNNCell: RNNCarry, LSTMCell: LSTMCarry, LSTMPCell: LSTMCarry, GRUCell: GRUCarry}
 

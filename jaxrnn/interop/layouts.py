@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, DType, Params, check_cell_type
 from jaxrnn.cells import ConvLSTMCell, GRUCell, GRUResetBeforeCell, LSTMPCell, Wrapper
+from jaxrnn.checks import check_params
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Cell, DType, Params, check_cell_type, check_params
 
 Arrays = dict[str, Any]  # NumPy arrays, which here stand in the fields of parameters too
 OURS = {1: "n", 3: "rzn", 4: "ifgo"}  # the order of so many gates

@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import (
     ConvLSTMCell,
     ConvParams,
@@ -39,7 +40,6 @@ from jaxrnn.interop.layouts import (
     split,
     store,
 )
-from jaxrnn.typing import Cell, DType, Params
 
 
 def from_linen(cell: Cell, tree: Mapping[str, Any], dtype: DType = jnp.float32, *, residual: bool = False) -> Params:

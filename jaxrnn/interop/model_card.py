@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxrnn.cell import Cell
 from jaxrnn.cells import LSTMCell, LSTMPCell, RNNCell
 from jaxrnn.interop import cell_config
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Cell
 
 
 def text(cell: Cell, input_size: int, arrays: dict[str, np.ndarray], names: str, license: str | None) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, Params, check_cell_type
+from jaxrnn.checks import check_size
 from jaxrnn.interop import cell_config, model_card, safetensors_file, strict_json, tensors
 from jaxrnn.interop.folder import open_inside, write_folder
 from jaxrnn.interop.strict_json import FileFormatError
-from jaxrnn.typing import Cell, Params, check_cell_type, check_size
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 VERSION = 1

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Array, Cell, Params
 from jaxrnn.interop import cell_config
 from jaxrnn.interop.layouts import ConversionError
 from jaxrnn.interop.safetensors_file import METADATA, Header
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.interop.torch import from_torch, to_torch
 from jaxrnn.stack import Stack
-from jaxrnn.typing import Array, Cell, Params
 
 WIDE = ("float64", "int64", "uint64")
 

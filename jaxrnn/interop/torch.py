@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, LSTMPCell, LSTMPParams, RNNCell, RNNParams
+from jaxrnn.checks import check_params
 from jaxrnn.interop.layouts import Arrays, ConversionError, check_entries, fuse, split, to_numpy
 from jaxrnn.stack import Stack
-from jaxrnn.typing import DType, Params, check_params
 
 
 def from_torch(

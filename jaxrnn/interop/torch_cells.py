@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNParams
 from jaxrnn.interop.layouts import Arrays, Layout, layout_of, load, store
 from jaxrnn.interop.torch import export_cell, import_cell
-from jaxrnn.typing import Cell, DType, Params
 
 
 def from_torch_cell(cell: Cell, state_dict: Mapping[str, Any], dtype: DType = jnp.float32, *, prefix: str = "") -> Params:

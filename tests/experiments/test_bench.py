@@ -100,7 +100,7 @@ def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch
         return rnn.lstm_ref(x, h_0, c_0, *parts, lengths, I, H, layers, dropout, bidirectional)
 
     monkeypatch.setattr(rnn, "lstm", on_the_cpu)
-    monkeypatch.setattr(importlib.import_module("jaxrnn.unroll.cudnn"), "gpu", lambda: True)
+    monkeypatch.setattr(importlib.import_module("jaxrnn.hardware.cudnn"), "gpu", lambda: True)
     for name, text in (("cudnn", "2x3x2x3-2layers-bidirectional"), ("jaxrnn_cudnn", "2x3x2x3-2layers-bidirectional-ragged")):
         assert error(name, "lstm", text) < 1e-5
 

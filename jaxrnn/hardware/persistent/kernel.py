@@ -1,0 +1,211 @@
+"""One Pallas Mosaic-GPU kernel that runs a whole sequence, forward or backward, with the weight in shared memory.
+
+A block of the grid takes `Tile.rows` rows of the batch through all steps, so that blocks never wait for each other. A warpgroup
+of it takes 64 hidden units: of every gate it has the tile [64 units, rows] in registers, as the tensor cores leave it. At each
+step the warpgroups write their part of the operand (h forward, the cotangents of the gates backward) to shared memory, meet at
+a barrier, and multiply. Where there is room for two buffers of the operand, used in turn, one barrier per step is enough.
+
+Arrays in global memory keep the order of all other methods, [T, B, ..., H]; they are read and written as transposed tiles.
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.cell import Array, DType
+from jaxrnn.hardware.persistent.blocks import UNITS, Tile
+from jaxrnn.hardware.persistent.place import Place, flat, typed, unflat
+from jaxrnn.hardware.persistent.tiles import Program, Running, Tiles
+
+PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)  # the arguments of the program
+AFTER, OPERAND, WRITTEN = range(3)  # its results
+
+
+class Launch(NamedTuple):
+    """What a kernel is compiled for."""
+
+    program: Program  # (params, held, state, stream, product) -> (after, operand, written)
+    tile: Tile
+    steps: int
+    reverse: bool
+    gates: tuple[int, int]  # of the result and of the operand of the product
+    dtype: DType  # of the product
+    blocks: int
+
+    @property
+    def warpgroups(self) -> int:
+        return self.tile.units // UNITS
+
+
+class Refs(NamedTuple):
+    """What a block sees of memory; a list for each argument and result of the program."""
+
+    params: list[Any]
+    held: list[Any]
+    state: list[Any]
+    stream: list[Any]
+    after: list[Any]
+    written: list[Any]
+    weight: Any  # in global memory, `Tile.weight`
+    on_chip: Any  # the same in shared memory
+    operand: Any  # `Tile.operand`
+    loaded: Any  # barriers: the weight is on chip,
+    met: Any  # and every warpgroup has written its part of the operand
+
+
+def run(
+    program: Program,
+    tile: Tile,
+    weight: Array,
+    arguments: tuple[list[Array], list[Array], list[Array], list[Array]],
+    *,
+    reverse: bool,
+    interpret: Any,
+) -> tuple[list[Array], list[Array]]:
+    """Runs a program for one unit of one row over time.
+
+    Args:
+        program: `(params, held, state, stream, product) -> (after, operand, written)`.
+        tile: from `blocks.fit`.
+        weight: [results, operands, H, H] in the dtype of the product; the last axis is summed over.
+        arguments: params [..., H], the same for all rows and steps; held [B, ..., H], the same for all steps; state [B, ..., H],
+            before the first step; stream [T, B, ..., H], or [T, B] where a row has one number, a slice for each step.
+        reverse: whether time runs from T - 1 to 0.
+        interpret: the interpret parameters of Pallas; None compiles for a GPU.
+
+    Returns:
+        The state after the last step, and what is written at each step.
+    """
+    from jax.experimental.pallas import mosaic_gpu as plgpu
+
+    T, B = arguments[STREAM][0].shape[0], arguments[STATE][0].shape[0]
+    results, operands, _, H = weight.shape
+    launch = Launch(program, tile, T, reverse, (results, operands), weight.dtype, blocks=-(-B // tile.rows))
+    batch = (None, 0, 0, 1)  # which axis of an argument it is
+    given = [[_pad(_number(a), axis, launch) for a in arrays] for arrays, axis in zip(arguments, batch, strict=True)]
+    types = [[_type(a, launch) for a in program.outputs(AFTER)], [_type(a, launch, T) for a in program.outputs(WRITTEN)]]
+    counts = [len(each) for each in (*given, *types)]
+
+    def body(weight: Any, *refs: Any) -> None:
+        *others, on_chip, operand, loaded, met = refs
+        pieces = iter(others)
+        lists = [list(itertools.islice(pieces, n)) for n in counts]
+        _block(plgpu, launch, Refs(*lists, weight=weight, on_chip=on_chip, operand=operand, loaded=loaded, met=met))
+
+    call = plgpu.kernel(
+        body,
+        out_type=[*types[0], *types[1]],
+        scratch_types=_scratch(plgpu, launch),
+        grid=(launch.blocks,),
+        grid_names=("block",),
+        num_threads=launch.warpgroups,
+        thread_name="warpgroup",
+        interpret=interpret,
+    )
+    found = list(call(_stacked(weight, tile), *itertools.chain(*given)))
+    after, written = found[: len(types[0])], found[len(types[0]) :]
+    return [a[:B, ..., :H] for a in after], [a[:, :B, ..., :H] for a in written]
+
+
+def _stacked(weight: Array, tile: Tile) -> Array:
+    """The weights one below the other, `Tile.weight`; what is added to them takes nothing from the vectors."""
+    more = tile.depth - weight.shape[-1]
+    rows = jnp.pad(weight, [(0, 0), (0, 0), (0, more), (0, 0)], mode="edge")  # as in `_pad`
+    flat = jnp.pad(rows, [(0, 0), (0, 0), (0, 0), (0, more)]).reshape(-1, tile.depth)
+    return jnp.pad(flat, [(0, tile.units - tile.depth), (0, 0)])
+
+
+def _number(a: Array) -> Array:
+    """Booleans as numbers: they are not loaded as such."""
+    return a.astype(jnp.float32) if a.dtype == jnp.bool_ else a
+
+
+def _pad(a: Array, axis: int | None, launch: Launch) -> Array:
+    """Whole tiles. What is added repeats the last row and unit, so that no number comes up that would not come up anyway."""
+    ends = [0] * a.ndim
+    if axis is not None:
+        ends[axis] = launch.blocks * launch.tile.rows - a.shape[axis]
+    if axis is None or a.ndim > axis + 1:
+        ends[-1] = launch.tile.units - a.shape[-1]
+    return jnp.pad(a, [(0, n) for n in ends], mode="edge") if any(ends) else a
+
+
+def _type(aval: Any, launch: Launch, *leading: int) -> jax.ShapeDtypeStruct:
+    rows, units = launch.blocks * launch.tile.rows, launch.tile.units
+    return jax.ShapeDtypeStruct((*leading, rows, *aval.shape[:-1], units), aval.dtype)
+
+
+def _scratch(plgpu: Any, launch: Launch) -> list[Any]:
+    (results, operands), tile, size = launch.gates, launch.tile, launch.dtype.itemsize
+    swizzle = plgpu.find_swizzle(tile.depth * size * 8)
+    laid = (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
+    weight = plgpu.SMEM(tile.weight(results * operands), launch.dtype, transforms=laid)
+    operand = plgpu.SMEM(tile.operand(operands), launch.dtype, transforms=laid)
+    return [weight, operand, plgpu.Barrier(num_arrivals=1), plgpu.Barrier(num_arrivals=launch.warpgroups)]
+
+
+def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
+    """All steps of one block, as one of its warpgroups runs them."""
+    from jax.experimental import pallas as pl
+
+    program, place = launch.program, Place(plgpu, launch.tile)
+
+    @pl.when(place.warpgroup == 0)
+    def _() -> None:
+        plgpu.copy_gmem_to_smem(refs.weight, refs.on_chip, refs.loaded)
+
+    def load(k: int, refs: list[Any], *at: Any) -> list[Tiles]:
+        return [place.load(ref, aval, at) for ref, aval in zip(refs, program.inputs(k), strict=True)]
+
+    def at(index: Any) -> Any:
+        return launch.steps - 1 - index if launch.reverse else index
+
+    fixed = [place.load(ref, aval) for ref, aval in zip(refs.params, program.inputs(PARAMS), strict=True)]
+    held, start, now = load(HELD, refs.held), load(STATE, refs.state), load(STREAM, refs.stream, at(0))
+    plgpu.barrier_wait(refs.loaded)
+
+    def step(index: Any, carried: tuple[list[Array], list[Array]]) -> tuple[list[Array], list[Array]]:
+        later = load(STREAM, refs.stream, at(lax.min(index + 1, launch.steps - 1)))  # on its way while this step runs
+        running, lists = Running(program, place.shape), (fixed, held, unflat(carried[0], start), unflat(carried[1], now))
+        for k, tiles in enumerate(lists):
+            running.give(k, [typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)])
+        sums = _multiply(plgpu, launch, place, refs, _slot(index, launch.tile), flat(running.take(OPERAND)))
+        running.give(PRODUCT, unflat(sums, program.inputs(PRODUCT)))
+        for ref, tiles in zip(refs.written, running.take(WRITTEN), strict=True):
+            place.store(ref, tiles, (at(index),))
+        return flat(running.take(AFTER)), flat(later)
+
+    last, _ = lax.fori_loop(0, launch.steps, step, (flat(start), flat(now)))
+    for ref, tiles in zip(refs.after, unflat(last, start), strict=True):
+        place.store(ref, tiles, ())
+
+
+def _slot(index: Any, tile: Tile) -> Any:
+    """Which buffer of the operand a step uses."""
+    return lax.rem(index, tile.slots)
+
+
+def _multiply(plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, tiles: list[Array]) -> list[Array]:
+    """The rows of the product that belong to this warpgroup, a tile for each gate of the result."""
+    from jax.experimental import pallas as pl
+
+    (results, operands), depth = launch.gates, launch.tile.depth
+    for k, each in enumerate(tiles):
+        place.store_tile(refs.operand.at[slot, k, :, place.units], each.astype(launch.dtype))
+    plgpu.commit_smem()
+    plgpu.barrier_arrive_and_wait(refs.met)
+
+    def products(*sums: Any) -> list[Array]:
+        for g, k in itertools.product(range(results), range(operands)):
+            rows = pl.ds((g * operands + k) * depth + place.warpgroup * UNITS, UNITS)
+            plgpu.wgmma(sums[g], refs.on_chip.at[rows], refs.operand.at[slot, k, :, pl.ds(0, depth)].T)
+        plgpu.wgmma_wait(0)
+        return [each[...] for each in sums]
+
+    sums = pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
+    if launch.tile.slots == 1:
+        plgpu.barrier_arrive_and_wait(refs.met)  # before it is written again
+    return sums

@@ -1,0 +1,37 @@
+"""Ways to run a cell over time, for `method=` of `jaxrnn.unroll`, and what one's own is made of.
+
+`CuDNN` and `Persistent`, for one kind of hardware, are imported when they are asked for.
+"""
+
+from typing import Any
+
+from jaxrnn.running.derivative import Differentiable, Gradients
+from jaxrnn.running.fused import Fused
+from jaxrnn.running.method import Method, Refusal
+from jaxrnn.running.problem import Problem, Steps
+from jaxrnn.running.scan import Scan
+
+__all__ = [
+    "CuDNN",  # noqa: F822
+    "Differentiable",
+    "Fused",
+    "Gradients",
+    "Method",
+    "Persistent",  # noqa: F822
+    "Problem",
+    "Refusal",
+    "Scan",
+    "Steps",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CuDNN":
+        from jaxrnn.hardware.cudnn import CuDNN
+
+        return CuDNN
+    if name == "Persistent":
+        from jaxrnn.hardware.persistent import Persistent
+
+        return Persistent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

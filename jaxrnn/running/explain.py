@@ -1,0 +1,118 @@
+"""Which method `unroll` runs a cell by, and why: asked of the methods themselves, with shapes
+instead of arrays."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cell import Cell, DType, Params, check_cell_type
+from jaxrnn.checks import check_features
+from jaxrnn.running.method import NAMES, Choice, Method, Refusal, name_of, named, resolve
+from jaxrnn.running.problem import Problem
+from jaxrnn.running.run import Run
+
+
+class Explanation(NamedTuple):
+    """How one cell is run over one direction; `print` it."""
+
+    cell: Cell
+    method: str  # what runs: "fused", "scan", "cudnn", "persistent", or the name of one's own
+    why: str  # the reason, as a sentence
+    details: tuple[str, ...]  # what the method does with this cell and these shapes
+    refused: dict[str, str]  # for each other method that cannot run this, the reason
+
+    def __str__(self) -> str:
+        lines = [f"{_short(self.cell)}: {self.method}, since {self.why}", *self.details]
+        lines += [f"{name} cannot run it: {reason}" for name, reason in self.refused.items()]
+        return "\n  ".join(lines)
+
+
+def explain(
+    cell: Cell,
+    shape: tuple[int, ...],
+    dtype: DType = jnp.float32,
+    *,
+    params: Params = None,
+    mask: bool = False,
+    reset: bool = False,
+    noise: bool = False,
+    method: str | Method | None = None,
+    remat: str = "none",
+) -> tuple[Explanation, ...]:
+    """Says by which method `unroll` would run a cell over inputs of a shape, and why.
+
+    Nothing is computed.
+
+    Args:
+        cell: the cell or stack.
+        shape: that of the inputs, (T, *batch, I).
+        dtype: theirs.
+        params: the parameters, of which only shapes count; None means those that `cell.init` makes.
+        mask, reset, noise: whether there will be one.
+        method, remat: as in `unroll`.
+
+    Returns:
+        One `Explanation` for each cell that runs, in order: `layer * directions + direction` for a
+        stack.
+
+    Raises:
+        TypeError, ValueError: as `unroll` with these arguments.
+
+    Example:
+        >>> import jaxrnn
+        >>> print(jaxrnn.explain(jaxrnn.IndRNNCell(64), (100, 32, 16))[0])
+        IndRNNCell(hidden_size=64): scan, since its step has no product.
+          cudnn cannot run it: it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell.
+          persistent cannot run it: its step has 0 products with a weight, expected one.
+    """
+    check_cell_type(cell)
+    resolved = resolve(method, remat)
+    found: list[Explanation] = []
+
+    def note(problem: Problem, choice: Choice) -> None:
+        found.append(_explanation(problem, choice))
+
+    def traced(params: Params, xs: Any) -> Any:
+        xs = check_features(cell, params, xs, axes="T, ...")
+        T, *batch = shape[: len(shape) - cell.feature_axes]
+        rows = jnp.ones((T, *batch), jnp.bool_)
+        like = jnp.zeros(xs.shape[1:], xs.dtype)
+        drawn = cell.noise(jax.random.key(0), T, like) if noise else None
+        run = Run(
+            mask=rows if mask else None,
+            reset=rows if reset else None,
+            method=resolved,
+            remat=remat,
+            note=note,
+        )
+        return run(cell, params, xs, None, noise=drawn, reverse=False)
+
+    if params is None:
+        features = shape[-1] if shape else 1  # no shape at all is refused where the others are
+        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), features))
+    jax.eval_shape(traced, params, jax.ShapeDtypeStruct(shape, dtype))
+    return tuple(found)
+
+
+def _explanation(problem: Problem, choice: Choice) -> Explanation:
+    name = name_of(choice.method)
+    refused = {}
+    for other in map(named, NAMES):
+        asked = problem.trace is not None or other.takes_stacks  # else there is no single step
+        if asked and name_of(other) != name and problem.steps.xs.size:
+            plan = other.plan(problem)
+            if isinstance(plan, Refusal):
+                refused[name_of(other)] = plan.reason
+    details = choice.method.describe(choice.plan)
+    return Explanation(problem.cell, name, choice.why, details, refused)
+
+
+def _short(cell: Any) -> str:
+    """A cell with those of its options that are not the default."""
+    if not isinstance(cell, Cell) or not dataclasses.is_dataclass(cell):
+        return repr(cell)
+    options = [(f, getattr(cell, f.name)) for f in dataclasses.fields(cell)]
+    told = [f"{f.name}={_short(value)}" for f, value in options if value != f.default]
+    return f"{type(cell).__name__}({', '.join(told)})"

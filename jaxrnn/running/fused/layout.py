@@ -1,0 +1,119 @@
+"""How the loops of the fused method are laid out, by platform and static shape."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.backend
+from jax import lax
+
+from jaxrnn.cell import dot
+from jaxrnn.running.fused.reading import Reading
+from jaxrnn.running.problem import Problem
+
+
+class Layout(NamedTuple):
+    project_inside: bool  # inputs are projected step by step in the loop, not all at once
+    chunk: int  # steps of a chunk of the backward pass
+    columns: bool  # forward, the rows of the batch stand last in each array
+    sum_inside: bool  # gradients of acting parameters add up in the loop, not after it
+
+
+def layouts(problem: Problem, reading: Reading) -> tuple[Layout, Layout]:
+    """The layouts for XLA:CPU and for all other platforms."""
+    cpu = Layout(
+        project_inside=_projects_inside(problem, reading),
+        chunk=chunk_length(problem, reading),
+        columns=_takes_columns(problem, reading),
+        sum_inside=_sums_inside(),
+    )
+    return cpu, all_at_once(problem.T)
+
+
+def all_at_once(T: int) -> Layout:
+    """The layout where nothing is known to be better."""
+    return Layout(project_inside=False, chunk=T, columns=False, sum_inside=False)
+
+
+def _sums_inside() -> bool:
+    """Whether gradients of acting parameters add up in the loop.
+
+    After it, the elementwise part of a step runs once more for them: a layer-norm LSTM took 1.3
+    times as long at (16,128,64,64) forward and backward. But where the batch may be split over
+    devices, a sum over it in the loop is a message between them at each step.
+    """
+    manual = bool(jax.sharding.get_abstract_mesh().manual_axes)
+    return manual or jax.device_count() == 1
+
+
+def _projects_inside(problem: Problem, reading: Reading) -> bool:
+    """Whether a CPU projects inputs in the loop.
+
+    All at once took 1.9 to 2.5 times as long forward at (8,256,64,64) and (16,128,64,128). But
+    with one row per step the loop would read all input weights at each step: at (1,512,256,256),
+    where they are 1 MB, all at once is 2.6 times as fast forward; at (1,512,128,128) as fast.
+    """
+    rows = math.prod(problem.steps.xs.shape[1:-1])  # pixels of a convolutional cell counted
+    features = sum(math.prod(u[reading.rows :]) for u in reading.us)
+    return rows > 1 or problem.steps.xs.shape[-1] * features < 2**17
+
+
+def can_turn(problem: Problem, reading: Reading) -> bool:
+    """Whether the rows of the batch can stand last in each array."""
+    trace = problem.trace
+    plain = problem.dot is dot and all(product.op is None for product in trace.products)
+    leading = {leaf.shape[: 1 + reading.rows] for leaf in jax.tree.leaves(problem.steps)}
+    meshless = not jax.sharding.get_abstract_mesh().explicit_axes
+    return plain and not trace.unmarked and len(leading) == 1 and meshless
+
+
+def _takes_columns(problem: Problem, reading: Reading) -> bool:
+    """Whether the rows of the batch stand last, so that XLA:CPU multiplies a kernel with columns.
+
+    With 4 MB of kernel and few rows it is faster: forward 1.45 times for an LSTM at (32,32,768,768)
+    and 1.2 times with the backward pass, GRU 1.1, RNN as before; at H = 512 as before (on jax 0.10
+    LSTM 1.3). Nothing was gained from 64 rows on, at H = 384, and with 4 rows.
+    """
+    largest = max((product.w.aval.size for product in problem.trace.products), default=0)
+    rows = math.prod(problem.batch)
+    return 8 <= rows <= 48 and largest >= 2**20 and can_turn(problem, reading)
+
+
+CHUNK_BYTES = 2**22
+
+
+def chunk_length(problem: Problem, reading: Reading) -> int:
+    """The steps of a chunk of the backward pass on a CPU.
+
+    One chunk is fastest (1.2 times at (16,128,64,64) against four), and takes memory for the
+    cotangents of all products at once.
+    """
+    T = problem.T
+    size = 4 * sum(map(math.prod, reading.products))
+    if problem.remat == "carry":
+        most = max(T // 16, 8)
+    elif T * size <= CHUNK_BYTES:
+        return T
+    else:
+        most = max(CHUNK_BYTES // size, 32)
+    most = min(most, T)
+    return next((n for n in range(most, most // 2, -1) if T % n == 0), most)
+
+
+def on_platform(run: Callable[..., Any], layouts: tuple[Layout, Layout], *args: Any) -> Any:
+    """`run(layout, *args)` with the layout for the platform that the program is compiled for."""
+    cpu, default = layouts
+    if cpu_only():  # nothing to choose from: half of the tracing is saved
+        return run(cpu, *args)
+    runs = {"cpu": functools.partial(run, cpu), "default": functools.partial(run, default)}
+    return lax.platform_dependent(*args, **runs)
+
+
+def cpu_only() -> bool:
+    """Whether this process has no device but CPUs.
+
+    A program that it exports for others is as correct there, and slower.
+    """
+    return set(jax.extend.backend.backends()) == {"cpu"}

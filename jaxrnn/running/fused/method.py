@@ -1,0 +1,105 @@
+"""`method="fused"`, as an object."""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+
+from jaxrnn.cell import Array
+from jaxrnn.running.derivative import Differentiable, Gradients
+from jaxrnn.running.fused import loops
+from jaxrnn.running.fused.layout import Layout, layouts, on_platform
+from jaxrnn.running.fused.reading import Reading, read
+from jaxrnn.running.method import Refusal
+from jaxrnn.running.problem import Problem
+
+
+class Plan(NamedTuple):
+    reading: Reading
+    layouts: tuple[Layout, Layout]  # for XLA:CPU, and for all other platforms
+    told: tuple[str, ...]  # for `explain`
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused(Differentiable):
+    """A forward and a backward loop of the library's own, for every cell.
+
+    Args:
+        where_it_pays: whether it refuses what plain `lax.scan` runs as fast or faster.
+    """
+
+    where_it_pays: bool = False
+    name: ClassVar[str] = "fused"
+    memory: ClassVar[tuple[str, ...]] = ("none", "carry", "sqrt")
+
+    def plan(self, problem: Problem) -> Plan | Refusal:
+        sizes = problem.steps.xs.shape
+        if not all(isinstance(size, int) for size in sizes):  # where `jax.export` makes symbols
+            return Refusal("sizes are symbols.")
+        batch = problem.batch
+        if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(problem.first)):
+            return Refusal("a leaf of the carry does not have the batch axes.")
+        if problem.trace.nested:
+            return Refusal("its step calls dot inside a loop, branch or transform of its own.")
+        reading = read(problem.trace, rows=len(batch))
+        if self.where_it_pays and not any(reading.recorded) and _no_mesh():
+            return Refusal("its step has no product.")
+        chosen = layouts(problem, reading)
+        return Plan(reading, chosen, _told(problem, reading, chosen))
+
+    def operands(self, plan: Plan, problem: Problem) -> list[Array]:
+        return loops.weights(plan.reading, problem)
+
+    def forward(self, plan: Plan, problem: Problem, operands: Any, save: bool) -> Any:
+        run = functools.partial(loops.forward, plan.reading, save)
+        return on_platform(run, plan.layouts, problem, operands)
+
+    def backward(self, plan: Plan, problem: Problem, operands: Any, saved: Any, cotangents: Any) -> Gradients:
+        run = functools.partial(loops.backward, plan.reading)
+        return on_platform(run, plan.layouts, problem, operands, saved, cotangents)
+
+    def why(self, plan: Plan) -> str:
+        return "its step has products, which it takes apart."
+
+    def describe(self, plan: Plan) -> tuple[str, ...]:
+        return plan.told
+
+
+def _told(problem: Problem, reading: Reading, chosen: tuple[Layout, Layout]) -> tuple[str, ...]:
+    """What is done with this cell and these shapes."""
+    paths = [path for path, _ in jax.tree.leaves_with_path(problem.params)]
+    pairs = zip(paths, reading.acting, strict=True)
+    acting = [jax.tree_util.keystr(path).strip(".") for path, acts in pairs if acts]
+    own = sum(reading.recorded)
+    plain = len(reading.recorded) - own + problem.trace.unmarked
+    held = len(jax.tree.leaves(problem.held))
+    cpu, other = chosen
+    lines = [
+        f"products per step with a matmul of their own, forward and backward: {own}",
+        f"products per step that are differentiated as any other operation: {plain}" * bool(plain),
+        f"parameters that act elementwise: {', '.join(acting)}" * bool(acting),
+        f"leaves of the carry that no step changes: {held}" * bool(held),
+        _saved(problem.remat, bool(reading.sums)),
+        f"on a CPU: {_layout(cpu, problem.T)}",
+        f"elsewhere: {_layout(other, problem.T)}",
+    ]
+    return tuple(line for line in lines if line)
+
+
+def _saved(remat: str, sums: bool) -> str:
+    if remat == "carry":
+        return "saved for the backward pass: the carry of each step; the rest is computed again"
+    how = " (input and product as their sum)" if sums else ""
+    return f"saved for the backward pass: the carry and the products of each step{how}"
+
+
+def _layout(layout: Layout, T: int) -> str:
+    inputs = "in the loop" if layout.project_inside else "all at once"
+    turned = ", the batch last in memory" if layout.columns else ""
+    chunks = f"all {T} steps at once" if layout.chunk == T else f"chunks of {layout.chunk} steps"
+    return f"inputs projected {inputs}{turned}; weight gradients from {chunks}"
+
+
+def _no_mesh() -> bool:
+    return jax.sharding.get_abstract_mesh().empty

@@ -1,0 +1,145 @@
+"""What the fused method reads from the trace of a step, pass by pass.
+
+A `Part` is one gate of an array with a gate axis, or the whole of another. Read are:
+
+- recorded: the products that are one of the step with a weight that is the same for all steps.
+  Others (a weight that depends on the carry, a product of two parameters) are differentiated as
+  any other operation;
+- acting: the parameters that act otherwise than as the weight of a recorded product (peepholes);
+- sums: where a part of the input and a part of a product meet in an addition and are used nowhere
+  else, as in `gates(u + dot(h, w_h))`. Their sum is all that the backward pass needs of both.
+"""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from jaxrnn.running.trace import Graph, Trace
+
+MOST_GATES = 8  # an axis of more entries (heads) is not one of gates
+
+
+class Part(NamedTuple):
+    leaf: int  # which product, or which leaf of the projected input
+    gate: int | None  # None is the whole array
+
+
+class Reading(NamedTuple):
+    rows: int  # how many axes of a step's arrays are batch
+    recorded: tuple[bool, ...]  # for each product
+    acting: tuple[bool, ...]  # for each leaf of the parameters
+    sums: tuple[tuple[Part, Part], ...]  # (of a recorded product, of the input)
+    products: tuple[tuple[int, ...], ...]  # the shapes of those recorded
+    us: tuple[tuple[int, ...], ...]  # the shapes of the leaves of the projected input
+
+
+def has_gates(shape: tuple[int, ...], rows: int) -> bool:
+    """Whether an array with `rows` leading axes has a gate axis."""
+    return len(shape) == rows + 2 and shape[-2] <= MOST_GATES
+
+
+def read(trace: Trace, rows: int) -> Reading:
+    """Reads a step whose arrays have `rows` batch axes."""
+    graph = trace.graph
+    recorded = recorded_products(graph)
+    shapes = [p.out.aval.shape for p, yes in zip(trace.products, recorded, strict=True) if yes]
+    us = tuple(v.aval.shape for v in trace.u)
+    return Reading(
+        rows=rows,
+        recorded=recorded,
+        acting=acting_params(graph, recorded),
+        sums=sums(graph, recorded, tuple(shapes), us, rows),
+        products=tuple(shapes),
+        us=us,
+    )
+
+
+def recorded_products(graph: Graph) -> tuple[bool, ...]:
+    """The products of a vector that depends on the step with a weight that does not."""
+    varying = graph.depending_on([*graph.carry, *graph.u])
+    return tuple(v in varying and w not in varying for v, w, _ in graph.products)
+
+
+def acting_params(graph: Graph, recorded: tuple[bool, ...]) -> tuple[bool, ...]:
+    """The parameters behind carry and output, where the weights of recorded products are cut off."""
+    needed = graph.behind([*graph.after, *graph.y], recorded)
+    return tuple(p in needed for p in graph.params)
+
+
+class _Piece(NamedTuple):
+    """A variable that is a part of something."""
+
+    kind: str  # "product" or "u"
+    part: Part
+
+
+def sums(
+    graph: Graph,
+    recorded: tuple[bool, ...],
+    products: tuple[tuple[int, ...], ...],
+    us: tuple[tuple[int, ...], ...],
+    rows: int,
+) -> tuple[tuple[Part, Part], ...]:
+    """The additions of a product's part and an input's part, of which neither has another use."""
+    pieces = _pieces(graph, recorded, products, us, rows)
+    uses = _uses(graph, pieces, recorded)
+    found = []
+    for equation in graph.equations:
+        if equation.name != "add":
+            continue
+        both = sorted(pieces[v] for v in equation.inputs if v in pieces)
+        if [piece.kind for piece in both] != ["product", "u"]:
+            continue
+        product, u = (piece.part for piece in both)
+        if product.gate != u.gate:
+            continue
+        alone = all(_uses_of(piece, uses) == 1 for piece in both)
+        features = (products[product.leaf][rows:], us[u.leaf][rows:])
+        left, right = (shape if product.gate is None else shape[1:] for shape in features)
+        if alone and left == right:  # else the addition repeats one of them
+            found.append((product, u))
+    return tuple(found)
+
+
+def _pieces(
+    graph: Graph,
+    recorded: tuple[bool, ...],
+    products: tuple[tuple[int, ...], ...],
+    us: tuple[tuple[int, ...], ...],
+    rows: int,
+) -> dict[Any, _Piece]:
+    """The variables that are a recorded product, a leaf of the input, or a gate of one."""
+    outs = [out for (_, _, out), yes in zip(graph.products, recorded, strict=True) if yes]
+    pieces = {v: _Piece("product", Part(k, None)) for k, v in enumerate(outs)}
+    pieces.update({v: _Piece("u", Part(k, None)) for k, v in enumerate(graph.u)})
+    for equation in graph.equations:
+        whole = pieces.get(equation.inputs[0]) if equation.inputs else None
+        if equation.name != "unstack" or whole is None or whole.part.gate is not None:
+            continue
+        shape = (products if whole.kind == "product" else us)[whole.part.leaf]
+        if has_gates(shape, rows) and equation.axis == rows:
+            for gate, v in enumerate(equation.outputs):
+                pieces[v] = whole._replace(part=Part(whole.part.leaf, gate))
+    return pieces
+
+
+def _uses(graph: Graph, pieces: dict[Any, _Piece], recorded: tuple[bool, ...]) -> Counter[_Piece]:
+    """How often each piece is used by what the result depends on; taking gates apart is no use."""
+    results = [*graph.after, *graph.y]
+    needed = graph.behind(results, recorded)
+    uses = Counter(pieces[v] for v in results if v in pieces)
+    for equation in graph.equations:
+        taken_apart = any(v in pieces for v in equation.outputs) and equation.name == "unstack"
+        if not taken_apart and needed & set(equation.outputs):
+            uses.update(pieces[v] for v in equation.inputs if v in pieces)
+    return uses
+
+
+def _uses_of(piece: _Piece, uses: Counter[_Piece]) -> int:
+    """The uses of a piece, those of the whole of which it is a gate included, and of its gates."""
+    kind, (leaf, gate) = piece
+    overlapping = [
+        other
+        for other in uses
+        if other.kind == kind and other.part.leaf == leaf and (gate is None or other.part.gate in (None, gate))
+    ]
+    return sum(uses[other] for other in overlapping)

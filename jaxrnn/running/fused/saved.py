@@ -1,0 +1,83 @@
+"""What is saved of each step for the backward pass: sums of input and product where a sum is
+enough, else both; a gated array as one array per gate.
+
+XLA:CPU vectorises an elementwise loop over contiguous arrays [.., H] only, not over the gates of a
+slice [.., G, H]: 1.1 to 1.3 times the time of a forward and backward pass without.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cell import Array
+from jaxrnn.running.fused.reading import Part, Reading, has_gates
+
+
+class Saved(NamedTuple):
+    """Of one step, or of many."""
+
+    products: tuple[tuple[Array, ...], ...]  # for each its gates, or the whole in a tuple of one
+    us: tuple[tuple[Array | None, ...], ...]  # of each leaf of the input; None where a sum stands
+
+
+def save(reading: Reading, products: list[Array], u: Any, rows: int) -> Saved:
+    """Takes the arrays of one step apart, or of many; `rows` counts the leading axes."""
+    left = [_gates(p, rows) for p in products]
+    right = [_gates(a, rows) for a in jax.tree.leaves(u)]
+    for product, part in reading.sums:
+        gates = range(len(left[product.leaf])) if product.gate is None else (product.gate,)
+        for g in gates:
+            left[product.leaf][g] = left[product.leaf][g] + right[part.leaf][g]
+            right[part.leaf][g] = None
+    return Saved(tuple(map(tuple, left)), tuple(map(tuple, right)))
+
+
+def restore(reading: Reading, saved: Saved) -> tuple[list[Array], list[Array]]:
+    """Products and leaves of the input for a step to run on.
+
+    Where a sum was saved, it is the product, and the input is zero.
+    """
+    products = [_whole(p, shape, reading.rows) for p, shape in zip(saved.products, reading.products, strict=True)]
+    stands = {u: saved.products[product.leaf] for product, u in reading.sums}
+    us = []
+    for leaf, (given, shape) in enumerate(zip(saved.us, reading.us, strict=True)):
+        whole = list(given)
+        for g, part in enumerate(given):
+            if part is None:
+                sums = stands.get(Part(leaf, None)) or stands[Part(leaf, g)]
+                whole[g] = jnp.zeros_like(sums[g])
+        us.append(_whole(whole, shape, reading.rows))
+    return products, us
+
+
+def input_cotangents(reading: Reading, d_products: list[Array], d_us: Any) -> list[Array]:
+    """The cotangents of the leaves of the input: those of the products where a sum was saved.
+
+    Args:
+        reading: of the step.
+        d_products: [..., *shape], as in `Reading.products`.
+        d_us: like `Saved.us`.
+    """
+    stands = {u: product for product, u in reading.sums}
+    found = []
+    for leaf, (given, shape) in enumerate(zip(d_us, reading.us, strict=True)):
+        whole = stands.get(Part(leaf, None))
+        if whole is not None:
+            found.append(d_products[whole.leaf])
+            continue
+        parts = list(given)
+        for g, part in enumerate(given):
+            if part is None:
+                product = stands[Part(leaf, g)]
+                parts[g] = d_products[product.leaf][..., product.gate, :]
+        found.append(_whole(parts, shape, reading.rows))
+    return found
+
+
+def _gates(array: Array, rows: int) -> list[Any]:
+    return list(jnp.unstack(array, axis=-2)) if has_gates(array.shape, rows) else [array]
+
+
+def _whole(parts: Any, shape: tuple[int, ...], rows: int) -> Array:
+    return jnp.stack(parts, axis=-2) if has_gates(shape, rows) else parts[0]

@@ -1,0 +1,291 @@
+"""The public entries: a sequence, one with the carries of all steps, and one in windows."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.cell import Array, Carry, Cell, DType, Noise, Params, carry_dtype, cast, check_cell_type
+from jaxrnn.checks import check_features, check_size, fit_carry, fit_noise, fit_rows
+from jaxrnn.running.chunks import scan_chunks
+from jaxrnn.running.method import Method, resolve
+from jaxrnn.running.run import Run, prepare, start
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry = None,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    noise: Noise = None,
+    reverse: bool = False,
+    method: str | Method | None = None,
+    remat: str = "none",
+) -> tuple[Carry, Array]:
+    """Runs a cell, or a stack of cells, over a sequence.
+
+    Args:
+        cell: the cell.
+        params: its parameters, from `cell.init`.
+        xs: [T, *batch, I], floating point. Its dtype is the compute dtype; the carry is float32
+            when that has 16 bits.
+        carry: the carry before the first step; None means `cell.init_carry`. It is never what a
+            reset returns to. A leaf that no step changes is kept once, not T times.
+        mask: [T, *batch] booleans. Where False, the carry is held, the output is 0, and nothing
+            that stands in `xs` (NaN too) reaches values or gradients. `lengths_to_mask` makes one.
+        reset: [T, *batch] booleans. Where True a new sequence begins: the carry is replaced by
+            `cell.init_carry` before that step is seen, on a masked step too. With `reverse` the
+            same boundaries hold, between t - 1 and t.
+        noise: None for evaluation; `cell.noise(key, T, like)` for training, with one step's input
+            as `like`.
+        reverse: whether time runs from T - 1 to 0. Outputs stay aligned with the inputs.
+        method: how it is run, which never changes the result beyond rounding: a name, or an object
+            of `jaxrnn.methods` or of your own. None takes the fastest that can run the cell, which
+            is "fused" or "scan"; `jaxrnn.explain` says which, and why.
+
+            - "scan": plain `lax.scan` and automatic differentiation, in any mode.
+            - "fused": a backward pass of its own, with one matmul per product and step and one
+              per weight and chunk of steps. JAX refuses `jvp` and `jacfwd` of the run itself
+              (`hessian`, and `jvp` of a gradient, work).
+            - "cudnn": cuDNN's LSTM, on an NVIDIA GPU, for float32 inputs without resets, in TF32
+              unless `jax.default_matmul_precision` is "highest"; no `vmap`, no second derivatives.
+            - "persistent": one kernel for all steps, for a Hopper GPU and jax 0.12. It is
+              experimental and tested in an interpreter only.
+
+            A method that was asked for and cannot run the cell raises, with the reason.
+        remat: "none" saves what the backward pass needs; "carry" saves the carries only and
+            computes the rest again, in about a third of the memory where T is long; "sqrt" saves
+            the carry before each of about sqrt(T) chunks. "cudnn" and "persistent" have "none"
+            only.
+
+    Returns:
+        (carry, ys): the carry after the last step, and the outputs [T, *batch, ...] in the dtype
+        of `xs`.
+
+    Raises:
+        TypeError: `cell` is no cell, `method` is not hashable by value, or a dtype is wrong.
+        ValueError: shapes, structures or options that do not fit; the message says what was
+            expected.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> cell = jaxrnn.LSTMCell(hidden_size=20)
+        >>> params = cell.init(jax.random.key(0), input_size=10)
+        >>> xs = jax.random.normal(jax.random.key(1), (15, 5, 10))  # time, batch, features
+        >>> mask = jaxrnn.lengths_to_mask([15, 7, 0, 1, 3], T=15)
+        >>> carry, ys = jaxrnn.unroll(cell, params, xs, mask=mask)
+        >>> ys.shape, carry.h.shape
+        ((15, 5, 20), (5, 20))
+    """
+    check_cell_type(cell)
+    options = (resolve(method, remat), remat, reverse)
+    return _jitted(_sequence, cell, options, params, xs, carry, mask, reset, noise)
+
+
+def unroll_carries(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry = None,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    noise: Noise = None,
+    reverse: bool = False,
+    method: str | Method | None = None,
+    remat: str = "none",
+) -> tuple[Carry, Array]:
+    """The carries after every step, for those who need the c of an LSTM or the states of all
+    layers; else as `unroll`.
+
+    Args:
+        cell, params, xs, carry, mask, reset, noise, reverse, method, remat: as in `unroll`.
+
+    Returns:
+        (carries, ys): a carry of which every leaf is [T, *batch, ...], in the carry's dtype and
+        held at masked steps, and the outputs. `carries[t]` is the carry after step t has been
+        seen, whichever way time runs.
+
+    Raises:
+        TypeError, ValueError: as `unroll`.
+    """
+    check_cell_type(cell)
+    options = (resolve(method, remat), remat, reverse)
+    return _jitted(_carries, cell, options, params, xs, carry, mask, reset, noise)
+
+
+def unroll_windows(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry = None,
+    *,
+    window: int,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    noise: Noise = None,
+    method: str | Method | None = None,
+    remat: str = "none",
+) -> tuple[Carry, Array]:
+    """Truncated backpropagation through time: `unroll` in windows, of which each hands its carry
+    on without its gradient.
+
+    The values are those of `unroll`. Gradients flow inside a window, and to a given or learned
+    carry in the first window and from the resets of all; no gradient flows from one window to the
+    window before. It is one program, whose memory grows with T as that of `unroll`; an endless
+    stream takes a call of `unroll` for each window, with the carry of the last.
+
+    Args:
+        cell, params, xs, carry, mask, reset, method, remat: as in `unroll`. The cell runs forward
+            in time.
+        window: the steps of a window; the last may be shorter.
+        noise: as in `unroll`, for all T steps: what is held over time is held over the windows too.
+
+    Returns:
+        (carry, ys) as `unroll`; gradients of the carry reach the last window.
+
+    Raises:
+        TypeError, ValueError: as `unroll`; a window below 1; a cell that runs in both directions.
+
+    Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories"; here the gradient reaches back to the beginning of the window.
+    """
+    check_cell_type(cell)
+    check_size("window", window)
+    if not cell.causal:
+        raise ValueError("a cell that runs in both directions sees the whole sequence at once; it has no windows.")
+    options = (resolve(method, remat), remat, window)
+    return _jitted(_windows, cell, options, params, xs, carry, mask, reset, noise)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _jitted(
+    run: Callable[..., tuple[Carry, Array]],
+    cell: Cell,
+    options: tuple[Any, ...],
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    *rest: Any,
+) -> tuple[Carry, Array]:
+    # An eager lax.scan compiles anew on every call (50-200 ms): this is the library's only jit.
+    return run(cell, options, params, xs, carry, *rest)
+
+
+def _sequence(
+    cell: Cell,
+    options: tuple[Method | None, str, bool],
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Array | None,
+    reset: Array | None,
+    noise: Noise,
+) -> tuple[Carry, Array]:
+    method, remat, reverse = options
+    run = Run(mask=mask, reset=reset, method=method, remat=remat)
+    return run(cell, params, xs, carry, noise=noise, reverse=reverse)
+
+
+def _carries(
+    cell: Cell,
+    options: tuple[Method | None, str, bool],
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Array | None,
+    reset: Array | None,
+    noise: Noise,
+) -> tuple[Carry, Array]:
+    method, remat, reverse = options
+    collected: list[Carry] = []
+    run = Run(mask=mask, reset=reset, method=method, remat=remat, collected=collected)
+    carry, ys = run(cell, params, xs, carry, noise=noise, reverse=reverse)
+    return jax.tree.unflatten(jax.tree.structure(carry), jax.tree.leaves(collected)), ys
+
+
+def _windows(
+    cell: Cell,
+    options: tuple[Method | None, str, int],
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Array | None,
+    reset: Array | None,
+    noise: Noise,
+) -> tuple[Carry, Array]:
+    method, remat, window = options
+    xs = check_features(cell, params, xs, axes="T, ...")
+    T = xs.shape[0]
+    if not isinstance(T, int):
+        raise ValueError(f"windows need a known number of steps, got the symbol {T}; the values of unroll are the same.")
+    if T <= window:
+        return _sequence(cell, (method, remat, False), params, xs, carry, mask, reset, noise)
+    rows = [None if a is None else fit_rows(name, a, xs, cell.feature_axes) for name, a in (("mask", mask), ("reset", reset))]
+    params = prepare(cell, params, xs)
+    first = start(cell, params, xs, carry, mask, reset, noise)
+    carry = first if carry is None else fit_carry(carry, first)
+    fit_noise(noise, T)  # checks its lengths
+    leaves, tree = jax.tree.flatten(noise)
+    timed = [leaf if leaf.shape[0] == T else None for leaf in leaves]  # others last for all windows
+
+    def body(state: Any, piece: Any) -> tuple[Any, Array]:
+        index, carry = state
+        xs, (mask, reset), drawn = piece
+        # Of the first window the carry is the caller's, and its gradient too.
+        carry = jax.tree.map(lambda c: jnp.where(index == 0, c, lax.stop_gradient(c)), carry)
+        pairs = zip(leaves, drawn, strict=True)
+        noise = jax.tree.unflatten(tree, [all_ if now is None else now for all_, now in pairs])
+        run = Run(mask=mask, reset=reset, method=method, remat=remat, prepared=True)
+        carry, ys = run(cell, params, xs, carry, noise=noise, reverse=False)
+        return (index + 1, carry), ys
+
+    state = (jnp.zeros((), jnp.int32), carry)
+    (_, carry), ys = scan_chunks(body, state, (xs, tuple(rows), timed), window, reverse=False)
+    return carry, ys
+
+
+def initial_carry(
+    cell: Cell,
+    params: Params,
+    batch_shape: tuple[int, ...] = (),
+    dtype: DType = None,
+    *,
+    spatial_shape: tuple[int, ...] = (),
+) -> Carry:
+    """The carry before the first step, where no input exists yet: `unroll(..., carry=None)` starts from the same.
+
+    Args:
+        cell: the cell or stack.
+        params: its parameters.
+        batch_shape: the batch axes.
+        dtype: the compute dtype, that of the inputs to come; None means that of the parameters.
+        spatial_shape: the spatial axes of the inputs of a convolutional cell.
+
+    Returns:
+        The cell's carry, each leaf [*batch_shape, ...], in `carry_dtype(dtype)`.
+
+    Raises:
+        ValueError: `spatial_shape` does not fit the cell.
+
+    Example:
+        >>> import jax, jaxrnn
+        >>> cell = jaxrnn.LSTMCell(4)
+        >>> params = cell.init(jax.random.key(0), input_size=3)
+        >>> jaxrnn.initial_carry(cell, params, (2,)).c.shape
+        (2, 4)
+    """
+    check_cell_type(cell)
+    if len(spatial_shape) != cell.feature_axes - 1:
+        raise ValueError(f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got spatial_shape={spatial_shape}.")
+    floats = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.floating)]
+    wide = carry_dtype(jnp.result_type(*floats) if dtype is None else dtype)
+    features = cell.input_size(params)
+    like = jnp.zeros((*batch_shape, *spatial_shape, 1 if features is None else features), wide)
+    return cell.init_carry(cell.prepare(cast(params, wide)), like)
