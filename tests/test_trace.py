@@ -41,7 +41,7 @@ def of(cell, params=None):
         ("lstm", WHOLE, ()),
         ("rnn_relu", WHOLE, ()),
         ("gru", GATES, ("b_hn",)),  # n needs its two parts apart: r multiplies the product
-        ("gru_reset_before", GATES, ()),  # the second product meets the third gate after it is taken apart
+        ("gru_reset_before", (*GATES, (Part(1, None), Part(0, 2))), ()),  # the second product meets the third gate after it is taken apart
         ("peephole", WHOLE, ("w_c",)),
         ("layer_norm", (), ("scale_h", "scale_c", "b_c")),  # the product is normalised before it meets the input
         ("diagonal", (), ("w_h",)),
@@ -187,10 +187,10 @@ class Biased(Odd):
 
 ODD = {
     OpWithParameter: ((), ()),  # its product is none that could be taken out of the step
-    ProductOfParameters: ((), (False, True)),
+    ProductOfParameters: (((Part(0, None), Part(0, 0)),), (False, True)),
     FastWeights: (WHOLE, (True, False)),
     SumUsedTwice: ((), (True,)),
-    GatesCrossed: ((), (True,)),
+    GatesCrossed: (((Part(0, 1), Part(0, 0)), (Part(0, 0), Part(0, 1))), (True,)),
     Bypass: (WHOLE, (True, True)),
     GatePutOut: ((), (True, True)),
     GateAlone: (GATES[1:], (True,)),

@@ -9,8 +9,8 @@ import jax
 import jax.extend.backend
 from jax import lax
 
-from jaxrnn.cell import dot
-from jaxrnn.running.fused.reading import Reading
+from jaxrnn.cell import dot, rows_in_one
+from jaxrnn.running.fused.reading import Reading, has_gates
 from jaxrnn.running.problem import Problem
 
 
@@ -44,8 +44,7 @@ def _sums_inside() -> bool:
     times as long at (16,128,64,64) forward and backward. But where the batch may be split over
     devices, a sum over it in the loop is a message between them at each step.
     """
-    manual = bool(jax.sharding.get_abstract_mesh().manual_axes)
-    return manual or jax.device_count() == 1
+    return rows_in_one()
 
 
 def _projects_inside(problem: Problem, reading: Reading) -> bool:
@@ -57,7 +56,8 @@ def _projects_inside(problem: Problem, reading: Reading) -> bool:
     """
     rows = math.prod(problem.steps.xs.shape[1:-1])  # pixels of a convolutional cell counted
     features = sum(math.prod(u[reading.rows :]) for u in reading.us)
-    return rows > 1 or problem.steps.xs.shape[-1] * features < 2**17
+    gated = any(has_gates(u, reading.rows) and u[-2] > 1 for u in reading.us)
+    return gated and (rows > 1 or problem.steps.xs.shape[-1] * features < 2**17)
 
 
 def can_turn(problem: Problem, reading: Reading) -> bool:

@@ -90,14 +90,17 @@ def sums(
         if [piece.kind for piece in both] != ["product", "u"]:
             continue
         product, u = (piece.part for piece in both)
-        if product.gate != u.gate:
-            continue
-        alone = all(_uses_of(piece, uses) == 1 for piece in both)
-        features = (products[product.leaf][rows:], us[u.leaf][rows:])
-        left, right = (shape if product.gate is None else shape[1:] for shape in features)
-        if alone and left == right:  # else the addition repeats one of them
+        left = _features(products[product.leaf][rows:], product)
+        right = _features(us[u.leaf][rows:], u)
+        # Of other shapes the addition repeats one of them; of gates only whole arrays are sums.
+        whole = (product.gate is None and u.gate is None) or len(left) == 1
+        if left == right and whole and all(_uses_of(piece, uses) == 1 for piece in both):
             found.append((product, u))
     return tuple(found)
+
+
+def _features(shape: tuple[int, ...], part: Part) -> tuple[int, ...]:
+    return shape if part.gate is None else shape[1:]
 
 
 def _pieces(

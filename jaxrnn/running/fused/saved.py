@@ -25,11 +25,10 @@ def save(reading: Reading, products: list[Array], u: Any, rows: int) -> Saved:
     """Takes the arrays of one step apart, or of many; `rows` counts the leading axes."""
     left = [_gates(p, rows) for p in products]
     right = [_gates(a, rows) for a in jax.tree.leaves(u)]
-    for product, part in reading.sums:
-        gates = range(len(left[product.leaf])) if product.gate is None else (product.gate,)
-        for g in gates:
-            left[product.leaf][g] = left[product.leaf][g] + right[part.leaf][g]
-            right[part.leaf][g] = None
+    for product, part in _by_gate(reading, left):
+        p, u = product.gate or 0, part.gate or 0
+        left[product.leaf][p] = left[product.leaf][p] + right[part.leaf][u]
+        right[part.leaf][u] = None
     return Saved(tuple(map(tuple, left)), tuple(map(tuple, right)))
 
 
@@ -39,16 +38,32 @@ def restore(reading: Reading, saved: Saved) -> tuple[list[Array], list[Array]]:
     Where a sum was saved, it is the product, and the input is zero.
     """
     products = [_whole(p, shape, reading.rows) for p, shape in zip(saved.products, reading.products, strict=True)]
-    stands = {u: saved.products[product.leaf] for product, u in reading.sums}
+    like = {u: saved.products[p.leaf][p.gate or 0] for p, u in _by_gate(reading, saved.products)}
     us = []
     for leaf, (given, shape) in enumerate(zip(saved.us, reading.us, strict=True)):
         whole = list(given)
         for g, part in enumerate(given):
             if part is None:
-                sums = stands.get(Part(leaf, None)) or stands[Part(leaf, g)]
-                whole[g] = jnp.zeros_like(sums[g])
+                whole[g] = jnp.zeros_like(like[Part(leaf, g)])
         us.append(_whole(whole, shape, reading.rows))
     return products, us
+
+
+def _by_gate(reading: Reading, products: Any) -> list[tuple[Part, Part]]:
+    """The sums, a sum of two whole arrays as one of each gate; a whole that has none is gate 0.
+
+    Args:
+        reading: of the step.
+        products: like `Saved.products`.
+    """
+    found = []
+    for product, u in reading.sums:
+        if product.gate is None and u.gate is None:
+            gates = range(len(products[product.leaf]))
+            found += [(Part(product.leaf, g), Part(u.leaf, g)) for g in gates]
+        else:
+            found.append((product, Part(u.leaf, u.gate or 0)))
+    return found
 
 
 def input_cotangents(reading: Reading, d_products: list[Array], d_us: Any) -> list[Array]:
@@ -63,14 +78,15 @@ def input_cotangents(reading: Reading, d_products: list[Array], d_us: Any) -> li
     found = []
     for leaf, (given, shape) in enumerate(zip(d_us, reading.us, strict=True)):
         whole = stands.get(Part(leaf, None))
-        if whole is not None:
+        if whole is not None and whole.gate is None:
             found.append(d_products[whole.leaf])
             continue
         parts = list(given)
         for g, part in enumerate(given):
             if part is None:
-                product = stands[Part(leaf, g)]
-                parts[g] = d_products[product.leaf][..., product.gate, :]
+                product = stands.get(Part(leaf, g)) or stands[Part(leaf, None)]
+                d = d_products[product.leaf]
+                parts[g] = d if product.gate is None else d[..., product.gate, :]
         found.append(_whole(parts, shape, reading.rows))
     return found
 
