@@ -86,8 +86,10 @@ from jaxrnn.packing import (
 )
 from jaxrnn.running import (
     Explanation,
+    Stepper,
     explain,
     initial_carry,
+    stepper,
     unroll,
     unroll_carries,
     unroll_windows,
@@ -161,6 +163,7 @@ __all__ = [
     "Skip",
     "Stack",
     "StackNoise",
+    "Stepper",
     "UGRNNCell",
     "UGRNNParams",
     "UnICORNNCarry",
@@ -190,6 +193,7 @@ __all__ = [
     "resets_from_dones",
     "resets_from_segment_ids",
     "split_batch",
+    "stepper",
     "temporal_activation_regularization",
     "testing",
     "unpack",

@@ -168,15 +168,53 @@ class Cell:
         return None if w_x is None else w_x.shape[0]
 
     def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`; None is the first carry."""
+        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`.
+
+        None is the first carry. It checks and prepares `params` each time: in a loop of your own
+        take `jaxrnn.stepper(cell, params)`, which does so once.
+        """
         x = check_features(self, params, x, axes="...")
-        wide = carry_dtype(x.dtype)
-        params = self.prepare(cast(check_params(self, params), wide))
-        first = self.init_carry(params, jnp.zeros_like(x, wide))
-        carry = first if carry is None else fit_carry(carry, first)
-        u = cast(self.project(cast(params, x.dtype), x), wide)
-        carry, y = self.step(params, carry, u, dot_in(x.dtype))
-        return carry, cast(y, x.dtype)
+        params = self.prepare(cast(check_params(self, params), carry_dtype(x.dtype)))
+        return single_step(self, params, carry, x)
+
+
+def single_step(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    x: Array,
+    reset: Array | None = None,
+    noise: Noise = None,
+) -> tuple[Carry, Array]:
+    """One step outside a sequence, `(carry, y)`.
+
+    Args:
+        cell: the cell.
+        params: prepared, in the carry dtype.
+        carry: None is the first.
+        x: [*batch, I].
+        reset: [*batch] booleans; where True the carry is the first before this step.
+        noise: what `project` takes of this step.
+    """
+    wide = carry_dtype(x.dtype)
+    first = cell.init_carry(params, jnp.zeros_like(x, wide))
+    carry = first if carry is None else fit_carry(carry, first)
+    if reset is not None:
+        carry = select(reset, first, carry)
+    u = cast(cell.project(cast(params, x.dtype), x, cast(noise, x.dtype)), wide)
+    carry, y = cell.step(params, carry, u, dot_in(x.dtype))
+    return carry, cast(y, x.dtype)
+
+
+def select(rows: Array, yes: Tree, no: Tree | int) -> Tree:
+    """`where` by row: `rows` has the leading axes of every leaf. `no` may be a number."""
+
+    def where(a: Array, b: Any) -> Array:
+        return jnp.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b)
+
+    if isinstance(no, int | float):
+        return jax.tree.map(lambda a: where(a, jnp.asarray(no, a.dtype)), yes)
+    return jax.tree.map(where, yes, no)
 
 
 def check_cell_type(cell: Any) -> None:

@@ -15,10 +15,10 @@ import jax
 import jax.extend.backend
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry
+from jaxrnn.cell import Array, Carry, select
 from jaxrnn.hardware.lstm_layers import LSTMLayers, lstm_layers
 from jaxrnn.running.method import Method, Refusal
-from jaxrnn.running.problem import Problem, select
+from jaxrnn.running.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True)

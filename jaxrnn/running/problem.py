@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, Tree, carry_dtype, cast, dot_in
+from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, carry_dtype, cast, dot_in, select
 
 
 class Steps(NamedTuple):
@@ -110,14 +109,3 @@ class Problem:
 
 def _is_none(a: Any) -> bool:
     return a is None
-
-
-def select(rows: Array, yes: Tree, no: Tree | int) -> Tree:
-    """`where` by row: `rows` has the leading axes of every leaf. `no` may be a number."""
-
-    def where(a: Array, b: Any) -> Array:
-        return jnp.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b)
-
-    if isinstance(no, int | float):
-        return jax.tree.map(lambda a: where(a, jnp.asarray(no, a.dtype)), yes)
-    return jax.tree.map(where, yes, no)

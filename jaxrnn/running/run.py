@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.cell import Array, Carry, Cell, Noise, Params, Tree, carry_dtype, cast
+from jaxrnn.cell import Array, Carry, Cell, Noise, Params, Tree, carry_dtype, cast, select
 from jaxrnn.checks import (
     check_features,
     check_noise,
@@ -20,7 +20,7 @@ from jaxrnn.checks import (
 )
 from jaxrnn.running.chunks import in_chunks
 from jaxrnn.running.method import Choice, Method, Refusal, choose
-from jaxrnn.running.problem import Problem, Steps, select
+from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.scan import Scan
 from jaxrnn.running.trace import trace, unchanged
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.cell import Array, Carry, Cell, DType, Noise, Params, carry_dtype, cast, check_cell_type
+from jaxrnn.cell import Array, Carry, Cell, Noise, Params, check_cell_type
 from jaxrnn.checks import check_features, check_size, fit_carry, fit_noise, fit_rows
 from jaxrnn.running.chunks import scan_chunks
 from jaxrnn.running.method import Method, resolve
@@ -249,43 +249,3 @@ def _windows(
     state = (jnp.zeros((), jnp.int32), carry)
     (_, carry), ys = scan_chunks(body, state, (xs, tuple(rows), timed), window, reverse=False)
     return carry, ys
-
-
-def initial_carry(
-    cell: Cell,
-    params: Params,
-    batch_shape: tuple[int, ...] = (),
-    dtype: DType = None,
-    *,
-    spatial_shape: tuple[int, ...] = (),
-) -> Carry:
-    """The carry before the first step, where no input exists yet: `unroll(..., carry=None)` starts from the same.
-
-    Args:
-        cell: the cell or stack.
-        params: its parameters.
-        batch_shape: the batch axes.
-        dtype: the compute dtype, that of the inputs to come; None means that of the parameters.
-        spatial_shape: the spatial axes of the inputs of a convolutional cell.
-
-    Returns:
-        The cell's carry, each leaf [*batch_shape, ...], in `carry_dtype(dtype)`.
-
-    Raises:
-        ValueError: `spatial_shape` does not fit the cell.
-
-    Example:
-        >>> import jax, jaxrnn
-        >>> cell = jaxrnn.LSTMCell(4)
-        >>> params = cell.init(jax.random.key(0), input_size=3)
-        >>> jaxrnn.initial_carry(cell, params, (2,)).c.shape
-        (2, 4)
-    """
-    check_cell_type(cell)
-    if len(spatial_shape) != cell.feature_axes - 1:
-        raise ValueError(f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got spatial_shape={spatial_shape}.")
-    floats = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.floating)]
-    wide = carry_dtype(jnp.result_type(*floats) if dtype is None else dtype)
-    features = cell.input_size(params)
-    like = jnp.zeros((*batch_shape, *spatial_shape, 1 if features is None else features), wide)
-    return cell.init_carry(cell.prepare(cast(params, wide)), like)
