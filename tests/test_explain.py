@@ -26,8 +26,16 @@ class Nested(jaxrnn.RNNCell):
         return super().step(params, carry._replace(h=a), u, dot)
 
 
+class Attending(jaxrnn.RNNCell):
+    """Looks back at its state by an operation that is no product of `dot`."""
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        seen = jnp.einsum("...i,...i->...", carry.h, jnp.cos(carry.h))[..., None]
+        return super().step(params, carry._replace(h=carry.h * jax.nn.sigmoid(seen)), u, dot)
+
+
 REASONS = {
-    jaxrnn.LSTMCell(4): ("fused", "its step has products, which it takes apart"),
+    jaxrnn.LSTMCell(16): ("fused", "its step has products, which it takes apart"),
     jaxrnn.IndRNNCell(4): ("scan", "its step has no product"),
     Nested(4): ("scan", "its step calls dot inside a loop, branch or transform of its own"),
 }
@@ -56,6 +64,44 @@ def test_a_cell_without_products_is_scanned_whatever_is_saved():
 
 def test_nothing_to_run_over_is_a_reason():
     assert "nothing to run over" in only(jaxrnn.GRUCell(4), (0, 8, 5)).why
+
+
+PAYS = {  # at (64, 8, 32): what runs by default, and why
+    jaxrnn.LSTMCell(32): ("fused", "its step has products"),
+    jaxrnn.RNNCell(32): ("fused", "its step has products"),
+    jaxrnn.RNNCell(4): ("scan", "its products are too narrow"),
+    jaxrnn.IndRNNCell(32): ("scan", "its step has no product"),
+    Attending(32): ("scan", "beside `dot`"),
+}
+
+
+@pytest.mark.parametrize("cell", PAYS, ids=repr)
+def test_the_default_takes_the_fused_method_where_it_pays(cell):
+    method, why = PAYS[cell]
+    found = only(cell, (64, 8, 32))
+    assert found.method == method and why in found.why
+    assert only(cell, (64, 8, 32), method="fused").method == "fused"
+
+
+def test_gates_take_the_fast_forward_loop_even_where_the_backward_pass_is_that_of_scan():
+    narrow, wide = (str(only(jaxrnn.LSTMCell(H), (64, 8, 32))) for H in (8, 32))
+    assert "the backward pass is that of lax.scan" in narrow and "lax.scan" not in wide
+
+
+def test_one_row_without_gates_is_scanned():
+    assert only(jaxrnn.ExpRNNCell(32), (64, 1, 32)).why == "its step has one row and no gates."
+    assert only(jaxrnn.ExpRNNCell(32), (64, 2, 32)).method == "fused"
+
+
+def test_where_the_default_is_the_scan_both_are_the_same_program():
+    cell = jaxrnn.RNNCell(4)
+    p, xs = cell.init(jax.random.key(0), 5), jnp.zeros(SHAPE)
+
+    def text(method):
+        loss = lambda p, xs: jaxrnn.unroll(cell, p, xs, method=method)[1].sum()  # noqa: E731
+        return jax.jit(jax.grad(loss, argnums=(0, 1))).lower(p, xs).as_text()
+
+    assert text(None) == text("scan") != text("fused")
 
 
 def test_an_asked_for_method_is_the_one_explained():
@@ -98,7 +144,7 @@ class Graded(jaxrnn.RNNCell):
 
 
 def test_a_step_that_does_not_run_on_one_unit_is_explained_all_the_same():
-    found = only(Graded(5), SHAPE)
+    found = only(Graded(5), SHAPE, method="fused")
     assert found.method == "fused" and "does not run on a single hidden unit" in found.refused["persistent"]
 
 
@@ -122,7 +168,8 @@ class Bare(jaxrnn.Cell):
 
 
 def test_parameters_may_be_given_for_a_cell_that_draws_none():
-    assert only(Bare(), SHAPE, params=jax.ShapeDtypeStruct((5, 5), jnp.float32)).method == "fused"
+    shape = jax.ShapeDtypeStruct((5, 5), jnp.float32)
+    assert only(Bare(), SHAPE, params=shape, method="fused").method == "fused"
 
 
 def test_what_unroll_refuses_is_refused_here():

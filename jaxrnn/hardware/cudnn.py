@@ -31,7 +31,9 @@ class CuDNN(Method):
     def plan(self, problem: Problem) -> Refusal | None:
         steps = problem.steps
         if lstm_layers(problem.cell, problem.params) is None:
-            return Refusal("it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell.")
+            return Refusal(
+                "it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell."
+            )
         if steps.xs.dtype != jnp.float32:
             return Refusal(f"xs are {steps.xs.dtype}, and it computes in float32 only.")
         if steps.reset is not None:
@@ -60,7 +62,9 @@ class CuDNN(Method):
         mask = None if mask is None else mask.reshape(T, rows)
         if problem.reverse:
             xs, mask = jax.tree.map(lambda a: jnp.flip(a, 0), (xs, mask))
-        h, c = (jnp.stack([leaf.reshape(rows, leaf.shape[-1]) for leaf in leaves[k::2]]) for k in (0, 1))
+        h, c = (
+            jnp.stack([leaf.reshape(rows, leaf.shape[-1]) for leaf in leaves[k::2]]) for k in (0, 1)
+        )
         h, c, ys = _packed(layers, xs, h, c, mask)
         ys = jnp.flip(ys, 0) if problem.reverse else ys
         pairs = zip(h, c, strict=True)
@@ -73,11 +77,15 @@ def gpu() -> bool:
     return "cuda" in jax.extend.backend.backends()
 
 
-def _packed(layers: LSTMLayers, xs: Array, h: Array, c: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+def _packed(
+    layers: LSTMLayers, xs: Array, h: Array, c: Array, mask: Array | None
+) -> tuple[Array, Array, Array]:
     """(h, c, ys) of [T, B, I] inputs and [layers * directions, B, H] carries, in which a mask may have holes."""
     if mask is None:
         return _call(layers, xs, h, c, jnp.full(xs.shape[1], xs.shape[0], jnp.int32))
-    order = jnp.argsort(~mask, axis=0, stable=True)  # the steps of each sequence first, in their order
+    order = jnp.argsort(
+        ~mask, axis=0, stable=True
+    )  # the steps of each sequence first, in their order
     lengths = jnp.sum(mask, axis=0, dtype=jnp.int32)
     moved = jnp.take_along_axis(xs, order[..., None], axis=0)
     h_n, c_n, ys = _call(layers, moved, h, c, jnp.maximum(lengths, 1))
@@ -86,7 +94,9 @@ def _packed(layers: LSTMLayers, xs: Array, h: Array, c: Array, mask: Array | Non
     return select(some, h_n, h), select(some, c_n, c), select(mask, ys, 0)
 
 
-def _call(layers: LSTMLayers, xs: Array, h: Array, c: Array, lengths: Array) -> tuple[Array, Array, Array]:
+def _call(
+    layers: LSTMLayers, xs: Array, h: Array, c: Array, lengths: Array
+) -> tuple[Array, Array, Array]:
     """(h, c, ys) of cuDNN, for time-major inputs whose sequences stand at the front."""
     from jax.experimental import rnn  # takes a while to import, and is for few
 
@@ -99,6 +109,10 @@ def _call(layers: LSTMLayers, xs: Array, h: Array, c: Array, lengths: Array) -> 
 
 def flat_weights(layers: LSTMLayers) -> Array:
     """One vector of all kernels, [4 H, I] and [4 H, H] of each layer and direction, and after them all biases, two of each."""
-    kernels = [w.reshape(w.shape[0], -1).T.ravel() for w_x, w_h, _ in layers.weights for w in (w_x, w_h)]
-    biases = [jnp.zeros(w_h.shape[1:], w_h.dtype) if b is None else b for _, w_h, b in layers.weights]
+    kernels = [
+        w.reshape(w.shape[0], -1).T.ravel() for w_x, w_h, _ in layers.weights for w in (w_x, w_h)
+    ]
+    biases = [
+        jnp.zeros(w_h.shape[1:], w_h.dtype) if b is None else b for _, w_h, b in layers.weights
+    ]
     return jnp.concatenate([*kernels, *(a.ravel() for b in biases for a in (b, jnp.zeros_like(b)))])

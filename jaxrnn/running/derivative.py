@@ -41,7 +41,9 @@ class Differentiable(Method):
         it is asked to save."""
         raise NotImplementedError
 
-    def backward(self, plan: Any, problem: Problem, operands: Any, saved: Any, cotangents: Any) -> Gradients:
+    def backward(
+        self, plan: Any, problem: Problem, operands: Any, saved: Any, cotangents: Any
+    ) -> Gradients:
         """The cotangents of everything, from those of `(carry, out)`."""
         raise NotImplementedError
 
@@ -73,6 +75,19 @@ def _backward(method: Differentiable, plan: Any, residuals: Any, cotangents: Any
         consts=jax.tree.map(nothing, problem.consts),
     )
     return d_problem, found.operands
+
+
+def as_gradients(d_problem: Problem, operands: Any) -> Gradients:
+    """The cotangents that `jax.vjp` gives of a problem."""
+    return Gradients(
+        params=d_problem.params,
+        xs=d_problem.steps.xs,
+        noise=d_problem.steps.noise,
+        carry=d_problem.carry,
+        held=d_problem.held,
+        first=d_problem.first,
+        operands=operands,
+    )
 
 
 _run.defvjp(_forward, _backward)

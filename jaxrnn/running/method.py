@@ -81,7 +81,9 @@ def resolve(method: Any, remat: str) -> Method | None:
         raise TypeError(f"method is the class {method.__name__}; make one: {method.__name__}().")
     elif method is not None and not isinstance(method, Method):
         names = (None, *NAMES)
-        raise ValueError(f"method must be one of {names} or a jaxrnn.methods.Method, got {method!r}.")
+        raise ValueError(
+            f"method must be one of {names} or a jaxrnn.methods.Method, got {method!r}."
+        )
     if method is not None:
         _check_hashable(method)
     known = REMAT if method is None else method.memory
@@ -99,7 +101,9 @@ def _check_hashable(method: Method) -> None:
     try:
         hash(method)
     except TypeError as error:
-        raise TypeError(f"{name} is not hashable ({error}); make it a frozen dataclass of plain values.") from error
+        raise TypeError(
+            f"{name} is not hashable ({error}); make it a frozen dataclass of plain values."
+        ) from error
 
 
 class Choice(NamedTuple):

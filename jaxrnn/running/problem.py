@@ -14,9 +14,13 @@ class Steps(NamedTuple):
 
     xs: Array  # [T, *batch, *features], zero where masked
     mask: Array | None = None  # [T, *batch], False holds the carry and puts out zero
-    reset: Array | None = None  # [T, *batch], True replaces the carry before that step, in loop order
+    reset: Array | None = (
+        None  # [T, *batch], True replaces the carry before that step, in loop order
+    )
     noise: Noise = None
-    began: Array | None = None  # [T, *batch], True from the first reset on: where `held` is replaced
+    began: Array | None = (
+        None  # [T, *batch], True from the first reset on: where `held` is replaced
+    )
 
 
 @jax.tree_util.register_dataclass
@@ -62,7 +66,9 @@ class Problem:
         us = self.cell.project(cast(self.params, compute), steps.xs, cast(steps.noise, compute))
         return cast(us, carry_dtype(compute))
 
-    def advance(self, carry: Carry, u: Any, now: Steps, dot: Dot | None = None) -> tuple[Carry, Any]:
+    def advance(
+        self, carry: Carry, u: Any, now: Steps, dot: Dot | None = None
+    ) -> tuple[Carry, Any]:
         """One step of the cell with its mask and reset: `(carry, y)`.
 
         Args:
@@ -74,7 +80,9 @@ class Problem:
         dot = self.dot if dot is None else dot
         return self.around(lambda start: self.cell.step(self.params, start, u, dot), carry, now)
 
-    def around(self, step: Callable[[Carry], tuple[Carry, Any]], carry: Carry, now: Steps) -> tuple[Carry, Any]:
+    def around(
+        self, step: Callable[[Carry], tuple[Carry, Any]], carry: Carry, now: Steps
+    ) -> tuple[Carry, Any]:
         """What mask and reset make of a step, `step(whole carry) -> (whole carry, y)`.
 
         Any leading axes, so that a whole chunk of steps can be replayed at once.

@@ -36,7 +36,9 @@ class Run(NamedTuple):
     collected: list[Carry] | None = None  # where carries after every step go, part by part
     note: Callable[[Problem, Choice], None] | None = None  # told what runs, part by part
 
-    def __call__(self, cell: Cell, params: Params, xs: Array, carry: Carry, *, noise: Noise, reverse: bool) -> tuple[Carry, Any]:
+    def __call__(
+        self, cell: Cell, params: Params, xs: Array, carry: Carry, *, noise: Noise, reverse: bool
+    ) -> tuple[Carry, Any]:
         """Runs a cell over one direction, a stack part by part: `(carry, ys)`."""
         xs = check_features(cell, params, xs, axes="T, ...")
         mask = _rows("mask", self.mask, xs, cell)
@@ -67,7 +69,9 @@ class Run(NamedTuple):
         assert self.method is not None
         return isinstance(self.method.plan(problem), Refusal)
 
-    def _problem(self, cell: Cell, params: Params, steps: Steps, carry: Carry, reverse: bool, stack: bool) -> Problem:
+    def _problem(
+        self, cell: Cell, params: Params, steps: Steps, carry: Carry, reverse: bool, stack: bool
+    ) -> Problem:
         """Prepares parameters, carries, noise and resets."""
         if not self.prepared:
             params = prepare(cell, params, steps.xs)
@@ -187,5 +191,7 @@ def _all(problem: Problem, after: Carry) -> Carry:
     def through_time(tree: Carry) -> Carry:
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (problem.T, *a.shape)), tree)
 
-    everywhere = dataclasses.replace(problem, held=through_time(problem.held), first=through_time(problem.first))
+    everywhere = dataclasses.replace(
+        problem, held=through_time(problem.held), first=through_time(problem.first)
+    )
     return everywhere.whole(after, problem.steps.began)

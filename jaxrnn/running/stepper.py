@@ -32,7 +32,9 @@ class Stepper:
     params: Params  # prepared, in the carry dtype
     cell: Cell = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, carry: Carry, x: Array, *, reset: Array | None = None, noise: Noise = None) -> tuple[Carry, Array]:
+    def __call__(
+        self, carry: Carry, x: Array, *, reset: Array | None = None, noise: Noise = None
+    ) -> tuple[Carry, Array]:
         """One step.
 
         Args:

@@ -47,7 +47,10 @@ class Trace:
         self.nested = notes.nested
         self.unmarked = notes.unmarked
         calls = [e for e in self.equations if e.primitive is product_p]
-        self.products = [Product(v=e.invars[0], w=e.invars[1], out=e.outvars[0], op=ops[e.params["number"]]) for e in calls]
+        self.products = [
+            Product(v=e.invars[0], w=e.invars[1], out=e.outvars[0], op=ops[e.params["number"]])
+            for e in calls
+        ]
 
     def known(self, consts: Any = (), params: Params = None, carry: Carry = None, u: Any = None):
         """What is known of the variables: the arguments of `evaluate`."""
@@ -110,7 +113,9 @@ class Trace:
         after = jax.tree.unflatten(self.trees.carry, found[: len(self.after)])
         return after, jax.tree.unflatten(self.trees.y, found[len(self.after) :])
 
-    def _needed(self, known: set[Var], targets: Iterable[Var], given: set[Var], effects: bool) -> list[Any]:
+    def _needed(
+        self, known: set[Var], targets: Iterable[Var], given: set[Var], effects: bool
+    ) -> list[Any]:
         """The equations behind the targets; of a product in `given` not those of its weight."""
         wanted = {v for v in targets if not _literal(v)} - known
         found = []
@@ -131,7 +136,9 @@ class Notes(NamedTuple):
     """What was seen while a step was traced."""
 
     nested: bool  # whether `dot` is called inside a loop, branch or transform of the step's own
-    unmarked: int  # products that are no equation here: nested ones, and those whose `op` has arrays
+    unmarked: (
+        int  # products that are no equation here: nested ones, and those whose `op` has arrays
+    )
 
 
 class Trees(NamedTuple):

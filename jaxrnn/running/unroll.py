@@ -159,7 +159,9 @@ def unroll_windows(
     check_cell_type(cell)
     check_size("window", window)
     if not cell.causal:
-        raise ValueError("a cell that runs in both directions sees the whole sequence at once; it has no windows.")
+        raise ValueError(
+            "a cell that runs in both directions sees the whole sequence at once; it has no windows."
+        )
     options = (resolve(method, remat), remat, window)
     return _jitted(_windows, cell, options, params, xs, carry, mask, reset, noise)
 
@@ -224,10 +226,15 @@ def _windows(
     xs = check_features(cell, params, xs, axes="T, ...")
     T = xs.shape[0]
     if not isinstance(T, int):
-        raise ValueError(f"windows need a known number of steps, got the symbol {T}; the values of unroll are the same.")
+        raise ValueError(
+            f"windows need a known number of steps, got the symbol {T}; the values of unroll are the same."
+        )
     if T <= window:
         return _sequence(cell, (method, remat, False), params, xs, carry, mask, reset, noise)
-    rows = [None if a is None else fit_rows(name, a, xs, cell.feature_axes) for name, a in (("mask", mask), ("reset", reset))]
+    rows = [
+        None if a is None else fit_rows(name, a, xs, cell.feature_axes)
+        for name, a in (("mask", mask), ("reset", reset))
+    ]
     params = prepare(cell, params, xs)
     first = start(cell, params, xs, carry, mask, reset, noise)
     carry = first if carry is None else fit_carry(carry, first)

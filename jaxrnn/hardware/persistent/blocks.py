@@ -8,12 +8,17 @@ import jax.numpy as jnp
 from jaxrnn.cell import DType
 
 UNITS = 64  # of a warpgroup: the rows of a tensor core instruction (wgmma)
-ROWS = (8, 16)  # of a block; with more, the inputs of two steps of an LSTM's backward pass would not fit the registers
+ROWS = (
+    8,
+    16,
+)  # of a block; with more, the inputs of two steps of an LSTM's backward pass would not fit the registers
 SLOTS = (2, 1)  # buffers of the operand; with one, warpgroups meet twice per step
 STRIDE = 32  # bytes, of which the length of a weight's row in shared memory is a multiple: the least swizzle of wgmma
 SHARED_MEMORY = 227 * 1024  # bytes that one block may have on Hopper
 RESERVED = 2048  # of which barriers and alignment
-BLOCKS = 132  # the multiprocessors of an H100: no more rows per block while there is a block for each
+BLOCKS = (
+    132  # the multiprocessors of an H100: no more rows per block while there is a block for each
+)
 
 
 class Tile(NamedTuple):
@@ -39,7 +44,11 @@ def fit(units: int, batch: int, weights: int, operands: int, dtype: DType) -> Ti
     size = jnp.dtype(dtype).itemsize
     whole, depth = _rounded(units, UNITS), _rounded(units, STRIDE // size)
     tiles = [Tile(whole, depth, rows, slots) for slots in SLOTS for rows in ROWS]
-    fitting = [t for t in tiles if size * (math.prod(t.weight(weights)) + math.prod(t.operand(operands))) <= _free()]
+    fitting = [
+        t
+        for t in tiles
+        if size * (math.prod(t.weight(weights)) + math.prod(t.operand(operands))) <= _free()
+    ]
     enough = [t for t in fitting if -(-batch // t.rows) <= BLOCKS]
     return next(iter(enough or sorted(fitting, key=lambda t: -t.rows)), None)
 

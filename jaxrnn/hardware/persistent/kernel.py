@@ -83,17 +83,29 @@ def run(
 
     T, B = arguments[STREAM][0].shape[0], arguments[STATE][0].shape[0]
     results, operands, _, H = weight.shape
-    launch = Launch(program, tile, T, reverse, (results, operands), weight.dtype, blocks=-(-B // tile.rows))
+    launch = Launch(
+        program, tile, T, reverse, (results, operands), weight.dtype, blocks=-(-B // tile.rows)
+    )
     batch = (None, 0, 0, 1)  # which axis of an argument it is
-    given = [[_pad(_number(a), axis, launch) for a in arrays] for arrays, axis in zip(arguments, batch, strict=True)]
-    types = [[_type(a, launch) for a in program.outputs(AFTER)], [_type(a, launch, T) for a in program.outputs(WRITTEN)]]
+    given = [
+        [_pad(_number(a), axis, launch) for a in arrays]
+        for arrays, axis in zip(arguments, batch, strict=True)
+    ]
+    types = [
+        [_type(a, launch) for a in program.outputs(AFTER)],
+        [_type(a, launch, T) for a in program.outputs(WRITTEN)],
+    ]
     counts = [len(each) for each in (*given, *types)]
 
     def body(weight: Any, *refs: Any) -> None:
         *others, on_chip, operand, loaded, met = refs
         pieces = iter(others)
         lists = [list(itertools.islice(pieces, n)) for n in counts]
-        _block(plgpu, launch, Refs(*lists, weight=weight, on_chip=on_chip, operand=operand, loaded=loaded, met=met))
+        _block(
+            plgpu,
+            launch,
+            Refs(*lists, weight=weight, on_chip=on_chip, operand=operand, loaded=loaded, met=met),
+        )
 
     call = plgpu.kernel(
         body,
@@ -144,7 +156,12 @@ def _scratch(plgpu: Any, launch: Launch) -> list[Any]:
     laid = (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
     weight = plgpu.SMEM(tile.weight(results * operands), launch.dtype, transforms=laid)
     operand = plgpu.SMEM(tile.operand(operands), launch.dtype, transforms=laid)
-    return [weight, operand, plgpu.Barrier(num_arrivals=1), plgpu.Barrier(num_arrivals=launch.warpgroups)]
+    return [
+        weight,
+        operand,
+        plgpu.Barrier(num_arrivals=1),
+        plgpu.Barrier(num_arrivals=launch.warpgroups),
+    ]
 
 
 def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
@@ -158,21 +175,40 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
         plgpu.copy_gmem_to_smem(refs.weight, refs.on_chip, refs.loaded)
 
     def load(k: int, refs: list[Any], *at: Any) -> list[Tiles]:
-        return [place.load(ref, aval, at) for ref, aval in zip(refs, program.inputs(k), strict=True)]
+        return [
+            place.load(ref, aval, at) for ref, aval in zip(refs, program.inputs(k), strict=True)
+        ]
 
     def at(index: Any) -> Any:
         return launch.steps - 1 - index if launch.reverse else index
 
-    fixed = [place.load(ref, aval) for ref, aval in zip(refs.params, program.inputs(PARAMS), strict=True)]
-    held, start, now = load(HELD, refs.held), load(STATE, refs.state), load(STREAM, refs.stream, at(0))
+    fixed = [
+        place.load(ref, aval) for ref, aval in zip(refs.params, program.inputs(PARAMS), strict=True)
+    ]
+    held, start, now = (
+        load(HELD, refs.held),
+        load(STATE, refs.state),
+        load(STREAM, refs.stream, at(0)),
+    )
     plgpu.barrier_wait(refs.loaded)
 
-    def step(index: Any, carried: tuple[list[Array], list[Array]]) -> tuple[list[Array], list[Array]]:
-        later = load(STREAM, refs.stream, at(lax.min(index + 1, launch.steps - 1)))  # on its way while this step runs
-        running, lists = Running(program, place.shape), (fixed, held, unflat(carried[0], start), unflat(carried[1], now))
+    def step(
+        index: Any, carried: tuple[list[Array], list[Array]]
+    ) -> tuple[list[Array], list[Array]]:
+        later = load(
+            STREAM, refs.stream, at(lax.min(index + 1, launch.steps - 1))
+        )  # on its way while this step runs
+        running, lists = (
+            Running(program, place.shape),
+            (fixed, held, unflat(carried[0], start), unflat(carried[1], now)),
+        )
         for k, tiles in enumerate(lists):
-            running.give(k, [typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)])
-        sums = _multiply(plgpu, launch, place, refs, _slot(index, launch.tile), flat(running.take(OPERAND)))
+            running.give(
+                k, [typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)]
+            )
+        sums = _multiply(
+            plgpu, launch, place, refs, _slot(index, launch.tile), flat(running.take(OPERAND))
+        )
         running.give(PRODUCT, unflat(sums, program.inputs(PRODUCT)))
         for ref, tiles in zip(refs.written, running.take(WRITTEN), strict=True):
             place.store(ref, tiles, (at(index),))
@@ -188,7 +224,9 @@ def _slot(index: Any, tile: Tile) -> Any:
     return lax.rem(index, tile.slots)
 
 
-def _multiply(plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, tiles: list[Array]) -> list[Array]:
+def _multiply(
+    plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, tiles: list[Array]
+) -> list[Array]:
     """The rows of the product that belong to this warpgroup, a tile for each gate of the result."""
     from jax.experimental import pallas as pl
 
@@ -201,7 +239,9 @@ def _multiply(plgpu: Any, launch: Launch, place: Place, refs: Refs, slot: Any, t
     def products(*sums: Any) -> list[Array]:
         for g, k in itertools.product(range(results), range(operands)):
             rows = pl.ds((g * operands + k) * depth + place.warpgroup * UNITS, UNITS)
-            plgpu.wgmma(sums[g], refs.on_chip.at[rows], refs.operand.at[slot, k, :, pl.ds(0, depth)].T)
+            plgpu.wgmma(
+                sums[g], refs.on_chip.at[rows], refs.operand.at[slot, k, :, pl.ds(0, depth)].T
+            )
         plgpu.wgmma_wait(0)
         return [each[...] for each in sums]
 

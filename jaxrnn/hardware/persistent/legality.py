@@ -48,7 +48,9 @@ def _why_not_step(problem: Problem) -> str | None:
     reading = read(problem.trace, rows=len(problem.batch))
     u = input_shapes(problem)
     return (
-        _why_not_arrays(reading, problem, u) or _why_not_size(reading, problem.steps.xs) or _why_not_one_unit(reading, problem, u)
+        _why_not_arrays(reading, problem, u)
+        or _why_not_size(reading, problem.steps.xs)
+        or _why_not_one_unit(reading, problem, u)
     )
 
 
@@ -63,7 +65,9 @@ def _why_not_product(problem: Problem) -> str | None:
     vector = product.v.aval.shape[reading.rows :]
     shape = product.out.aval.shape[reading.rows :]
     if len(vector) != 1 or shape[-1:] != vector or len(shape) > 2:
-        return f"the product of its step makes {shape} of {vector}, expected (H,) or (G, H) of (H,)."
+        return (
+            f"the product of its step makes {shape} of {vector}, expected (H,) or (G, H) of (H,)."
+        )
     return None
 
 

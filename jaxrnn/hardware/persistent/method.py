@@ -59,7 +59,9 @@ class Persistent(Differentiable):
         rows = (problem.steps.mask, problem.steps.reset)
         one = unit.unit(plan, problem, legality.input_shapes(problem))
         program = unit.forward(one, save=save, collect=problem.collect)
-        weight = jnp.moveaxis(_square(operands[0]), 0, -1)[:, None]  # [G, 1, H, H]: sums over units before
+        weight = jnp.moveaxis(_square(operands[0]), 0, -1)[
+            :, None
+        ]  # [G, 1, H, H]: sums over units before
         chip = OnChip(plan, problem, program, weight)
         carry, (ys, own, step, afters) = chip.run(problem.carry, (us, rows), problem.reverse)
         result = (carry, (ys, afters) if problem.collect else ys)
@@ -69,7 +71,9 @@ class Persistent(Differentiable):
         whole = saved.save(plan, nothing, us, plan.rows + 1)
         return result, Kept(own, whole._replace(products=step))
 
-    def backward(self, plan: Reading, problem: Problem, operands: Any, saved: Any, cotangents: Any) -> Gradients:
+    def backward(
+        self, plan: Reading, problem: Problem, operands: Any, saved: Any, cotangents: Any
+    ) -> Gradients:
         layout = all_at_once(problem.T)
         return loops.backward(plan, layout, problem, operands, saved, cotangents, loop=_adjoint)
 
@@ -88,7 +92,12 @@ def _why_not_here() -> str | None:
 
 def _capabilities() -> set[str]:
     """The compute capabilities of the GPUs of this process."""
-    devices = [d for client in jax.extend.backend.backends().values() for d in client.devices() if d.platform == "gpu"]
+    devices = [
+        d
+        for client in jax.extend.backend.backends().values()
+        for d in client.devices()
+        if d.platform == "gpu"
+    ]
     return {str(getattr(d, "compute_capability", "unknown")) for d in devices}
 
 
@@ -105,7 +114,9 @@ def _adjoint(adjoint: Adjoint, state: Any, constants: Constants, chunk: Chunk) -
     d_carry, d_constants = state
     stream = (chunk.kept.carry, step, d_ys, d_carries, rows)
     chip = OnChip(reading, problem, program, weight)
-    (d_carry, d_first), written = chip.run((d_carry, d_constants.first), stream, not problem.reverse)
+    (d_carry, d_first), written = chip.run(
+        (d_carry, d_constants.first), stream, not problem.reverse
+    )
     d_product, d_us, d_afters = written
     d_constants = d_constants._replace(first=d_first)
     nothing = functools.partial(np.zeros, dtype=jax.dtypes.float0)

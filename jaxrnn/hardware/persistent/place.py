@@ -18,7 +18,11 @@ class Place:
     def __init__(self, plgpu: Any, tile: Tile) -> None:
         from jax.experimental import pallas as pl
 
-        self.plgpu, self.warpgroup, self.shape = plgpu, lax.axis_index("warpgroup"), (UNITS, tile.rows)
+        self.plgpu, self.warpgroup, self.shape = (
+            plgpu,
+            lax.axis_index("warpgroup"),
+            (UNITS, tile.rows),
+        )
         self.units = pl.ds(self.warpgroup * UNITS, UNITS)
         self.rows = pl.ds(lax.axis_index("block") * tile.rows, tile.rows)
 
@@ -29,7 +33,9 @@ class Place:
             found[index] = self._load(ref, index[:-1], at, aval.ndim > 0)
         return found
 
-    def _load(self, ref: Any, entry: tuple[int, ...], at: tuple[Any, ...] | None, units: bool) -> Array:
+    def _load(
+        self, ref: Any, entry: tuple[int, ...], at: tuple[Any, ...] | None, units: bool
+    ) -> Array:
         layout, load = self.plgpu.Layout, functools.partial(self.plgpu.load, optimized=False)
         if at is None:
             part = load(ref.at[(*entry, self.units)], layout=layout.WGMMA.reduce(1))
@@ -51,7 +57,9 @@ class Place:
 
 def typed(tiles: Tiles, aval: Any) -> Tiles:
     """Numbers that stand for booleans, as booleans."""
-    return np.vectorize(lambda a: a != 0, otypes=[object])(tiles) if aval.dtype == jnp.bool_ else tiles
+    return (
+        np.vectorize(lambda a: a != 0, otypes=[object])(tiles) if aval.dtype == jnp.bool_ else tiles
+    )
 
 
 def flat(tiles: list[Tiles]) -> list[Array]:

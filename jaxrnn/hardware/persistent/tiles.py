@@ -74,7 +74,9 @@ class Program(NamedTuple):
 def program(function: Callable[..., Any], *arguments: Any) -> Program:
     """Traces a function on shapes and dtypes."""
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    return Program(jaxpr, _numbers(arguments), _numbers(shapes), tuple(map(jax.tree.structure, shapes)))
+    return Program(
+        jaxpr, _numbers(arguments), _numbers(shapes), tuple(map(jax.tree.structure, shapes))
+    )
 
 
 def _numbers(trees: Any) -> tuple[tuple[int, ...], ...]:
@@ -95,7 +97,9 @@ def foreign(closed: Any) -> Iterator[str]:
             yield from foreign(_inner(equation))
         elif name not in ELEMENTWISE and name not in ARRANGING:
             yield name
-        elif name == "integer_pow" and equation.params["y"] < 0:  # also the derivative of a division by what the state decides
+        elif (
+            name == "integer_pow" and equation.params["y"] < 0
+        ):  # also the derivative of a division by what the state decides
             yield "integer_pow with a negative exponent"
         elif name == "reduce_sum" and equation.invars[0].aval.ndim - 1 in equation.params["axes"]:
             yield "reduce_sum over the hidden units"
@@ -125,12 +129,16 @@ class Running:
 
 
 class _Scope:
-    def __init__(self, closed: Any, argument: Callable[[int], Tiles], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, closed: Any, argument: Callable[[int], Tiles], shape: tuple[int, ...]
+    ) -> None:
         jaxpr, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
         self.jaxpr, self.argument, self.shape, self.inner = jaxpr, argument, shape, {}
         self.values = {v: _numbers_in(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
         self.inputs = {v: i for i, v in enumerate(jaxpr.invars)}
-        self.origin = {v: (equation, k) for equation in jaxpr.eqns for k, v in enumerate(equation.outvars)}
+        self.origin = {
+            v: (equation, k) for equation in jaxpr.eqns for k, v in enumerate(equation.outvars)
+        }
 
     def result(self, k: int) -> Tiles:
         return self.read(self.jaxpr.outvars[k])
@@ -140,7 +148,11 @@ class _Scope:
             aval: Any = atom.aval
             return _numbers_in(np.asarray(atom.val, aval.dtype))
         if atom not in self.values:
-            self.values[atom] = self.argument(self.inputs[atom]) if atom in self.inputs else self._computed(*self.origin[atom])
+            self.values[atom] = (
+                self.argument(self.inputs[atom])
+                if atom in self.inputs
+                else self._computed(*self.origin[atom])
+            )
         return self.values[atom]
 
     def _computed(self, equation: Any, k: int) -> Tiles:
@@ -173,7 +185,9 @@ def _each(function: Callable[..., Any], *arrays: Tiles) -> Tiles:
     """`function` of each entry of arrays of one shape, or of none."""
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     found = np.empty(math.prod(shape), object)
-    for i, entries in enumerate(zip(*(np.broadcast_to(a, shape).flat for a in arrays), strict=True)):
+    for i, entries in enumerate(
+        zip(*(np.broadcast_to(a, shape).flat for a in arrays), strict=True)
+    ):
         found[i] = function(*entries)
     return found.reshape(shape)
 

@@ -66,14 +66,18 @@ def forward(unit: Unit, *, save: bool, collect: bool) -> Program:
     Saved are the products, with the input's parts added where their sum is enough.
     """
 
-    def run(params: list[Array], first: Carry, carry: Carry, stream: tuple[Any, Rows], product: Array) -> Any:
+    def run(
+        params: list[Array], first: Carry, carry: Carry, stream: tuple[Any, Rows], product: Array
+    ) -> Any:
         u, rows = stream
         after, y, vector = _advance(unit, params, carry, first, u, rows, product)
         own = carry if save else None
         step = saved.save(unit.reading, [product], u, 0).products if save else None
         return after, vector, (y, own, step, after if collect else None)
 
-    return program(run, _params(unit), _first(unit), unit.carry, (unit.u, unit.rows), _product(unit))
+    return program(
+        run, _params(unit), _first(unit), unit.carry, (unit.u, unit.rows), _product(unit)
+    )
 
 
 def backward(unit: Unit, *, collect: bool) -> Program:
@@ -81,7 +85,9 @@ def backward(unit: Unit, *, collect: bool) -> Program:
     ((d_carry, d_first), d_product, (d_product, d_us, d_afters))`: the adjoint of the carry through
     one step, replayed with its recorded product."""
 
-    def run(params: list[Array], first: Carry, state: tuple[Carry, Carry], stream: Any, d_vector: Array) -> Any:
+    def run(
+        params: list[Array], first: Carry, state: tuple[Carry, Carry], stream: Any, d_vector: Array
+    ) -> Any:
         d_after, d_first = state
         carry, step, d_y, d_carries, rows = stream
         if d_carries is not None:
@@ -101,7 +107,9 @@ def backward(unit: Unit, *, collect: bool) -> Program:
         return (d_carry, d_first), d_product, (d_product, d_us, d_afters)
 
     product = _product(unit)
-    step = jax.eval_shape(lambda product, u: saved.save(unit.reading, [product], u, 0), product, unit.u)
+    step = jax.eval_shape(
+        lambda product, u: saved.save(unit.reading, [product], u, 0), product, unit.u
+    )
     arguments = (_params(unit), unit.carry, _first(unit), unit.u, unit.rows, product)
     _, y, vector = jax.eval_shape(lambda p, *a: _advance(unit, p, *a), *arguments)
     stream = (unit.carry, step, y, unit.carry if collect else None, unit.rows)
@@ -109,7 +117,9 @@ def backward(unit: Unit, *, collect: bool) -> Program:
     return program(run, _params(unit), _first(unit), state, stream, vector)
 
 
-def _advance(unit: Unit, params: list[Array], carry: Carry, first: Carry, u: Any, rows: Rows, product: Array) -> Any:
+def _advance(
+    unit: Unit, params: list[Array], carry: Carry, first: Carry, u: Any, rows: Rows, product: Array
+) -> Any:
     """The carry after a step, its output, and the vector of its product."""
     vectors = []
     acting = iter(params)

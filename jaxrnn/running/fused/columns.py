@@ -28,7 +28,9 @@ def step_in_columns(
 
     def one(carry: Carry, first: Carry, held: Carry, u: Any, now: Steps) -> tuple[Carry, Any, Any]:
         params, weights = _turned_back(turned)
-        row = dataclasses.replace(problem, params=params, steps=now, carry=carry, held=held, first=first)
+        row = dataclasses.replace(
+            problem, params=params, steps=now, carry=carry, held=held, first=first
+        )
         u = row.project(now) if u is None else u
         found: list[Array] = []
         numbers = iter(range(len(reading.recorded)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.cell import Array, Carry, Params
@@ -17,7 +18,7 @@ from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
 from jaxrnn.running.fused.saved import Saved
 from jaxrnn.running.problem import Problem, Steps
-from jaxrnn.running.trace import Multiply
+from jaxrnn.running.trace import Multiply, Trace
 
 Loop = Callable[..., Any]
 
@@ -64,7 +65,7 @@ def _recorded_step(
     found: list[Array] = []
 
     def multiply(k: int, v: Array, w: Array) -> Array:
-        product = problem.dot(v, w, trace.products[k].op)
+        product = problem.dot(v, w, operation(reading, trace, k))
         if reading.recorded[k]:
             found.append(product)
         return product
@@ -206,7 +207,9 @@ class Adjoint(NamedTuple):
 
         return lax.scan(body, state, chunk, reverse=not self.problem.reverse)
 
-    def replay(self, constants: Constants, step: Saved, found: list[Array], carry: Carry, now: Steps) -> tuple[Carry, Any]:
+    def replay(
+        self, constants: Constants, step: Saved, found: list[Array], carry: Carry, now: Steps
+    ) -> tuple[Carry, Any]:
         """A step with its recorded products: its equations but for the weights of products."""
         reading, trace = self.reading, self.problem.trace
         problem = _with(reading, self.problem, constants)
@@ -214,7 +217,7 @@ class Adjoint(NamedTuple):
         given = _at(reading, list(zip(found, self.turned, strict=True)))
 
         def multiply(k: int, v: Array, w: Array) -> Array:
-            op = trace.products[k].op
+            op = operation(reading, trace, k)
             if given[k] is None:
                 return problem.dot(v, w, op)
             product, turned = given[k]
@@ -232,7 +235,7 @@ class Adjoint(NamedTuple):
         vectors = self._vectors(chunk)
         gradients = []
         for k, (number, v) in enumerate(zip(numbers(self.reading), vectors, strict=True)):
-            op = self.problem.trace.products[number].op
+            op = operation(self.reading, self.problem.trace, number)
             d = self._unflat(k, found.d_products[k])
             gradients.append(products.weight_gradient(dot, op, v, self.weights[k], d))
         return gradients
@@ -313,7 +316,18 @@ def weights(reading: Reading, problem: Problem) -> list[Array]:
     trace = problem.trace
     targets = [trace.products[k].w for k in numbers(reading)]
     known = trace.known(problem.consts, problem.params)
-    return trace.evaluate(known, targets, _multiply(problem))
+    found = trace.evaluate(known, targets, _multiply(problem))
+    for place, (k, w) in enumerate(zip(numbers(reading), found, strict=True)):
+        if reading.dense[k]:
+            v = trace.products[k].v.aval
+            identity = jnp.eye(v.shape[-1], dtype=v.dtype)
+            found[place] = problem.dot(identity, w, trace.products[k].op)
+    return found
+
+
+def operation(reading: Reading, trace: Trace, k: int) -> Any:
+    """The operation of a product; None for the plain product, that of a dense matrix included."""
+    return None if reading.dense[k] else trace.products[k].op
 
 
 def _multiply(problem: Problem) -> Multiply:
@@ -336,9 +350,9 @@ def numbers(reading: Reading) -> list[int]:
 
 
 def _turned(reading: Reading, problem: Problem, weights: list[Array]) -> list[Array | None]:
-    pairs = zip(numbers(reading), weights, strict=True)
-    ops = problem.trace.products
-    return [products.transposed(problem.dot, ops[k].op, w) for k, w in pairs]
+    ops = [operation(reading, problem.trace, k) for k in numbers(reading)]
+    each = zip(ops, weights, strict=True)
+    return [products.transposed(problem.dot, op, w) for op, w in each]
 
 
 def _acting(reading: Reading, problem: Problem) -> list[Array]:

@@ -7,17 +7,20 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 
 from jaxrnn.cell import Array
-from jaxrnn.running.derivative import Differentiable, Gradients
+from jaxrnn.running.derivative import Differentiable, Gradients, as_gradients, nothing
 from jaxrnn.running.fused import loops
 from jaxrnn.running.fused.layout import Layout, layouts, on_platform
+from jaxrnn.running.fused.pays import backward_loses, forward_pays
 from jaxrnn.running.fused.reading import Reading, read
 from jaxrnn.running.method import Refusal
 from jaxrnn.running.problem import Problem
+from jaxrnn.running.scan import Scan
 
 
 class Plan(NamedTuple):
     reading: Reading
     layouts: tuple[Layout, Layout]  # for XLA:CPU, and for all other platforms
+    own: bool  # whether the backward pass is its own; else it is that of `lax.scan`
     told: tuple[str, ...]  # for `explain`
 
 
@@ -43,19 +46,27 @@ class Fused(Differentiable):
         if problem.trace.nested:
             return Refusal("its step calls dot inside a loop, branch or transform of its own.")
         reading = read(problem.trace, rows=len(batch))
-        if self.where_it_pays and not any(reading.recorded) and _no_mesh():
-            return Refusal("its step has no product.")
+        reason = backward_loses(problem, reading) if self.where_it_pays else None
+        own = reason is None
+        if reason is not None and not (problem.remat == "none" and forward_pays(problem, reading)):
+            return Refusal(reason)
         chosen = layouts(problem, reading)
-        return Plan(reading, chosen, _told(problem, reading, chosen))
+        return Plan(reading, chosen, own, _told(problem, reading, chosen, own))
 
     def operands(self, plan: Plan, problem: Problem) -> list[Array]:
         return loops.weights(plan.reading, problem)
 
     def forward(self, plan: Plan, problem: Problem, operands: Any, save: bool) -> Any:
+        if save and not plan.own:
+            return jax.vjp(functools.partial(Scan().run, None), problem)
         run = functools.partial(loops.forward, plan.reading, save)
         return on_platform(run, plan.layouts, problem, operands)
 
-    def backward(self, plan: Plan, problem: Problem, operands: Any, saved: Any, cotangents: Any) -> Gradients:
+    def backward(
+        self, plan: Plan, problem: Problem, operands: Any, saved: Any, cotangents: Any
+    ) -> Gradients:
+        if not plan.own:
+            return as_gradients(saved(cotangents)[0], jax.tree.map(nothing, operands))
         run = functools.partial(loops.backward, plan.reading)
         return on_platform(run, plan.layouts, problem, operands, saved, cotangents)
 
@@ -66,25 +77,30 @@ class Fused(Differentiable):
         return plan.told
 
 
-def _told(problem: Problem, reading: Reading, chosen: tuple[Layout, Layout]) -> tuple[str, ...]:
+def _told(
+    problem: Problem, reading: Reading, chosen: tuple[Layout, Layout], own: bool
+) -> tuple[str, ...]:
     """What is done with this cell and these shapes."""
     paths = [path for path, _ in jax.tree.leaves_with_path(problem.params)]
     pairs = zip(paths, reading.acting, strict=True)
     acting = [jax.tree_util.keystr(path).strip(".") for path, acts in pairs if acts]
-    own = sum(reading.recorded)
-    plain = len(reading.recorded) - own + problem.trace.unmarked
+    count = sum(reading.recorded)
+    plain = len(reading.recorded) - count + problem.trace.unmarked
     held = len(jax.tree.leaves(problem.held))
     cpu, other = chosen
     lines = [
-        f"products per step with a matmul of their own, forward and backward: {own}",
+        f"products per step with a matmul of their own, forward and backward: {count}",
         f"products per step that are differentiated as any other operation: {plain}" * bool(plain),
         f"parameters that act elementwise: {', '.join(acting)}" * bool(acting),
         f"leaves of the carry that no step changes: {held}" * bool(held),
-        _saved(problem.remat, bool(reading.sums)),
+        _saved(problem.remat, bool(reading.sums)) if own else PLAIN,
         f"on a CPU: {_layout(cpu, problem.T)}",
         f"elsewhere: {_layout(other, problem.T)}",
     ]
     return tuple(line for line in lines if line)
+
+
+PLAIN = "the backward pass is that of lax.scan, which is as fast"
 
 
 def _saved(remat: str, sums: bool) -> str:
@@ -99,7 +115,3 @@ def _layout(layout: Layout, T: int) -> str:
     turned = ", the batch last in memory" if layout.columns else ""
     chunks = f"all {T} steps at once" if layout.chunk == T else f"chunks of {layout.chunk} steps"
     return f"inputs projected {inputs}{turned}; weight gradients from {chunks}"
-
-
-def _no_mesh() -> bool:
-    return jax.sharding.get_abstract_mesh().empty

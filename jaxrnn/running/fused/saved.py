@@ -37,7 +37,10 @@ def restore(reading: Reading, saved: Saved) -> tuple[list[Array], list[Array]]:
 
     Where a sum was saved, it is the product, and the input is zero.
     """
-    products = [_whole(p, shape, reading.rows) for p, shape in zip(saved.products, reading.products, strict=True)]
+    products = [
+        _whole(p, shape, reading.rows)
+        for p, shape in zip(saved.products, reading.products, strict=True)
+    ]
     like = {u: saved.products[p.leaf][p.gate or 0] for p, u in _by_gate(reading, saved.products)}
     us = []
     for leaf, (given, shape) in enumerate(zip(saved.us, reading.us, strict=True)):

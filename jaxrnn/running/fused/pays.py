@@ -1,0 +1,102 @@
+"""Where the fused method is faster than plain `lax.scan`: the one rule of the default.
+
+It reads static facts of a step only. Measured on two cores with jax 0.12, forward and backward /
+forward, scan's time over the fused method's, at (T,B,I,H) = (128,16,64,64), (64,64,32,128) and
+(300,1,32,64) unless said:
+
+| fact | without the rule | so |
+|---|---|---|
+| gates: scan reads each gate from one array of all inputs | 1.1-2.2 / 1.3-7 | both loops |
+| no gates | 1.0-1.4 / 1.0 | the backward loop |
+| no gates, one row: scan is one kernel there | 0.79-1.14 / 1.0 | scan |
+| no product (IndRNN) | 0.91-1.0 / 1.0 | scan |
+| products beside `dot` (attention) | 0.84-1.1 / 1.0 | autodiff backward |
+| a narrow product (rank 4; 8 units, 128 rows) | 0.8-1.0 / 1.0; 0.9 / 2.3 | autodiff backward |
+| inputs wider than products (a product for two gates) | 0.93-0.96 / 2.6 | autodiff backward |
+"""
+
+import math
+
+import jax
+
+from jaxrnn.running.fused.layout import cpu_only
+from jaxrnn.running.fused.reading import Reading, has_gates
+from jaxrnn.running.problem import Problem
+
+WORK = (  # operations that are computed again in the backward loop, and cost more than an element
+    "conv_general_dilated",
+    "cond",
+    "cumlogsumexp",
+    "cumsum",
+    "dot_general",
+    "fft",
+    "product",
+    "reduce_window_sum",
+    "scan",
+    "sort",
+    "triangular_solve",
+    "while",
+)
+NARROW = 8  # multiplications for each number that a product reads or writes
+
+
+def forward_pays(problem: Problem, reading: Reading) -> bool:
+    """Whether the forward loop is faster."""
+    return any(has_gates(u, reading.rows) and u[-2] > 1 for u in reading.us)
+
+
+def backward_loses(problem: Problem, reading: Reading) -> str | None:
+    """Why the backward loop is not faster, as a sentence; None where it is."""
+    if not jax.sharding.get_abstract_mesh().empty:  # there scan would reduce at each step
+        return None
+    if not any(reading.recorded):
+        return "its step has no product."
+    if problem.remat != "none" or not cpu_only():  # not measured
+        return None
+    if _works_beside(problem, reading):
+        return "its step multiplies or loops beside `dot`, which would be computed again."
+    rows = math.prod(problem.steps.xs.shape[1:-1])
+    gated = any(has_gates(shape, reading.rows) for shape in (*reading.us, *reading.products))
+    own = all(op is None for op in _operations(problem, reading))
+    if rows == 1 and not (gated and own):
+        return "its step has one row and no gates."
+    if rows > 1 and _width(problem, reading) < NARROW:
+        return "its products are too narrow."
+    features = [sum(math.prod(s[reading.rows :]) for s in shapes) for shapes in _shapes(reading)]
+    if features[0] > features[1]:
+        return "its inputs are wider than its products."
+    return None
+
+
+def _shapes(reading: Reading) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    return reading.us, reading.products
+
+
+def _operations(problem: Problem, reading: Reading) -> list[object]:
+    triples = zip(problem.trace.products, reading.recorded, reading.dense, strict=True)
+    return [product.op for product, yes, dense in triples if yes and not dense]
+
+
+def _works_beside(problem: Problem, reading: Reading) -> bool:
+    """Whether a step does more beside its recorded products than elementwise work."""
+    graph = problem.trace.graph
+    varying = graph.depending_on([*graph.carry, *graph.u])
+    needed = graph.behind([*graph.after, *graph.y], reading.recorded)
+    for equation in graph.equations:
+        own = equation.number is not None and reading.recorded[equation.number]
+        used = set(equation.outputs) & needed & varying
+        if used and equation.name in WORK and not own:
+            return True
+    return False
+
+
+def _width(problem: Problem, reading: Reading) -> float:
+    """Multiplications for each number read or written, of all recorded products of a row."""
+    multiplied = moved = 0
+    for product, yes in zip(problem.trace.products, reading.recorded, strict=True):
+        if yes:
+            read = math.prod(product.v.aval.shape[reading.rows :])
+            written = math.prod(product.out.aval.shape[reading.rows :])
+            multiplied += product.w.aval.size if product.op is not None else read * written
+            moved += read + written
+    return multiplied / moved
