@@ -109,8 +109,8 @@ def test_the_outputs_stand_for_the_state_in_every_chunk(name, remat, reverse, pl
     assert_close(run("fused"), run("scan"))
 
 
-@pytest.mark.parametrize("cell, arrays", [(jaxrnn.LSTMCell(64), 6), (jaxrnn.GRUCell(64), 5), (jaxrnn.RNNCell(64), 2)])
-def test_what_is_saved_is_the_carry_and_the_parts_of_the_products(cell, arrays, monkeypatch):
+@pytest.mark.parametrize("cell, arrays", [(jaxrnn.LSTMCell(64), 5), (jaxrnn.GRUCell(64), 4), (jaxrnn.RNNCell(64), 1)])
+def test_what_is_saved_is_the_parts_of_the_products_and_what_of_the_carry_is_no_output(cell, arrays, monkeypatch):
     monkeypatch.setattr(layout, "cpu_only", lambda: True)
     jitted.clear_cache()
     p, xs = cell.init(jax.random.key(0), 4), jnp.zeros((50, 3, 4))

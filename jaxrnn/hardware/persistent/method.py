@@ -69,7 +69,7 @@ class Persistent(Differentiable):
             return result, None
         nothing = [jnp.zeros((problem.T, *shape)) for shape in plan.products]
         whole = saved.save(plan, nothing, us, plan.rows + 1)
-        return result, Kept(own, whole._replace(products=step))
+        return result, Kept(jax.tree.leaves(own), whole._replace(products=step))
 
     def backward(
         self, plan: Reading, problem: Problem, operands: Any, saved: Any, cotangents: Any

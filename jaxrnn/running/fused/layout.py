@@ -14,6 +14,9 @@ from jaxrnn.running.fused.reading import Reading, has_gates
 from jaxrnn.running.problem import Problem
 
 
+SMALL = 2**21  # bytes of arrays that stay in the cache
+
+
 class Layout(NamedTuple):
     project_inside: bool  # inputs are projected step by step in the loop, not all at once
     chunk: int  # steps of a chunk of the backward pass
@@ -50,14 +53,18 @@ def _sums_inside() -> bool:
 def _projects_inside(problem: Problem, reading: Reading) -> bool:
     """Whether a CPU projects inputs in the loop.
 
-    All at once took 1.9 to 2.5 times as long forward at (8,256,64,64) and (16,128,64,128). But
-    with one row per step the loop would read all input weights at each step: at (1,512,256,256),
-    where they are 1 MB, all at once is 2.6 times as fast forward; at (1,512,128,128) as fast.
+    With gates all at once took 1.9 to 2.5 times as long forward, since each gate is read from an
+    array of all inputs. But with one row per step the loop would read all input weights at each
+    step: at (512,1,256,256), where they are 1 MB, all at once is 2.6 times as fast forward; at
+    (512,1,128,128) as fast. Without gates all at once is 1.1 to 1.3 times as fast, as long as the
+    projected inputs are few: at (512,32,128,128), where they are 8 MB, 0.85 times.
     """
     rows = math.prod(problem.steps.xs.shape[1:-1])  # pixels of a convolutional cell counted
     features = sum(math.prod(u[reading.rows :]) for u in reading.us)
     gated = any(has_gates(u, reading.rows) and u[-2] > 1 for u in reading.us)
-    return gated and (rows > 1 or problem.steps.xs.shape[-1] * features < 2**17)
+    if not gated:
+        return problem.T * rows * features * 4 > SMALL
+    return rows > 1 or problem.steps.xs.shape[-1] * features < 2**17
 
 
 def can_turn(problem: Problem, reading: Reading) -> bool:
@@ -81,23 +88,21 @@ def _takes_columns(problem: Problem, reading: Reading) -> bool:
     return 8 <= rows <= 48 and largest >= 2**20 and can_turn(problem, reading)
 
 
-CHUNK_BYTES = 2**22
-
-
 def chunk_length(problem: Problem, reading: Reading) -> int:
     """The steps of a chunk of the backward pass on a CPU.
 
-    One chunk is fastest (1.2 times at (16,128,64,64) against four), and takes memory for the
-    cotangents of all products at once.
+    All at once is fastest where the cotangents of all products are 2 MB or less: 1.2 times at
+    (128,16,64,64) against four chunks. Beyond, chunks of 32 steps to a sixteenth of T are as fast;
+    fewer and longer ones take more memory, since a chunk of all that was saved is copied.
     """
     T = problem.T
-    size = 4 * sum(map(math.prod, reading.products))
+    bytes_per_step = 4 * sum(map(math.prod, reading.products))
     if problem.remat == "carry":
         most = max(T // 16, 8)
-    elif T * size <= CHUNK_BYTES:
+    elif T * bytes_per_step <= SMALL:
         return T
     else:
-        most = max(CHUNK_BYTES // size, 32)
+        most = max(T // 16, 32)
     most = min(most, T)
     return next((n for n in range(most, most // 2, -1) if T % n == 0), most)
 

@@ -17,6 +17,7 @@ from jaxrnn.running.fused.columns import step_in_columns
 from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
 from jaxrnn.running.fused.saved import Saved
+from jaxrnn.running.fused.shown import Outputs, is_shown, without
 from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.trace import Multiply, Trace
 
@@ -26,8 +27,9 @@ Loop = Callable[..., Any]
 class Kept(NamedTuple):
     """What the forward loop keeps of each step for the backward pass."""
 
-    carry: Carry  # before the step
+    carry: Any  # before the step; on its way to a chunk a list, without what the outputs show
     step: Any  # a `Saved`; None where it is computed again, chunk by chunk
+    ys: Array | None = None  # the outputs, where they show a leaf of the carry
 
 
 def forward(
@@ -35,6 +37,7 @@ def forward(
 ) -> tuple[tuple[Carry, Any], Kept | None]:
     """The result, and what the backward pass needs of each step."""
     us = None if layout.project_inside else problem.project()
+    shown = is_shown(problem)
     keep = save and problem.remat == "none"
     if layout.columns:
         one = step_in_columns(reading, problem, weights, keep)
@@ -43,10 +46,13 @@ def forward(
 
     def body(carry: Carry, inputs: tuple[Any, Steps]) -> tuple[Carry, Any]:
         after, y, step = one(carry, *inputs)
-        return after, (problem.out(after, y), Kept(carry, step) if save else None)
+        kept = Kept(without(carry, shown), step) if save else None
+        return after, (problem.out(after, y), kept)
 
     steps = (us, problem.steps)
     carry, (out, kept) = lax.scan(body, problem.carry, steps, reverse=problem.reverse)
+    if save and any(shown):
+        kept = kept._replace(ys=out[0] if problem.collect else out)
     return (carry, out), kept
 
 
@@ -103,6 +109,7 @@ class Sums(NamedTuple):
 class Chunk(NamedTuple):
     """Some steps; every leaf leads with time."""
 
+    times: Array
     steps: Steps
     kept: Kept
     d_out: Any  # the cotangents of what is put out
@@ -141,6 +148,7 @@ def backward(
 
     def body(state: Any, chunk: Chunk) -> tuple[Any, Any]:
         *state, sums = state
+        chunk = chunk._replace(kept=_with_carry(problem, outputs, chunk))
         if chunk.kept.step is None:
             chunk = chunk._replace(kept=_again(reading, problem, weights, chunk))
         state, found = run(adjoint, tuple(state), constants, chunk)
@@ -154,7 +162,8 @@ def backward(
 
     sums = Sums(problem.params, weights, None if layout.sum_inside or not acting else acting)
     start = (d_carry, *jax.tree.map(nothing, (constants, sums)))
-    whole = Chunk(problem.steps, kept, d_out)
+    outputs = None if kept.ys is None else Outputs(kept.ys, problem.carry)
+    whole = Chunk(jnp.arange(problem.T, dtype=jnp.int32), problem.steps, kept, d_out)
     state, (d_xs, d_noise) = scan_chunks(body, start, whole, layout.chunk, not problem.reverse)
     d_carry, d_constants, sums = state
     d_acting = (d_constants.params if layout.sum_inside else sums.acting) or []
@@ -299,6 +308,16 @@ class Adjoint(NamedTuple):
 
         _, pull = jax.vjp(project, self.problem.params, chunk.steps.xs, chunk.steps.noise)
         return pull(d_us)
+
+
+def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept:
+    """What was kept of a chunk, with the whole carry before each step."""
+    kept = chunk.kept
+    if outputs is None:
+        carry = jax.tree.unflatten(jax.tree.structure(problem.carry), kept.carry)
+    else:
+        carry = outputs.carry_before(kept.carry, kept.ys, chunk.times, problem.reverse)
+    return Kept(carry, kept.step)
 
 
 def _again(reading: Reading, problem: Problem, weights: list[Array], chunk: Chunk) -> Kept:
