@@ -71,9 +71,8 @@ def test_the_row_is_the_only_lstm_that_gives_the_numbers(library):
     order, offset, state = " ".join(found[0]), found[1], found[2]
     assert (order, state) == (told["lstm"].split(",")[0], told["state"].split(",")[0])
     assert np.array_equal(step.y, step.after[state.split().index("h")])
-    forget = np.asarray(first).reshape(4, H)[
-        "ifgo".index("f") if order[2] == "f" else order.split().index("f")
-    ]
+    place = "ifgo".index("f") if order[2] == "f" else order.split().index("f")
+    forget = np.asarray(first).reshape(4, H)[place]
     start = str(int(forget[0]) + offset) if np.ptp(forget) == 0 else "random"
     assert told["forget"] == start + ", in the step" * offset
     assert told["biases"].split(", ")[0] == f"{biases // H}H"
@@ -103,9 +102,8 @@ def final_state(library, xs):
         module = pytest.importorskip("torch", reason="its row needs it")
         return module.nn.GRU(I, H)(module.as_tensor(np.array(xs)))[1][0]
     if library == "Flax linen":
-        return nn.RNN(nn.GRUCell(H), return_carry=True).init_with_output(jax.random.key(0), xs)[0][
-            0
-        ]
+        module = nn.RNN(nn.GRUCell(H), return_carry=True)
+        return module.init_with_output(jax.random.key(0), xs)[0][0]
     if library == "Flax nnx":
         return nnx.RNN(nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), return_carry=True, rngs=nnx.Rngs(0))(
             xs

@@ -187,12 +187,10 @@ def test_what_failed_is_listed_with_its_reason_and_run_again_on_request_only(tmp
     assert [run.get("failure") for run in listed] == ["NaN", "MemoryError: too large", None]
     assert [run["status"] for run in listed] == ["failed", "failed", "done"]
     assert all((tmp_path / run["folder"]).is_dir() for run in listed)
-    assert (
-        sweep.run(points(tmp_path), False, again := Trainer())[0] == "failed" and again.seen == []
-    )
-    assert sweep.run(points(tmp_path), True, retried := Trainer())[
-        0
-    ] == "done" and retried.seen == [10, 20]
+    again = Trainer()
+    assert sweep.run(points(tmp_path), False, again)[0] == "failed" and again.seen == []
+    retried = Trainer()
+    assert sweep.run(points(tmp_path), True, retried)[0] == "done" and retried.seen == [10, 20]
 
 
 def test_a_run_that_another_process_has_open_is_left_to_it(tmp_path, capsys):

@@ -256,9 +256,8 @@ def test_a_learning_rate_that_has_solved_the_task_waits_for_the_others_and_stays
         and None not in fast["steps_to_solve"]
         and fast["steps"] < slow["steps"] == 600
     )
-    alone = ran(dataclasses.replace(config, learning_rates=(2e-2,)), tmp_path / "alone")["results"][
-        0
-    ]
+    one = dataclasses.replace(config, learning_rates=(2e-2,))
+    (alone,) = ran(one, tmp_path / "alone")["results"]
     assert alone["steps"] == fast["steps"]
     # vmapped products round differently
     np.testing.assert_allclose(alone["final_loss"], fast["final_loss"], rtol=1e-3)

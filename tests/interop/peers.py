@@ -61,9 +61,8 @@ def linen(
             ys.append(y)
         return np.stack(ys), _our_state(carry)
 
-    tree = module.init(jax.random.key(0), _flax_carry(state), np.zeros((B, *space, I), np.float32))[
-        "params"
-    ]
+    x = np.zeros((B, *space, I), np.float32)
+    tree = module.init(jax.random.key(0), _flax_carry(state), x)["params"]
     load = functools.partial(interop.from_linen, cell, **options)
     return Peer(
         cell, tree, run, load, functools.partial(store, cell), fit, ours_exact, exact, space
