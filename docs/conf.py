@@ -1,4 +1,6 @@
-"""How Sphinx builds these pages: `python -m sphinx -W --keep-going -b html docs build/docs`, without a network."""
+"""How Sphinx builds these pages: `python -m sphinx -W --keep-going -b html docs build/docs`,
+without a network.
+"""
 
 import inspect
 import pathlib
@@ -18,7 +20,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import reference  # noqa: E402
 
 project, author, copyright = "jaxrnn", "the jaxrnn authors", "the jaxrnn authors"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+]
 html_theme = "sphinx_book_theme"
 html_title = "jaxrnn"
 html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}
@@ -27,7 +35,8 @@ default_role = "code"  # docstrings write code between single backticks
 nb_execution_mode = "off"  # the outputs of the notebooks are committed; the tests run them
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-autodoc_inherit_docstrings = False  # a method without words of its own is described where the word stands: in Cell
+# a method without words of its own is described where the word stands: in Cell
+autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 100
 napoleon_use_rtype = False
@@ -41,13 +50,19 @@ SECTION = re.compile(r"^(Args|Returns|Raises|Example|Examples|Yields|Note):$")
 
 
 class Public(SphinxDirective):
-    """`.. public:: MODULE [PART ...]`: the reference of the public names of a module that its parts define."""
+    """`.. public:: MODULE [PART ...]`: the reference of the public names of a module
+    that its parts define.
+    """
 
     required_arguments, optional_arguments, final_argument_whitespace = 1, 1, True
 
     def run(self) -> list[nodes.Node]:
         module, *parts = " ".join(self.arguments).split()
-        lines = [line for name, value in sorted(reference.selected(module, parts).items()) for line in entry(module, name, value)]
+        lines = [
+            line
+            for name, value in sorted(reference.selected(module, parts).items())
+            for line in entry(module, name, value)
+        ]
         node = nodes.Element()
         self.state.nested_parse(StringList(lines, source=module), self.content_offset, node)
         return node.children
@@ -56,7 +71,10 @@ class Public(SphinxDirective):
 def entry(module: str, name: str, value: object) -> list[str]:
     """The reStructuredText of one name."""
     if hasattr(value, "_fields"):
-        described = (escaped(line).strip() for line in (*reference.words(value), *(f"- {f}" for f in reference.fields(value))))
+        described = (
+            escaped(line).strip()
+            for line in (*reference.words(value), *(f"- {f}" for f in reference.fields(value)))
+        )
         head = [f".. py:class:: {name}({', '.join(value._fields)})", f"   :module: {module}", ""]
         return [*head, *(f"   {line}" for line in described), ""]
     if isinstance(value, type):
@@ -71,12 +89,19 @@ def entry(module: str, name: str, value: object) -> list[str]:
 
 
 def escaped(line: str) -> str:
-    """A line of a docstring whose stars and bars are plain text, as in [T, *batch], but for what stands between backticks."""
+    """A line of a docstring whose stars and bars are plain text, as in [T, *batch],
+    but for what stands between backticks.
+    """
     line = re.sub(r": ([A-Z])\.(?= |$)", r": \1\\.", line)  # "hidden_size: H." begins no list
-    return "`".join(part if k % 2 else re.sub(r"([*|])", r"\\\1", part) for k, part in enumerate(line.split("`")))
+    return "`".join(
+        part if k % 2 else re.sub(r"([*|])", r"\\\1", part)
+        for k, part in enumerate(line.split("`"))
+    )
 
 
-def plain(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+def plain(
+    app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]
+) -> None:
     """Makes reStructuredText of a docstring: equations are literal blocks, stars are stars."""
     result, section, literal = [], False, False
     for before, line in zip(["", *lines], lines, strict=False):
@@ -89,7 +114,9 @@ def plain(app: Sphinx, what: str, name: str, value: object, options: object, lin
     lines[:] = result
 
 
-def own(app: Sphinx, what: str, name: str, value: type, options: object, signature: str, returns: str) -> tuple[str, str] | None:
+def own(
+    app: Sphinx, what: str, name: str, value: type, options: object, signature: str, returns: str
+) -> tuple[str, str] | None:
     """The signature of `__init__`, where a metaclass (that of Flax nnx) hides it."""
     if what != "class" or not (signature or "").startswith("(*args"):
         return None

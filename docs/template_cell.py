@@ -1,4 +1,6 @@
-"""A template for a cell of your own: the chaos-free network of Laurent and von Brecht. Copy it, and change the equations."""
+"""A template for a cell of your own: the chaos-free network of Laurent and von Brecht. Copy it,
+and change the equations.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -28,7 +30,8 @@ class CFNCell(jaxrnn.Cell):
         i = sigmoid(W_xi x + W_hi h + b_i)
         h' = f * tanh(h) + i * tanh(W_xg x + b_g)
 
-    Source: Laurent and von Brecht 2017, arXiv:1612.06212, eq. 1-3. Differs: the candidate has a bias.
+    Source: Laurent and von Brecht 2017, arXiv:1612.06212, eq. 1-3. Differs: the candidate has a
+    bias.
     """
 
     hidden_size: int
@@ -36,8 +39,12 @@ class CFNCell(jaxrnn.Cell):
 
     def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> CFNParams:
         k_x, k_h = jax.random.split(key)
-        w_x = jaxrnn.initializers.kernel("lecun_normal", k_x, input_size, 3, self.hidden_size, dtype)
-        w_h = jaxrnn.initializers.kernel("orthogonal", k_h, self.hidden_size, 2, self.hidden_size, dtype)
+        w_x = jaxrnn.initializers.kernel(
+            "lecun_normal", k_x, input_size, 3, self.hidden_size, dtype
+        )
+        w_h = jaxrnn.initializers.kernel(
+            "orthogonal", k_h, self.hidden_size, 2, self.hidden_size, dtype
+        )
         b = jnp.zeros((3, self.hidden_size), dtype).at[0].set(self.forget_bias)
         return CFNParams(w_x=w_x, w_h=w_h, b=b)
 

@@ -1,1 +1,3 @@
-"""Everything that is measured: tasks, training, figures, and the command line `python -m experiments`."""
+"""Everything that is measured: tasks, training, figures,
+and the command line `python -m experiments`.
+"""

@@ -1,9 +1,11 @@
-"""Command line and YAML files to configurations, by jsonargparse; a wrong word is one line that names the right one."""
+"""Command line and YAML files to configurations, by jsonargparse;
+a wrong word is one line that names the right one.
+"""
 
 import dataclasses
 import re
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +27,9 @@ def parse(kind: type[C], arguments: Sequence[str], name: str = "") -> C:
 
 def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any:
     """The same for several kinds of configuration at once, whose keys differ."""
-    parser = ArgumentParser(prog=f"python -m experiments {name}", exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"python -m experiments {name}", exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("--config", action="config", help="a YAML file of the keys below")
     for kind in kinds:
         parser.add_class_arguments(kind)
@@ -36,7 +40,10 @@ def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any
         raise UsageError("a file after --config is no text.") from None
     except ArgumentError as error:
         raise UsageError(explain(str(error), [field.name for field in fields])) from None
-    return tuple(kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)}) for kind in kinds)
+    return tuple(
+        kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
+        for kind in kinds
+    )
 
 
 def take_out(arguments: Sequence[str], default: str) -> tuple[Path, list[str]]:
@@ -49,31 +56,51 @@ def take_out(arguments: Sequence[str], default: str) -> tuple[Path, list[str]]:
 
 
 def _as_written(fields: list[dataclasses.Field], arguments: Sequence[str]) -> list[str]:
-    """Brackets around lists, so that `--cells lstm,gru` may be written, and `true` after a flag without a value."""
-    lists = {f"--{field.name}" for field in fields if isinstance(field.default, tuple)}
-    flags = {f"--{field.name}" for field in fields if field.default is False}
+    """Brackets around lists, so that `--cells lstm,gru` may be written,
+    and `true` after a flag without a value.
+    """
+    lists = _options(fields, lambda default: isinstance(default, tuple))
+    flags = _options(fields, lambda default: default is False)
     done: list[str] = []
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
         option, equals, value = argument.partition("=")
         if done and done[-1] in lists:  # whose value this is
-            option, equals, value = done.pop(), "=", argument
+            option = done.pop()
+            equals = "="
+            value = argument
         if option.startswith("--grid."):  # before the name of a key
             lists.add(option)
         if option in flags and not equals and following.startswith("--"):
-            equals, value = "=", "true"
-        wrap = option in lists and equals and not value.startswith("[")
-        done.append(f"{option}=[{value}]" if wrap else f"{option}{equals}{value}" if equals else argument)
+            equals = "="
+            value = "true"
+        value = _bracketed(value) if equals and option in lists else value
+        done.append(f"{option}{equals}{value}")
     return done
+
+
+def _options(fields: list[dataclasses.Field], wanted: Callable[[Any], bool]) -> set[str]:
+    """The options of the fields whose default is as wanted."""
+    return {f"--{field.name}" for field in fields if wanted(field.default)}
+
+
+def _bracketed(value: str) -> str:
+    return value if value.startswith("[") else f"[{value}]"
 
 
 def explain(message: str, keys: list[str]) -> str:
     """jsonargparse's message in one line, with the nearest known key."""
     message = " ".join(message.split())
-    if found := re.search(r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message):
+    if found := re.search(
+        r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message
+    ):
         return "{} must be of type {}, got {!r}.".format(*found.groups())
-    if found := re.search(r"Parser key \"(\w+)\": Expected a typing.Literal\[(.*?)\]\. Got value: (.*)", message):
+    if found := re.search(
+        r"Parser key \"(\w+)\": Expected a typing.Literal\[(.*?)\]\. Got value: (.*)", message
+    ):
         return "{} must be one of {}, got {!r}.".format(*found.groups())
-    if found := re.search(r"unrecognized arguments: (?:--)?([^\s=]+)|Option '([^']+)' is not accepted", message):
+    if found := re.search(
+        r"unrecognized arguments: (?:--)?([^\s=]+)|Option '([^']+)' is not accepted", message
+    ):
         unknown: Any = found.group(1) or found.group(2)
         return f"unknown key {unknown!r}{nearest(unknown, keys)} Known: {', '.join(keys)}."
     return message

@@ -18,9 +18,15 @@ class NamedCell(NamedTuple):
     def make(self, hidden_size: int, lag: int) -> jaxrnn.Cell:
         """The cell of a size, with biases for a lag where its options ask for them."""
         words = {"chrono": lambda: jaxrnn.Chrono(lag), "half": lambda: max(hidden_size // 2, 1)}
-        options = {key: Normal(v["normal"]) if isinstance(v, dict) else v for key, v in self.options.items()}
+        options = {
+            key: Normal(v["normal"]) if isinstance(v, dict) else v
+            for key, v in self.options.items()
+        }
         options |= {key: words[v]() for key, v in options.items() if v in words}
         return getattr(jaxrnn, self.cell)(hidden_size, **options)
 
 
-CELLS = {name: NamedCell(**entry) for name, entry in yaml.safe_load(Path(__file__).with_name("cells.yaml").read_text()).items()}
+CELLS = {
+    name: NamedCell(**entry)
+    for name, entry in yaml.safe_load(Path(__file__).with_name("cells.yaml").read_text()).items()
+}

@@ -1,6 +1,7 @@
 """Presets held against what they should show: thresholds of `tiers.yaml`, never exact losses.
 
-Beside each stands what the calibration found, five other seeds of the same preset, whose summaries are committed.
+Beside each stands what the calibration found, five other seeds of the same preset, whose summaries
+are committed.
 """
 
 from collections.abc import Callable
@@ -24,9 +25,12 @@ def run(tier: str, parent: Path, train: Train) -> tuple[str, str]:
         "done", when all is as it should be, "failed" or "interrupted"; and the table.
     """
     lines: list[tuple[str, ...]] = [HEAD]
-    right, seconds = True, 0.0
+    right = True
+    seconds = 0.0
     for name, wanted in TIERS[tier].items():
-        config = parse(Config, ["--config", str(PRESETS[name]), "--out", str(parent / name)], f"check {tier}")
+        config = parse(
+            Config, ["--config", str(PRESETS[name]), "--out", str(parent / name)], f"check {tier}"
+        )
         summary, _ = train(name, config, Launch(resume=True))
         if summary["status"] == "interrupted":
             return "interrupted", "interrupted: the same command goes on"
@@ -35,30 +39,56 @@ def run(tier: str, parent: Path, train: Train) -> tuple[str, str]:
         seconds += summary["seconds"]
         lines += [(name, *row) for row in rows]
     verdict = f"{'all' if right else 'NOT'} as it should be, {seconds / 60:.0f} minutes of training"
-    return "done" if right else "failed", "\n".join(["", *report.aligned(lines), "", f"{tier}: {verdict}"])
+    return "done" if right else "failed", "\n".join(
+        ["", *report.aligned(lines), "", f"{tier}: {verdict}"]
+    )
 
 
-def compare(summary: dict[str, Any], wanted: dict[str, Bar], calibration: dict[str, Any] | None) -> list[tuple[str, ...]]:
-    """A line for each cell and learning rate: how many seeds are as they should be, and how many were in the calibration."""
-    others = {(row["cell"], row["learning_rate"]): row for row in (calibration or {}).get("results", [])}
+def compare(
+    summary: dict[str, Any], wanted: dict[str, Bar], calibration: dict[str, Any] | None
+) -> list[tuple[str, ...]]:
+    """A line for each cell and learning rate: how many seeds are as they should be,
+    and how many were in the calibration.
+    """
+    others = {
+        (row["cell"], row["learning_rate"]): row for row in (calibration or {}).get("results", [])
+    }
     lines: list[tuple[str, ...]] = []
     for row in summary["results"]:
-        bar, other = wanted.get(row["cell"]), others.get((row["cell"], row["learning_rate"]))
+        bar = wanted.get(row["cell"])
+        other = others.get((row["cell"], row["learning_rate"]))
         seeds = _right(row, bar)
         verdict = "" if bar is None else "right" if seeds >= bar["seeds"] else "WRONG"
-        found = f"{_right(other, bar)}/{len(other['steps_to_solve'])}, {_updates(other)}" if other else "-"
-        words = (_what(bar, summary), str(seeds), str(bar["seeds"]) if bar else "-", _updates(row), found, verdict)
+        found = (
+            f"{_right(other, bar)}/{len(other['steps_to_solve'])}, {_updates(other)}"
+            if other
+            else "-"
+        )
+        words = (
+            _what(bar, summary),
+            str(seeds),
+            str(bar["seeds"]) if bar else "-",
+            _updates(row),
+            found,
+            verdict,
+        )
         lines.append((row["cell"], f"{row['learning_rate']:g}", *words))
     missing = wanted.keys() - {row["cell"] for row in summary["results"]}
-    return lines + [(name, "-", "-", "-", str(wanted[name]["seeds"]), "-", "-", "WRONG") for name in sorted(missing)]
+    return lines + [
+        (name, "-", "-", "-", str(wanted[name]["seeds"]), "-", "-", "WRONG")
+        for name in sorted(missing)
+    ]
 
 
 def _right(row: dict[str, Any], bar: Bar | None) -> int:
-    """How many seeds of a result reach the bar; without one, or without a threshold, how many solved the task."""
+    """How many seeds of a result reach the bar; without one, or without a threshold,
+    how many solved the task.
+    """
     if bar is None or "metric" not in bar:
         return sum(step is not None for step in row["steps_to_solve"])
     tests = row.get("tests", {}) | {None: {"metric": row["final_metric"]}}
-    scores = tests.get(str(bar["lag"]) if "lag" in bar else None, {"metric": []})["metric"]  # none where a run was cut
+    # none where a run was cut
+    scores = tests.get(str(bar["lag"]) if "lag" in bar else None, {"metric": []})["metric"]
     return sum(score is not None and score >= bar["metric"] for score in scores)
 
 
@@ -69,4 +99,6 @@ def _updates(row: dict[str, Any]) -> str:
 def _what(bar: Bar | None, summary: dict[str, Any]) -> str:
     if bar is None or "metric" not in bar:
         return "solved"
-    return f"{summary['metric']} >= {bar['metric']:g}" + (f" at lag {bar['lag']}" if "lag" in bar else "")
+    return f"{summary['metric']} >= {bar['metric']:g}" + (
+        f" at lag {bar['lag']}" if "lag" in bar else ""
+    )

@@ -1,6 +1,8 @@
-"""Checkpoints of one cell's training, by orbax: the newest three, each with a digest of what it holds.
+"""Checkpoints of one cell's training, by orbax: the newest three,
+each with a digest of what it holds.
 
-orbax writes a checkpoint into a temporary folder and renames it, so that a killed process leaves a whole one or none.
+orbax writes a checkpoint into a temporary folder and renames it, so that a killed process leaves a
+whole one or none.
 """
 
 import contextlib
@@ -31,9 +33,13 @@ class Saved(NamedTuple):
 
 @contextlib.contextmanager
 def checkpoints(folder: Path) -> Iterator[Any]:
-    """orbax's manager of the checkpoints in a folder. Every process of a run opens, saves and restores."""
+    """orbax's manager of the checkpoints in a folder. Every process of a run opens,
+    saves and restores.
+    """
     _quiet()
-    options = ocp.CheckpointManagerOptions(max_to_keep=3, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=3, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
     with _explained(folder, "opened"):
         manager = ocp.CheckpointManager(folder.absolute(), options=options)
     with manager:
@@ -42,7 +48,9 @@ def checkpoints(folder: Path) -> Iterator[Any]:
 
 @functools.cache
 def _quiet() -> None:
-    """What fails in reading or writing is raised once; orbax logs it as well, and its storage's late answers find no one."""
+    """What fails in reading or writing is raised once; orbax logs it as well,
+    and its storage's late answers find no one.
+    """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     before = sys.unraisablehook
@@ -63,13 +71,16 @@ def save(manager: Any, saved: Saved) -> None:
     if saved.step in manager.all_steps():
         return
     facts = {**saved.facts, "digest": digest(saved)}
-    args = ocp.args.Composite(state=ocp.args.StandardSave(saved.state), facts=ocp.args.JsonSave(facts))
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(saved.state), facts=ocp.args.JsonSave(facts)
+    )
     with _explained(manager.directory / str(saved.step), "written"):
         manager.save(saved.step, args=args)
 
 
 def restore(manager: Any, like: Any) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint that is whole, or None where there is none; and a sentence for each that was not, which is set aside.
+    """The newest checkpoint that is whole, or None where there is none; and a sentence for each
+    that was not, which is set aside.
 
     Args:
         manager: what `checkpoints` gives.
@@ -83,13 +94,18 @@ def restore(manager: Any, like: Any) -> tuple[Saved | None, list[str]]:
         path = manager.directory / str(step)
         try:
             saved = _read(manager, step, like)
-            return saved, [f"{reason}; moved to {_set_aside(manager, bad)}" for bad, reason in damaged.items()]
+            return saved, [
+                f"{reason}; moved to {_set_aside(manager, bad)}" for bad, reason in damaged.items()
+            ]
         except Exception as error:  # orbax and its storage raise many kinds for a damaged file
-            if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.ENOENT, errno.ENOTDIR):
+            number = getattr(error, "errno", None)
+            if isinstance(error, MemoryError) or number not in (None, errno.ENOENT, errno.ENOTDIR):
                 raise RunError(f"{path} could not be read: {first_line(error)}") from error
             damaged[step] = f"checkpoint {path} is damaged ({first_line(error)})"
     if damaged:
-        raise RunError(f"{'; '.join(damaged.values())}; without {manager.directory} the cell begins again")
+        raise RunError(
+            f"{'; '.join(damaged.values())}; without {manager.directory} the cell begins again"
+        )
     return None, []
 
 
@@ -109,7 +125,9 @@ def digest(saved: Saved) -> str:
     hashed = hashlib.sha256(json.dumps([saved.step, saved.facts], sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(saved.state):
         array = np.asarray(leaf)
-        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode() + array.tobytes())
+        hashed.update(
+            f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode() + array.tobytes()
+        )
     return hashed.hexdigest()
 
 
@@ -136,7 +154,9 @@ def _explained(path: Path, what: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message without a trailing stop; of an error of the storage, what the system said."""
+    """The first line of an error's message without a trailing stop;
+    of an error of the storage, what the system said.
+    """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     said = re.search(r": ([^:]*) \[.*os_error_code", line)
     return said.group(1) if said else line[:300]

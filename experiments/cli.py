@@ -1,16 +1,21 @@
 """The command line of the experiments.
 
-    python -m experiments list                                  tasks, cells, presets and tiers
-    python -m experiments run NAME [--out DIR --resume] [--config FILE] [--KEY VALUE ...]     train, as the preset NAME says
-    python -m experiments sweep NAME --grid.KEY V,V,... [--config FILE] [--retry] [--KEY VALUE ...]  runs over a grid and a list
-    python -m experiments check TIER [--out DIR]                presets held against what they should show
-    python -m experiments gradients [--config FILE] [--KEY VALUE ...]        gradients against the lag
-    python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]  speed and memory against other libraries
-    python -m experiments report RUN... [--out FILE]            one page of runs and sweeps, report.html
+    python -m experiments list                    tasks, cells, presets and tiers
+    python -m experiments run NAME [--out DIR --resume] [--config FILE] [--KEY VALUE ...]
+                                                  train, as the preset NAME says
+    python -m experiments sweep NAME --grid.KEY V,V,... [--config FILE] [--retry] [--KEY VALUE ...]
+                                                  runs over a grid and a list
+    python -m experiments check TIER [--out DIR]  presets held against what they should show
+    python -m experiments gradients [--config FILE] [--KEY VALUE ...]
+                                                  gradients against the lag
+    python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]
+                                                  speed and memory against other libraries
+    python -m experiments report RUN... [--out FILE]
+                                                  one page of runs and sweeps, report.html
 
-After `run NAME`, `gradients` or `bench`: --help lists the keys, --print_config prints what would be run. Lists are written a,b,c.
-Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same command with --resume (or the same sweep) goes on;
-130 interrupted, and to be begun again.
+After `run NAME`, `gradients` or `bench`: --help lists the keys, --print_config prints what would be
+run. Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the
+same command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun again.
 """
 
 import functools
@@ -25,29 +30,50 @@ from experiments import dist, folder, progress, report
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
-from experiments.config import PRESETS, TIERS, Config, GradientConfig, Launch, Points, RunError, UsageError, choose
+from experiments.config import (
+    PRESETS,
+    TIERS,
+    Config,
+    GradientConfig,
+    Launch,
+    Points,
+    RunError,
+    UsageError,
+    choose,
+)
 from experiments.tasks import TASKS
 
-DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
+DONE = 0
+FAILED = 1
+USAGE = 2
+RESUMABLE = 75
+INTERRUPTED = 130
 CODES = {"done": DONE, "failed": FAILED, "interrupted": RESUMABLE}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or ({"-h", "--help", "help"} & {*arguments[:2]} and arguments[0] not in ("gradients", "bench")):
+    if _is_about_all(arguments):
         print(__doc__)
         return DONE if arguments else USAGE
     try:
         choose("command", arguments[0], COMMANDS)
         return COMMANDS[arguments[0]](arguments[1:])
-    except (UsageError, RunError, ImportError) as error:  # the data of some tasks come with packages of their own
+    except (UsageError, RunError, ImportError) as error:
+        # the data of some tasks come with packages of their own
         return _fail(str(error), USAGE if isinstance(error, UsageError) else FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+
+
+def _is_about_all(arguments: list[str]) -> bool:
+    """Whether help is asked for, or needed, that is not about the keys of one command."""
+    asked = {"-h", "--help", "help"} & {*arguments[:2]}
+    return not arguments or bool(asked and arguments[0] not in ("gradients", "bench"))
 
 
 def _fail(message: str, code: int) -> int:
@@ -62,7 +88,10 @@ def list_all(arguments: list[str]) -> int:
     known = {
         "tasks": {name: task.description for name, task in TASKS.items()},
         "cells": {name: cell.description for name, cell in CELLS.items()},
-        "presets": {name: parse(Config, ["--config", str(path)]).description for name, path in PRESETS.items()},
+        "presets": {
+            name: parse(Config, ["--config", str(path)]).description
+            for name, path in PRESETS.items()
+        },
         "tiers": {name: ", ".join(presets) for name, presets in TIERS.items()},
     }
     for kind, entries in known.items():
@@ -80,21 +109,31 @@ def run(arguments: list[str]) -> int:
         if jax.process_index() == 0:
             print(f"\n{report.report(summary)}\n\nwritten: {path}")
             if summary["status"] == "interrupted":
-                print(f"to go on: python -m experiments run {name} --out {path} --resume, with the same keys")
+                print(
+                    f"to go on: python -m experiments run {name} --out {path} --resume, "
+                    "with the same keys"
+                )
             if summary["status"] == "failed":
                 _fail(summary["failure"], FAILED)
     return CODES[summary["status"]]
 
 
-def train(name: str, config: Config, launch: Launch, stop: Callable[[], bool]) -> tuple[dict[str, Any], Path]:
-    """Runs one configuration in a folder of its own, in this process and those that it is launched with."""
+def train(
+    name: str, config: Config, launch: Launch, stop: Callable[[], bool]
+) -> tuple[dict[str, Any], Path]:
+    """Runs one configuration in a folder of its own,
+    in this process and those that it is launched with.
+    """
     from experiments.run import Hooks, run
 
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
     _ = config.make_task().levels  # where the package of its data is missing, nothing is written
     opened = folder.opened(name, config, launch.resume)
-    with dist.first_alone(opened, Path(config.out or "")) as path, progress.beside(path, launch.tensorboard) as (show, record):
+    with (
+        dist.first_alone(opened, Path(config.out or "")) as path,
+        progress.beside(path, launch.tensorboard) as (show, record),
+    ):
         return folder.finished(path) or run(config, path, Hooks(show, stop, record)), path
 
 
@@ -150,7 +189,8 @@ def page(arguments: list[str]) -> int:
     out, runs = take_out(arguments, "report.html")
     unknown = [run for run in runs if run.startswith("--")]
     if unknown or not runs:
-        raise UsageError(f"unknown key {unknown[0]!r}." if unknown else "report needs the folder of a run, or several.")
+        needed = "report needs the folder of a run, or several."
+        raise UsageError(f"unknown key {unknown[0]!r}." if unknown else needed)
     from experiments import page
 
     page.write([Path(run) for run in runs], out)
@@ -166,4 +206,12 @@ def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
     return arguments[0], ["--config", str(PRESETS[arguments[0]]), *arguments[1:]]
 
 
-COMMANDS = {"list": list_all, "run": run, "sweep": sweep, "check": check, "gradients": gradients, "bench": bench, "report": page}
+COMMANDS = {
+    "list": list_all,
+    "run": run,
+    "sweep": sweep,
+    "check": check,
+    "gradients": gradients,
+    "bench": bench,
+    "report": page,
+}

@@ -1,4 +1,6 @@
-"""What a run is made of: frozen dataclasses of plain values, checked when they are made, and saved with every result."""
+"""What a run is made of: frozen dataclasses of plain values, checked when they are made,
+and saved with every result.
+"""
 
 import dataclasses
 import difflib
@@ -11,12 +13,14 @@ import yaml
 from experiments.cells import CELLS
 from experiments.tasks import TASKS, Task, make
 
-CHUNK = 50  # updates per compiled call; losses are reported, and "solved" is judged, as means over so many
+# updates per compiled call; losses are reported, and "solved" is judged, as means over so many
+CHUNK = 50
 HERE = Path(__file__).parent
 PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
 
 
-# What a preset should show of a cell: so many "seeds" solve the task, or score so much of the "metric", at its or another "lag".
+# What a preset should show of a cell: so many "seeds" solve the task, or score so much of the
+# "metric", at its or another "lag".
 Bar = dict[str, Any]
 TIERS: dict[str, dict[str, dict[str, Bar]]] = yaml.safe_load((HERE / "tiers.yaml").read_text())
 
@@ -45,14 +49,18 @@ class Config:
         test_lags: other lags at which what was trained is evaluated too.
         cells: which cells, in this order.
         hidden_size: H.
-        parameters: H is instead what comes nearest to so many parameters, for each cell its own; 0 takes hidden_size.
+        parameters: H is instead what comes nearest to so many parameters, for each cell its own; 0
+            takes hidden_size.
         layers: how many layers of each cell.
         batch_size: sequences per update, drawn anew for each.
         learning_rates: of Adam; each cell is trained at each, all in one program.
         clip: the largest global norm of a gradient.
-        steps: the most updates, a multiple of 50; a cell stops before at a learning rate that has solved the task for all seeds.
-        patience: it stops as well when for so many updates, a multiple of 50, no seed had a loss lower than before; 0 is never.
-        not_finite: what a loss that becomes NaN or infinite does: "stop" ends the run as failed, "go_on" counts the seed as lost.
+        steps: the most updates, a multiple of 50; a cell stops before at a learning rate that has
+            solved the task for all seeds.
+        patience: it stops as well when for so many updates, a multiple of 50, no seed had a loss
+            lower than before; 0 is never.
+        not_finite: what a loss that becomes NaN or infinite does: "stop" ends the run as failed,
+            "go_on" counts the seed as lost.
         checkpoint_every: updates between checkpoints, a multiple of 50.
         seed: the first seed.
         seeds: how many seeds, counted from `seed`, trained in one program.
@@ -84,21 +92,30 @@ class Config:
         for name in ("cells", "learning_rates"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                wrong = f"not name one twice, got {', '.join(map(str, values))}" if values else "name at least one"
-                raise UsageError(f"{name} must {wrong}.")
+                twice = f"not name one twice, got {', '.join(map(str, values))}"
+                raise UsageError(f"{name} must {twice if values else 'name at least one'}.")
         self._check_numbers()
         task = self.make_task()
         for name in self.cells:
             self._check_cell(name)
         if self.test_lags and task.sized_by_lag:
-            raise UsageError(f"test_lags: the lag of task {self.task!r} decides how large its inputs or outputs are.")
+            raise UsageError(
+                f"test_lags: the lag of task {self.task!r} decides how large its "
+                "inputs or outputs are."
+            )
         for lag in self.test_lags:
             _made(task.at_lag, lag)
         if self.out == "":
             raise UsageError("out must name a folder, got an empty name.")
 
     def _check_numbers(self) -> None:
-        for name, least in {"hidden_size": 1, "batch_size": 1, "seeds": 1, "layers": 1, "parameters": 0}.items():
+        for name, least in {
+            "hidden_size": 1,
+            "batch_size": 1,
+            "seeds": 1,
+            "layers": 1,
+            "parameters": 0,
+        }.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}.")
         for name, least in {"steps": CHUNK, "patience": 0, "checkpoint_every": CHUNK}.items():
@@ -107,20 +124,27 @@ class Config:
             if not 0 < rate < float("inf"):
                 raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
         if not 0 <= self.seed <= 2**31 - 2 - self.seeds:
-            raise UsageError(f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {self.seed}.")
+            raise UsageError(
+                f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {self.seed}."
+            )
 
     def _check_cell(self, name: str) -> None:
         choose("cell", name, CELLS)
-        size = 4 * self.hidden_size if self.parameters else self.hidden_size  # of which any number of heads makes a cell
-        axes, spatial = _made(CELLS[name].make, size, self.lag).feature_axes - 1, len(TASKS[self.task].spatial_shape)
+        # of which any number of heads makes a cell
+        size = 4 * self.hidden_size if self.parameters else self.hidden_size
+        axes = _made(CELLS[name].make, size, self.lag).feature_axes - 1
+        spatial = len(TASKS[self.task].spatial_shape)
         if axes != spatial:
             raise UsageError(
-                f"cell {name!r} runs on inputs with {axes} spatial axes, those of task {self.task!r} have {spatial}."
+                f"cell {name!r} runs on inputs with {axes} spatial axes, "
+                f"those of task {self.task!r} have {spatial}."
             )
 
     def make_task(self) -> Task:
         """The task that is trained."""
-        known = [field.name for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"]
+        known = [
+            field.name for field in dataclasses.fields(TASKS[self.task]) if field.name != "lag"
+        ]
         for name in self.task_options:
             choose(f"option of task {self.task!r}", name, known)
         return _made(make, self.task, self.lag, self.task_options)
@@ -144,7 +168,16 @@ class GradientConfig:
         out: the folder to write; none means a new one under runs/.
     """
 
-    cells: tuple[str, ...] = ("rnn_orth", "rnn_glorot", "rnn_small", "lstm_fb0", "lstm", "lstm_chrono", "gru", "gru_chrono")
+    cells: tuple[str, ...] = (
+        "rnn_orth",
+        "rnn_glorot",
+        "rnn_small",
+        "lstm_fb0",
+        "lstm",
+        "lstm_chrono",
+        "gru",
+        "gru_chrono",
+    )
     lag: int = 100
     hidden_size: int = 32
     sequences: int = 2
@@ -164,7 +197,11 @@ class GradientConfig:
 
     def training(self) -> Config:
         """The training between the two measurements."""
-        values: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in ("sequences", "learning_rate")}
+        values: dict[str, Any] = {
+            key: value
+            for key, value in vars(self).items()
+            if key not in ("sequences", "learning_rate")
+        }
         values |= {"learning_rates": (self.learning_rate,), "steps": max(self.steps, CHUNK)}
         return Config(task="adding", not_finite="go_on", **values)
 
@@ -176,7 +213,8 @@ class Launch:
     Args:
         resume: go on with the run that `out` holds, or begin it there.
         tensorboard: write the losses for TensorBoard too.
-        dist: "auto" and "explicit" join several processes to one run; "auto" finds them by Slurm, Open MPI, Kubernetes or a TPU.
+        dist: "auto" and "explicit" join several processes to one run; "auto" finds them by Slurm,
+            Open MPI, Kubernetes or a TPU.
         coordinator: with "explicit", host:port of process 0.
         num_processes: with "explicit", how many there are.
         process_id: with "explicit", which this one is, from 0.
@@ -190,10 +228,17 @@ class Launch:
     process_id: int | None = None
 
     def __post_init__(self) -> None:
-        named = {name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")}
-        wrong = [name for name, value in named.items() if (value is None) == (self.dist == "explicit")]
+        named = {
+            name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")
+        }
+        wrong = [
+            name for name, value in named.items() if (value is None) == (self.dist == "explicit")
+        ]
         if wrong:
-            raise UsageError(f"dist {self.dist!r} {'needs' if self.dist == 'explicit' else 'does not take'} {', '.join(wrong)}.")
+            raise UsageError(
+                f"dist {self.dist!r} {'needs' if self.dist == 'explicit' else 'does not take'} "
+                f"{', '.join(wrong)}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +246,8 @@ class Points:
     """What a sweep runs.
 
     Args:
-        grid: the values of each key; every combination is run. One run goes over the values of a key that is a list.
+        grid: the values of each key; every combination is run. One run goes over the values of a
+            key that is a list.
         list: changes of one or several keys, as mappings; each is run with each of the grid.
         retry: run again what failed.
     """
@@ -214,9 +260,15 @@ class Points:
         if not self.grid and not self.list:
             raise UsageError("sweep needs a grid or a list: sweep adding --grid.lag 50,100,200")
         for key, values in self.grid.items():
-            choose("key", key, [field.name for field in dataclasses.fields(Config) if field.name != "out"])
+            choose(
+                "key",
+                key,
+                [field.name for field in dataclasses.fields(Config) if field.name != "out"],
+            )
             if not values or any(key in entry or "out" in entry for entry in self.list):
-                raise UsageError(f"grid.{key} must have values, and the list must change neither it nor out.")
+                raise UsageError(
+                    f"grid.{key} must have values, and the list must change neither it nor out."
+                )
 
 
 def _made(make: Callable[..., Any], *values: Any, **options: Any) -> Any:
@@ -237,7 +289,9 @@ def multiple(name: str, value: int, least: int = 0) -> None:
 def choose(kind: str, name: str, known: Iterable[str]) -> None:
     """Raises UsageError unless `name` is known; the message names the nearest that is."""
     if name not in known:
-        raise UsageError(f"unknown {kind} {name!r}{nearest(name, known)} Known: {', '.join(known) or 'none'}.")
+        raise UsageError(
+            f"unknown {kind} {name!r}{nearest(name, known)} Known: {', '.join(known) or 'none'}."
+        )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,13 +1,14 @@
-"""The folder of a run: config.yaml, env.json, metrics.jsonl, checkpoints/, a figure, and summary.json, written last.
+"""The folder of a run: config.yaml, env.json, metrics.jsonl, checkpoints/, a figure, and
+summary.json, written last.
 
-Of several processes of one run the first alone writes here, but for the checkpoints, which all write together.
+Of several processes of one run the first alone writes here, but for the checkpoints, which all
+write together.
 """
 
 import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
-import itertools
 import json
 import math
 import os
@@ -32,7 +33,8 @@ def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]
     """Gives the folder of a run, made or found, which no other process can open meanwhile.
 
     Raises:
-        UsageError: `config.out` already holds a run and `resume` is False, or it holds one of another configuration.
+        UsageError: `config.out` already holds a run and `resume` is False, or it holds one of
+            another configuration.
         InUse: another process has opened it.
     """
     if resume and config.out is None:
@@ -42,25 +44,42 @@ def opened(name: str, config: AnyConfig, resume: bool = False) -> Iterator[Path]
     with _locked(folder):
         for left in folder.glob(".tmp-*"):  # by a process that was killed while it wrote
             left.unlink()
-        held, env = folder / "config.yaml", environment()
-        if held.exists() and not resume:
-            raise UsageError(f"{folder} already holds a run; name another folder, or go on with it by --resume.")
-        if held.exists():
-            _check_same(folder, config)
-        elif (folder / "checkpoints").exists() or (folder / "summary.json").exists():
-            raise RunError(f"{folder} holds a run without its config.yaml: of what, is not known.")
+        env = environment()
+        _check_held(folder, config, resume)
         if (folder / "env.json").exists():
             env = _resumed(folder, read_json(folder / "env.json"), env)
         write_json(folder / "env.json", env)
-        write(held, to_yaml(config))
+        write(folder / "config.yaml", to_yaml(config))
         yield folder
 
 
+def _check_held(folder: Path, config: AnyConfig, resume: bool) -> None:
+    """Raises unless the folder holds no run, or with `resume` one of this configuration."""
+    held = (folder / "config.yaml").exists()
+    if held and not resume:
+        raise UsageError(
+            f"{folder} already holds a run; name another folder, or go on with it by --resume."
+        )
+    if held:
+        _check_same(folder, config)
+    elif (folder / "checkpoints").exists() or (folder / "summary.json").exists():
+        raise RunError(f"{folder} holds a run without its config.yaml: of what, is not known.")
+
+
 def _resumed(folder: Path, first: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The environment of a run that goes on; says what of it decides the last digits of the numbers and has changed."""
-    changed = [f"{k} was {first[k]} and is {now[k]}" for k in ("jax", "platform", "devices") if first.get(k, now[k]) != now[k]]
+    """The environment of a run that goes on; says what of it decides the last digits
+    of the numbers and has changed.
+    """
+    changed = [
+        f"{k} was {first[k]} and is {now[k]}"
+        for k in ("jax", "platform", "devices")
+        if first.get(k, now[k]) != now[k]
+    ]
     if changed:
-        print(f"warning: {folder} goes on elsewhere, which rounds differently: {', '.join(changed)}", file=sys.stderr)
+        print(
+            f"warning: {folder} goes on elsewhere, which rounds differently: {', '.join(changed)}",
+            file=sys.stderr,
+        )
     return first | {"resumed": [*first.get("resumed", []), now]}
 
 
@@ -72,7 +91,9 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InUse(f"{folder} is in use by {lock.read_text().strip() or 'another process'}.") from None
+            raise InUse(
+                f"{folder} is in use by {lock.read_text().strip() or 'another process'}."
+            ) from None
         lock.write_text(f"process {os.getpid()} on {platform.node()}\n")
         yield
 
@@ -89,7 +110,8 @@ def read_json(path: Path, parse: Callable[[str], Any] = json.loads, missing: Any
     Args:
         path: of the file.
         parse: what makes values of its text.
-        missing: stands for a file that is not there, and is of the kind of what is; None: the file is there, and holds a mapping.
+        missing: stands for a file that is not there, and is of the kind of what is; None: the file
+            is there, and holds a mapping.
 
     Raises:
         RunError: the file holds nothing of the kind.
@@ -99,43 +121,72 @@ def read_json(path: Path, parse: Callable[[str], Any] = json.loads, missing: Any
     except (ValueError, yaml.YAMLError) as error:
         raise RunError(f"{path} is damaged: {' '.join(str(error).split())}.") from None
     if not isinstance(found, dict if missing is None else type(missing)):
-        raise RunError(f"{path} is damaged: it holds {type(found).__name__}, which does not belong there.")
+        raise RunError(
+            f"{path} is damaged: it holds {type(found).__name__}, which does not belong there."
+        )
     return found
 
 
 def _check_same(folder: Path, config: AnyConfig) -> None:
     """Raises UsageError unless the folder holds a run of this configuration."""
-    here, there = yaml.safe_load(to_yaml(config)), read_json(folder / "config.yaml", yaml.safe_load)
-    there = yaml.safe_load(to_yaml(type(config)())) | there  # an earlier version may not have known a key
-    differences = [f"{key} is {there[key]} there and {here[key]} here" for key in here if there[key] != here[key]]
+    here = yaml.safe_load(to_yaml(config))
+    there = read_json(folder / "config.yaml", yaml.safe_load)
+    # an earlier version may not have known a key
+    there = yaml.safe_load(to_yaml(type(config)())) | there
+    differences = [
+        f"{key} is {there[key]} there and {here[key]} here"
+        for key in here
+        if there[key] != here[key]
+    ]
     if differences:
         raise UsageError(f"{folder} holds another run: {'; '.join(differences)}.")
 
 
 def _new(name: str) -> Path:
     """Makes runs/name, runs/name-2, ...: the first that does not exist."""
-    for n in itertools.count(1):
+    n = 1
+    while True:
         folder = Path("runs", name if n == 1 else f"{name}-{n}")
-        with contextlib.suppress(FileExistsError):
+        try:
             folder.mkdir(parents=True)
-            break
-    return folder
+            return folder
+        except FileExistsError:
+            n += 1
 
 
 def to_yaml(config: AnyConfig) -> str:
     """The configuration without `out`, so that it can be run again as it is."""
-    values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items() if name != "out"}
+    values = {
+        name: list(v) if isinstance(v, tuple) else v
+        for name, v in dataclasses.asdict(config).items()
+        if name != "out"
+    }
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)
 
 
 def environment() -> dict[str, Any]:
     """Versions, devices, commit and arguments."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")}
+    git = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    versions = {
+        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")
+    }
     device = {"platform": jax.default_backend(), "device": jax.devices()[0].device_kind}
     # Batches are split over all devices, which decides the last digits.
-    counts = {"devices": jax.device_count(), "processes": jax.process_count(), "cpus": os.cpu_count()}
-    source = {"commit": git.stdout.strip() or None, "argv": ["python", "-m", "experiments", *sys.argv[1:]]}
+    counts = {
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "cpus": os.cpu_count(),
+    }
+    source = {
+        "commit": git.stdout.strip() or None,
+        "argv": ["python", "-m", "experiments", *sys.argv[1:]],
+    }
     return {"python": platform.python_version(), **versions, **device, **counts, **source}
 
 
@@ -152,10 +203,13 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def write(path: Path, text: str | Callable[[Path], None]) -> None:
-    """Writes a whole file or nothing: `text`, or what the function writes to the path it is given."""
+    """Writes a whole file or nothing: `text`, or what the function writes
+    to the path it is given.
+    """
     if jax.process_index():
         return
-    temporary = path.with_name(f".tmp-{platform.node()}-{os.getpid()}-{path.name}")  # several may write sweep.json
+    # several may write sweep.json
+    temporary = path.with_name(f".tmp-{platform.node()}-{os.getpid()}-{path.name}")
     try:
         with _named(path):
             temporary.write_text(text) if isinstance(text, str) else text(temporary)
@@ -168,7 +222,9 @@ def write(path: Path, text: str | Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Gives an error of the system the name of the file, which it lacks when it comes with the writing, as of a full disk."""
+    """Gives an error of the system the name of the file, which it lacks when it comes with the
+    writing, as of a full disk.
+    """
     try:
         yield
     except OSError as error:

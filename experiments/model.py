@@ -1,4 +1,6 @@
-"""The model of every experiment: a cell over the sequence, and a linear readout of what it puts out, last or at every step."""
+"""The model of every experiment: a cell over the sequence, and a linear readout of what it puts
+out, last or at every step.
+"""
 
 import bisect
 import contextlib
@@ -23,11 +25,12 @@ class ModelParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """outputs = h W_y + b_y, where h is what the cell puts out, at its last step or at all; frozen and hashable as a cell is.
+    """outputs = h W_y + b_y, where h is what the cell puts out, at its last step or at all;
+    frozen and hashable as a cell is.
 
     Args:
-        cell: any cell that puts out the field `h` of its carry, or `y` where there is no `h`, or a Stack of them; a convolutional
-            cell is read out pixel by pixel.
+        cell: any cell that puts out the field `h` of its carry, or `y` where there is no `h`, or a
+            Stack of them; a convolutional cell is read out pixel by pixel.
         output_size: the number of outputs.
     """
 
@@ -37,12 +40,18 @@ class Model:
     def init(self, key: Array, input_size: int) -> ModelParams:
         key_cell, key_y = jax.random.split(key)
         params = self.cell.init(key_cell, input_size)
-        h = put_out(jaxrnn.initial_carry(self.cell, params, spatial_shape=(9,) * (self.cell.feature_axes - 1)))
+        h = put_out(
+            jaxrnn.initial_carry(
+                self.cell, params, spatial_shape=(9,) * (self.cell.feature_axes - 1)
+            )
+        )
         w_y = LecunNormal()(key_y, (h.shape[-1], self.output_size), h.dtype)
         return ModelParams(cell=params, w_y=w_y, b_y=jnp.zeros(self.output_size, h.dtype))
 
     def __call__(self, params: ModelParams, batch: Batch) -> Array:
-        """The outputs [B, *spatial_shape, output_size] at the last step; [T, B, ...] where the batch says which are scored."""
+        """The outputs [B, *spatial_shape, output_size] at the last step; [T, B, ...] where the
+        batch says which are scored.
+        """
         carry, ys = jaxrnn.unroll(self.cell, params.cell, batch.inputs, mask=batch.mask)
         return self.readout(params, carry) if batch.scored is None else ys @ params.w_y + params.b_y
 
@@ -52,7 +61,9 @@ class Model:
 
 
 def put_out(carry: Any) -> Array:
-    """The state that a cell puts out: y where the paper's equations call it so; of a Stack, that of its last layer."""
+    """The state that a cell puts out: y where the paper's equations call it so; of a Stack,
+    that of its last layer.
+    """
     carry = carry[-1] if type(carry) is tuple else carry
     return carry.h if hasattr(carry, "h") else carry.y
 

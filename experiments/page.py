@@ -1,6 +1,8 @@
-"""`report RUNS...`: one page of HTML from the folders of runs, with nothing to load from elsewhere and no script.
+"""`report RUNS...`: one page of HTML from the folders of runs,
+with nothing to load from elsewhere and no script.
 
-The markup is in page.html and page_parts.html, which jinja2 fills in; here is what they say of the runs.
+The markup is in page.html and page_parts.html, which jinja2 fills in; here is what they say of the
+runs.
 """
 
 import re
@@ -15,8 +17,12 @@ from experiments import figures, folder, page_figures, report
 from experiments.config import HERE, RunError
 from experiments.tasks import TASKS
 
-TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=jinja2.select_autoescape())  # .html is escaped
-TEMPLATES.trim_blocks = TEMPLATES.lstrip_blocks = True  # a line that holds a statement alone leaves none in the text
+# .html is escaped
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE), autoescape=jinja2.select_autoescape()
+)
+# a line that holds a statement alone leaves none in the text
+TEMPLATES.trim_blocks = TEMPLATES.lstrip_blocks = True
 TEMPLATES.undefined = jinja2.StrictUndefined
 BOTH = ("solved", "loss_ratio", "steps_to_solve", "parameters", "ms_per_update")  # what is compared
 
@@ -26,20 +32,28 @@ def write(folders: Sequence[Path], out: Path) -> None:
 
     Raises:
         UsageError: a folder holds no run.
-        RunError: a file is damaged, or was changed by hand, so that something is not where it belongs.
+        RunError: a file is damaged, or was changed by hand, so that something is not where it
+            belongs.
     """
     try:
         text = page(report.read(folders))
     except (AttributeError, LookupError, TypeError, jinja2.UndefinedError) as error:
-        raise RunError(f"{', '.join(map(str, folders))}: a file lacks what belongs there ({error!r}).") from error
+        raise RunError(
+            f"{', '.join(map(str, folders))}: a file lacks what belongs there ({error!r})."
+        ) from error
     folder.write(out, text)
 
 
 def page(runs: list[report.Run]) -> str:
     """page.html with what is known of the runs."""
-    title = ", ".join(dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config))
+    title = ", ".join(
+        dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config)
+    )
     modules = {"report": report, "figures": figures, "page_figures": page_figures, "tasks": TASKS}
-    said = {function.__name__: function for function in (verdict, origin, groups, shares, differences, pairs)}
+    said = {
+        function.__name__: function
+        for function in (verdict, origin, groups, shares, differences, pairs)
+    }
     return TEMPLATES.get_template("page.html").render(runs=runs, title=title, **modules, **said)
 
 
@@ -53,23 +67,34 @@ def _flow(data: report.Row) -> str:
     lag = data["lag"] - 1
     ends = {cell: phases["before"]["jacobian"][lag] for cell, phases in data["curves"].items()}
     kept = sorted((0.0 if end is None else 10**end, cell) for cell, end in ends.items())
-    (least, low), (most, high) = kept[0], kept[-1]
-    return f"Over {lag} steps, {high} keeps at most {most:.1g} of the gradient at initialisation, and {low} {least:.1g}."
+    least, low = kept[0]
+    most, high = kept[-1]
+    return (
+        f"Over {lag} steps, {high} keeps at most {most:.1g} of the gradient at initialisation, "
+        f"and {low} {least:.1g}."
+    )
 
 
 def _solved(run: report.Run) -> str:
     """How many seeds of which cells have solved the task."""
     words = [re.split("[,:(]", row["description"])[0].strip() for row in run.results]
     groups: dict[str, list[str]] = {}
-    for name, row in zip(words if len(set(words)) == len(words) else report.names(run), run.results, strict=True):
-        groups.setdefault(report.solved(row["steps_to_solve"]).replace("/", " of "), []).append(name)
-    parts = "; ".join(f"{count} of {', '.join(groups[count])}" for count in sorted(groups, reverse=True))
-    task, steps = f"{run.config['task']} at lag {run.config['lag']}", max(row["steps"] for row in run.results)
+    names = words if len(set(words)) == len(words) else report.names(run)
+    for name, row in zip(names, run.results, strict=True):
+        count = report.solved(row["steps_to_solve"]).replace("/", " of ")
+        groups.setdefault(count, []).append(name)
+    parts = "; ".join(
+        f"{count} of {', '.join(groups[count])}" for count in sorted(groups, reverse=True)
+    )
+    task = f"{run.config['task']} at lag {run.config['lag']}"
+    steps = max(row["steps"] for row in run.results)
     return f"Seeds that solved {task} within {steps:,} updates: {parts}."
 
 
 def origin(run: report.Run) -> list[str]:
-    """What reproduces the figures of a run: its command, its configuration, and versions and device."""
+    """What reproduces the figures of a run: its command, its configuration,
+    and versions and device.
+    """
     places = "\n".join(f"{key}: {value}" for key, value in run.env.items() if key != "argv")
     return [shlex.join(run.env["argv"]), (run.folder / "config.yaml").read_text().strip(), places]
 
@@ -79,7 +104,9 @@ def groups(runs: list[report.Run]) -> dict[str, list[report.Run]]:
     found: dict[str, list[report.Run]] = {}
     for run in sorted((run for run in runs if run.results), key=lambda run: run.config["lag"]):
         found.setdefault(f"{run.config['task']}, {report.settings(run.config)}", []).append(run)
-    return {name: some for name, some in found.items() if some[0].config["lag"] < some[-1].config["lag"]}
+    return {
+        name: some for name, some in found.items() if some[0].config["lag"] < some[-1].config["lag"]
+    }
 
 
 def shares(runs: list[report.Run]) -> page_figures.Shares:
@@ -88,22 +115,33 @@ def shares(runs: list[report.Run]) -> page_figures.Shares:
     for run in runs:
         for cell, row in zip(report.names(run), run.results, strict=True):
             if row["finished"]:
-                found.setdefault(cell, {}).setdefault(run.config["lag"], []).extend(row["steps_to_solve"])
+                found.setdefault(cell, {}).setdefault(run.config["lag"], []).extend(
+                    row["steps_to_solve"]
+                )
     return found
 
 
 def differences(runs: list[report.Run]) -> list[tuple[str, list[str]]]:
     """What differs in the configurations and places of two runs: a key, and its values."""
     a, b = (run.config | run.env | {"argv": None, "resumed": None} for run in runs)
-    return [(key, [str(place.get(key, "-")) for place in (a, b)]) for key in a | b if a.get(key) != b.get(key)]
+    return [
+        (key, [str(place.get(key, "-")) for place in (a, b)])
+        for key in a | b
+        if a.get(key) != b.get(key)
+    ]
 
 
 def pairs(runs: list[report.Run]) -> Iterator[tuple[str, list[int], str, str]]:
-    """The name of each cell that both runs have, its row in each, a quantity, and the ratio, where both are numbers."""
+    """The name of each cell that both runs have, its row in each, a quantity, and the ratio,
+    where both are numbers.
+    """
     first, second = ({name: n for n, name in enumerate(report.names(run))} for run in runs)
     for name in [name for name in first if name in second]:
         rows = [first[name], second[name]]
         for key in BOTH:
             # A median over the seeds is NaN where a seed lacks it.
-            a, b = (np.median(np.array(run.results[n].get(key), dtype=float)) for run, n in zip(runs, rows, strict=True))
+            a, b = (
+                np.median(np.array(run.results[n].get(key), dtype=float))
+                for run, n in zip(runs, rows, strict=True)
+            )
             yield name, rows, key, f"{b / a:.2f}" if a > 0 and b > 0 else "-"

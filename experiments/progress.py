@@ -1,4 +1,6 @@
-"""What goes on beside a run: bars on a terminal, plain lines elsewhere, and the record for TensorBoard."""
+"""What goes on beside a run: bars on a terminal, plain lines elsewhere,
+and the record for TensorBoard.
+"""
 
 import contextlib
 import datetime
@@ -9,11 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from experiments.config import UsageError
 
-Show = Callable[[str, int, int, str, bool], None]  # (label, step, steps, text, done): `step` of at most `steps` updates are made
+# (label, step, steps, text, done): `step` of at most `steps` updates are made
+Show = Callable[[str, int, int, str, bool], None]
 Record = Callable[[list[dict[str, Any]]], None]  # of rows of metrics.jsonl
 
 
@@ -24,7 +35,10 @@ def beside(path: Path, tensorboard: bool = False) -> Iterator[tuple[Show, Record
         yield lambda *_: None, lambda rows: None
         return
     print(f"writing {path}", flush=True)
-    with live() as show, _board(path) if tensorboard else contextlib.nullcontext(lambda rows: None) as record:
+    with (
+        live() as show,
+        _board(path) if tensorboard else contextlib.nullcontext(lambda rows: None) as record,
+    ):
         yield show, record
 
 
@@ -34,13 +48,17 @@ def _board(path: Path) -> Iterator[Record]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise UsageError("--tensorboard needs tensorboardX: pip install -e '.[tensorboard]'.") from None
+        raise UsageError(
+            "--tensorboard needs tensorboardX: pip install -e '.[tensorboard]'."
+        ) from None
     with contextlib.closing(SummaryWriter(str(path / "tensorboard"))) as writer:
 
         def record(rows: list[dict[str, Any]]) -> None:
             for row in rows:
                 name = f"{row['cell']}/learning_rate_{row['learning_rate']:g}/seed_{row['seed']}"
-                writer.add_scalar(name, float("nan") if row["loss"] is None else row["loss"], row["step"])
+                writer.add_scalar(
+                    name, float("nan") if row["loss"] is None else row["loss"], row["step"]
+                )
             writer.flush()
 
         yield record
@@ -58,7 +76,8 @@ def plain(label: str, step: int, steps: int, text: str, done: bool) -> None:
 @contextlib.contextmanager
 def live() -> Iterator[Show]:
     """Gives a function that shows progress on the standard output."""
-    label, text = TextColumn("{task.description}"), TextColumn("{task.fields[text]}", markup=False)
+    label = TextColumn("{task.description}")
+    text = TextColumn("{task.fields[text]}", markup=False)
     columns = label, BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), text
     with Progress(*columns, disable=not sys.stdout.isatty(), speed_estimate_period=3600) as bars:
         ids: dict[str, TaskID] = {}
@@ -76,7 +95,12 @@ def live() -> Iterator[Show]:
 
 
 def pace(task: Task) -> str:
-    """Updates per second, from the second report on, since the first may have waited for the compiler; and the most time left."""
+    """Updates per second, from the second report on, since the first may have waited for the
+    compiler; and the most time left.
+    """
     if not task.speed or task.time_remaining is None:
         return ""
-    return f"  {task.speed:,.0f} updates/s, {datetime.timedelta(seconds=task.time_remaining)} left at most"
+    return (
+        f"  {task.speed:,.0f} updates/s, {datetime.timedelta(seconds=task.time_remaining)} left "
+        "at most"
+    )

@@ -16,9 +16,21 @@ from experiments.tasks import TASKS, make
 
 Row = dict[str, Any]
 # The columns of the table: keys of `entries`, and titles.
-COLUMNS = dict(cell="cell", learning_rate="rate", parameters="parameters", solved="solved", steps_to_solve="updates to solve")
-PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")  # entries that are a number of the row, and its form
-COLUMNS |= dict(final_loss="final loss", loss_ratio="loss/baseline", ms_per_update="ms/update", seconds="seconds")
+COLUMNS = dict(
+    cell="cell",
+    learning_rate="rate",
+    parameters="parameters",
+    solved="solved",
+    steps_to_solve="updates to solve",
+)
+# entries that are a number of the row, and its form
+PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")
+COLUMNS |= dict(
+    final_loss="final loss",
+    loss_ratio="loss/baseline",
+    ms_per_update="ms/update",
+    seconds="seconds",
+)
 
 
 class Run(NamedTuple):
@@ -49,18 +61,15 @@ def _entries(folder: Path) -> list[tuple[Path, str, bool]]:
         return [(folder, "/".join(folder.resolve().parts[-2:]), False)]
     runs = read_json(folder / "sweep.json")["runs"]
     words = [", ".join(f"{key} {value}" for key, value in run["changes"].items()) for run in runs]
-    return [(folder / run["folder"], text or run["folder"], True) for run, text in zip(runs, words, strict=True)]
+    return [
+        (folder / run["folder"], text or run["folder"], True)
+        for run, text in zip(runs, words, strict=True)
+    ]
 
 
 def load(folder: Path, label: str, swept: bool) -> Run:
     """One run; those of a sweep may not have begun, or have failed without a summary."""
-    config = read_json(folder / "config.yaml", yaml.safe_load, {})
-    if not config and not swept:
-        raise UsageError(f"{folder} holds no run: it has no config.yaml.")
-    if config and not {"task", "sequences"} & set(config):
-        raise UsageError(f"{folder} holds no run that trains or measures gradients.")
-    if "task" in config:
-        choose("task", config["task"], TASKS)
+    config = _config(folder, swept)
     summary = read_json(folder / "summary.json", missing={})
     env = summary.get("env") or read_json(folder / "env.json", missing={})
     metrics = read_json(folder / "metrics.jsonl", lambda text: whole(text, config["seeds"]), [])
@@ -69,56 +78,113 @@ def load(folder: Path, label: str, swept: bool) -> Run:
     summary = summary or (so_far(config, metrics) if metrics else {})
     if failure := read_json(folder / "failure.txt", str.strip, summary.get("failure", "")):
         status = f"failed: {failure}"
-    return Run(label, folder, status, config, env, summary, summary.get("results", []), metrics, gradients)
+    return Run(
+        label, folder, status, config, env, summary, summary.get("results", []), metrics, gradients
+    )
+
+
+def _config(folder: Path, swept: bool) -> Row:
+    """The configuration of a run; empty where it is of a sweep, and has not begun."""
+    config = read_json(folder / "config.yaml", yaml.safe_load, {})
+    if not config and not swept:
+        raise UsageError(f"{folder} holds no run: it has no config.yaml.")
+    if config and not {"task", "sequences"} & set(config):
+        raise UsageError(f"{folder} holds no run that trains or measures gradients.")
+    if "task" in config:
+        choose("task", config["task"], TASKS)
+    return config
 
 
 def so_far(config: Row, metrics: list[Row]) -> Row:
     """What the losses of a run say that has written no summary yet, which has a "status"."""
     task = make(config["task"], config["lag"], config.get("task_options", {}))
-    summary = {"baseline": task.levels.baseline, "solved_below": task.levels.solved, "metric": task.score.label, "results": []}
+    summary = {
+        "baseline": task.levels.baseline,
+        "solved_below": task.levels.solved,
+        "metric": task.score.label,
+        "results": [],
+    }
     for cell, rate in dict.fromkeys((row["cell"], row["learning_rate"]) for row in metrics):
         rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (cell, rate)]
-        losses = np.array([row["loss"] for row in rows], dtype=float).reshape(-1, config["seeds"])  # null becomes NaN
+        # null becomes NaN
+        losses = np.array([row["loss"] for row in rows], dtype=float).reshape(-1, config["seeds"])
         seconds = np.diff([row["seconds"] for row in rows[:: config["seeds"]]], prepend=0)
         history = History(cell, rate, losses.tolist(), [0] * config["seeds"], seconds.tolist())
-        summary["results"].append(history.outcome(config["lag"], task.levels.solved) | {"parameters": None})
+        summary["results"].append(
+            history.outcome(config["lag"], task.levels.solved) | {"parameters": None}
+        )
     return summary
 
 
 def whole(text: str, seeds: int) -> list[Row]:
-    """The losses that are there of all seeds: a run that was killed may have left half a line, or some of the seeds."""
+    """The losses that are there of all seeds: a run that was killed may have left half a line,
+    or some of the seeds.
+    """
     rows = [json.loads(line) for line in text.split("\n")[:-1]]
     return rows[: len(rows) // seeds * seeds]
 
 
 def settings(config: Row) -> str:
-    """What besides task, lag and cell decides how a training goes; what is seldom set, only where it is."""
-    keys = ["parameters" if config.get("parameters") else "hidden_size", "batch_size", "clip", "learning_rates"]
-    keys += [key for key, usual in {"task_options": {}, "layers": 1}.items() if config.get(key, usual) != usual]
+    """What besides task, lag and cell decides how a training goes; what is seldom set,
+    only where it is.
+    """
+    keys = [
+        "parameters" if config.get("parameters") else "hidden_size",
+        "batch_size",
+        "clip",
+        "learning_rates",
+    ]
+    keys += [
+        key
+        for key, usual in {"task_options": {}, "layers": 1}.items()
+        if config.get(key, usual) != usual
+    ]
     return ", ".join(f"{key} {config[key]}" for key in keys if key in config)
 
 
 def names(run: Run) -> list[str]:
-    """A name for each row of the results: the cell, with its learning rate where there are several."""
+    """A name for each row of the results: the cell,
+    with its learning rate where there are several.
+    """
     several = len(run.config.get("learning_rates", [])) > 1
-    return [f"{row['cell']} at {row['learning_rate']:g}" if several else row["cell"] for row in run.results]
+    return [
+        f"{row['cell']} at {row['learning_rate']:g}" if several else row["cell"]
+        for row in run.results
+    ]
 
 
 def report(summary: Row) -> str:
     """The words and the table that a run ends with, from its summary alone."""
-    env, rows, baseline = summary["env"], summary["results"], summary["baseline"]
+    env = summary["env"]
+    rows = summary["results"]
+    baseline = summary["baseline"]
     device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
-    head = f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; {summary['seconds']:.0f} s"
-    level = f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the evaluation batch)"
+    head = (
+        f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; "
+        f"{summary['seconds']:.0f} s"
+    )
+    level = (
+        f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the "
+        "evaluation batch)"
+    )
     notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
-    end = ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
+    end = (
+        ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
+    )
     table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
-    parts = [head, f"{level}; solved below {summary['solved_below']:g}"], table, notes, [*remarks(rows), *end]
+    parts = (
+        [head, f"{level}; solved below {summary['solved_below']:g}"],
+        table,
+        notes,
+        [*remarks(rows), *end],
+    )
     return "\n\n".join("\n".join(part) for part in parts)
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
-    """The lines of a table, of which the first is the head: right-aligned but for the first column."""
+    """The lines of a table, of which the first is the head:
+    right-aligned but for the first column.
+    """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     form = "  ".join(f"{{:{'>' if k else '<'}{width}}}" for k, width in enumerate(widths))
     rule = ("-" * width for width in widths)
@@ -131,15 +197,20 @@ def line(row: Row, baseline: float, keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def entries(row: Row, baseline: float) -> dict[str, str]:
-    """What tables say of a row of the results, by key. Losses and shares are medians over the seeds."""
+    """What tables say of a row of the results, by key.
+    Losses and shares are medians over the seeds.
+    """
     steps = [step for step in row["steps_to_solve"] if step is not None]
-    loss, share = median(row["final_loss"]), median(row["final_metric"])
+    loss = median(row["final_loss"])
+    share = median(row["final_metric"])
     return {
         "cell": row["cell"],
         "description": row["description"],
         "learning_rate": f"{row['learning_rate']:g}",
         "solved": solved(row["steps_to_solve"]),
-        "steps_to_solve": f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})" if steps else "-",
+        "steps_to_solve": f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})"
+        if steps
+        else "-",
         "final_loss": "nan" if loss is None and row["finished"] else number(loss, ".5f"),
         "loss_ratio": number(loss and loss / baseline, ".4f"),
         "final_metric": number(share, ".3f"),
@@ -163,12 +234,18 @@ def median(values: list[float | None]) -> float | None:
 
 
 def remarks(rows: list[Row]) -> list[str]:
-    """Sentences about each cell: seeds that have not solved the task, losses that were not finite, scores at other lags."""
+    """Sentences about each cell: seeds that have not solved the task,
+    losses that were not finite, scores at other lags.
+    """
     lines = []
     for row in rows:
-        label, seeds = f"{row['cell']} (learning rate {row['learning_rate']:g})", len(row["steps_to_solve"])
+        label = f"{row['cell']} (learning rate {row['learning_rate']:g})"
+        seeds = len(row["steps_to_solve"])
         if lost := [step for step in row["not_finite_at"] if step is not None]:
-            lines.append(f"{label}: the loss of {len(lost)} of {seeds} seeds was NaN or infinite after {min(lost):,} updates.")
+            lines.append(
+                f"{label}: the loss of {len(lost)} of {seeds} seeds was NaN or infinite after "
+                f"{min(lost):,} updates."
+            )
         if unsolved := row["steps_to_solve"].count(None):
             limit = f"in {row['steps']:,} updates at this learning rate and initialisation"
             lines.append(f"{label}: {unsolved} of {seeds} seeds not solved {limit}.")

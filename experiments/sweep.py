@@ -1,7 +1,9 @@
-"""Runs over a grid and a list of configurations, each in a folder of its own below that of the sweep.
+"""Runs over a grid and a list of configurations,
+each in a folder of its own below that of the sweep.
 
-What a folder holds says what is left to do, so that a sweep that was killed goes on, several processes may share one, and points
-may be added. Lists within a configuration (cells, learning rates) and seeds are not points: one run trains them together.
+What a folder holds says what is left to do, so that a sweep that was killed goes on, several
+processes may share one, and points may be added. Lists within a configuration (cells, learning
+rates) and seeds are not points: one run trains them together.
 """
 
 import dataclasses
@@ -49,37 +51,63 @@ def points(name: str, base: Config, launch: Launch, chosen: Points) -> list[Poin
         UsageError: a key or value of one of them is wrong; nothing has been run yet.
     """
     shared = {key: values for key, values in chosen.grid.items() if key in LISTS}
-    axes = [[(key, value) for value in values] for key, values in chosen.grid.items() if key not in LISTS]
+    axes = [
+        [(key, value) for value in values]
+        for key, values in chosen.grid.items()
+        if key not in LISTS
+    ]
     pairs = itertools.product(chosen.list or ({},), itertools.product(*axes))
     parent = Path(base.out or f"runs/{name}-sweep")
-    made = [_point(base, {**shared, **entry, **dict(values)}, parent, launch) for entry, values in pairs]
-    return list({point.path.name[-DIGITS:]: point for point in made}.values())  # each configuration once
+    made = [
+        _point(base, {**shared, **entry, **dict(values)}, parent, launch) for entry, values in pairs
+    ]
+    # each configuration once
+    return list({point.path.name[-DIGITS:]: point for point in made}.values())
 
 
 def _point(base: Config, changes: dict[str, Any], parent: Path, launch: Launch) -> Point:
     values = {**dataclasses.asdict(base), "out": None, **changes}
-    config = parse(Config, [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()], "sweep")
-    usual = dataclasses.asdict(Config())  # so that a later version, which has more keys, finds the folder
-    unusual = {key: value for key, value in dataclasses.asdict(config).items() if value != usual[key]}
+    config = parse(
+        Config,
+        [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()],
+        "sweep",
+    )
+    # so that a later version, which has more keys, finds the folder
+    usual = dataclasses.asdict(Config())
+    unusual = {
+        key: value for key, value in dataclasses.asdict(config).items() if value != usual[key]
+    }
     digest = hashlib.sha256(json.dumps(unusual).encode()).hexdigest()[:DIGITS]
-    words = re.sub(r"[^\w=.]+", "-", "-".join(f"{key}={value}" for key, value in changes.items()))[:60]
-    out = next(parent.glob(f"*-{digest}"), parent / f"{words}-{digest}")  # there may be one of the same in other words
-    return Point(changes, dataclasses.replace(config, out=str(out)), dataclasses.replace(launch, resume=True), out)
+    changed = "-".join(f"{key}={value}" for key, value in changes.items())
+    words = re.sub(r"[^\w=.]+", "-", changed)[:60]
+    # there may be one of the same in other words
+    out = next(parent.glob(f"*-{digest}"), parent / f"{words}-{digest}")
+    config = dataclasses.replace(config, out=str(out))
+    return Point(changes, config, dataclasses.replace(launch, resume=True), out)
 
 
-def run(points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda: False) -> tuple[str, str]:
+def run(
+    points: Sequence[Point], retry: bool, train: Train, stop: Stop = lambda: False
+) -> tuple[str, str]:
     """Runs what is left of a sweep: what is done is never run again, what failed only with `retry`.
 
     Returns:
         "done"; "failed", of at least one; or "interrupted"; and the table of all points.
     """
-    parent, interrupted = points[0].path.parent, False
+    parent = points[0].path.parent
+    interrupted = False
     for point in points:
         state = status(point.path)["status"]
         if not interrupted and state != "done" and (state != "failed" or retry):
             interrupted = stop() or _run(point, train, stop) == "interrupted"
         write(parent, points)
-    multihost_utils.sync_global_devices("the sweep is written")  # by process 0, whose files the others read now
+    # by process 0, whose files the others read now
+    multihost_utils.sync_global_devices("the sweep is written")
+    return _outcome(points, parent, interrupted)
+
+
+def _outcome(points: Sequence[Point], parent: Path, interrupted: bool) -> tuple[str, str]:
+    """What `run` returns, from what the folders of the points hold."""
     states = [status(point.path)["status"] for point in points]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     words = f"{table(points)}\n\n{len(points)} runs: {counts}; written: {parent}"
@@ -101,14 +129,17 @@ def _run(point: Point, train: Train, stop: Stop) -> str:
         print(f"left out: {error}", flush=True)
         return "in use"
     except Exception as error:
-        print(f"failed: {(text := f'{type(error).__name__}: {checkpoint.first_line(error)}')}", flush=True)
+        text = f"{type(error).__name__}: {checkpoint.first_line(error)}"
+        print(f"failed: {text}", flush=True)
         point.path.mkdir(parents=True, exist_ok=True)
         folder.write(point.path / FAILURE, text + "\n")
         return "failed"
 
 
 def status(path: Path) -> dict[str, Any]:
-    """The summary of a run, or what is known of it: under "status" "done", "failed", with the "failure", "begun", ..."""
+    """The summary of a run, or what is known of it: under "status" "done", "failed",
+    with the "failure", "begun", ...
+    """
     if (path / FAILURE).exists():
         return {"status": "failed", "failure": (path / FAILURE).read_text().strip()}
     try:
@@ -121,19 +152,29 @@ def status(path: Path) -> dict[str, Any]:
 def write(parent: Path, points: Sequence[Point]) -> None:
     """Writes sweep.json: every point, its folder and its status."""
     parent.mkdir(parents=True, exist_ok=True)
-    runs = [{"folder": point.path.name, "changes": point.changes} | status(point.path) for point in points]
+    runs = [
+        {"folder": point.path.name, "changes": point.changes} | status(point.path)
+        for point in points
+    ]
     kept = ("folder", "changes", "status", "failure")
-    folder.write_json(parent / "sweep.json", {"runs": [{key: run[key] for key in kept if key in run} for run in runs]})
+    folder.write_json(
+        parent / "sweep.json",
+        {"runs": [{key: run[key] for key in kept if key in run} for run in runs]},
+    )
 
 
 def table(points: Sequence[Point]) -> str:
-    """A line for every cell of every point: how many seeds have solved it, and after how many updates."""
+    """A line for every cell of every point: how many seeds have solved it,
+    and after how many updates.
+    """
     cells: list[tuple[str, ...]] = [("run", "status", "cell", "lr", "solved", "updates to solve")]
     keys = ("cell", "learning_rate", "solved", "steps_to_solve")
     for point in points:
         found = status(point.path)
         rows = found["results"] if found["status"] in ("done", "interrupted") else []
         name = " ".join(f"{key}={value}" for key, value in point.changes.items())
-        lines = [report.line(row, 1.0, keys) for row in rows] or [(found.get("failure", "-"), "", "", "")]
+        lines = [report.line(row, 1.0, keys) for row in rows] or [
+            (found.get("failure", "-"), "", "", "")
+        ]
         cells += [(name, found["status"], *line) for line in lines]
     return "\n".join(report.aligned(cells))

@@ -1,8 +1,8 @@
 """Training: pure, with all learning rates and seeds of a cell in one program.
 
-On a CPU with several devices they are trained one after another, each with its batches split over the devices; elsewhere side by
-side by vmap, as a GPU needs. Measured on two cores (H = 32, T = 200, batch 64, 3 seeds; jax 0.10.2 and 0.12), in times the speed
-of vmapped seeds on one device:
+On a CPU with several devices they are trained one after another, each with its batches split over
+the devices; elsewhere side by side by vmap, as a GPU needs. Measured on two cores (H = 32, T = 200,
+batch 64, 3 seeds; jax 0.10.2 and 0.12), in times the speed of vmapped seeds on one device:
 
     for                                      LSTM         GRU          RNN
     one after another, batches split         1.9, 2.2     1.6, 2.1     1.2, 1.6
@@ -42,20 +42,28 @@ class Job:
     devices: int = 1  # over how many each batch is split
 
     def compiled(self) -> "Job":
-        """The same without the initialisation, so that cells that differ in nothing else are compiled once."""
-        return dataclasses.replace(self, model=dataclasses.replace(self.model, cell=_plain(self.model.cell)))
+        """The same without the initialisation, so that cells that differ
+        in nothing else are compiled once.
+        """
+        return dataclasses.replace(
+            self, model=dataclasses.replace(self.model, cell=_plain(self.model.cell))
+        )
 
 
 def _plain(cell: Any) -> Any:
     """The cell with the initialisation that it has by default."""
     if isinstance(cell, jaxrnn.Stack):
         return dataclasses.replace(cell, cells=tuple(map(_plain, cell.cells)))
-    defaults = {f.name: f.default for f in dataclasses.fields(cell) if f.name.endswith(("_init", "_bias"))}
+    defaults = {
+        f.name: f.default for f in dataclasses.fields(cell) if f.name.endswith(("_init", "_bias"))
+    }
     return dataclasses.replace(cell, **defaults)
 
 
 class State(NamedTuple):
-    """Of every pair of a learning rate and a seed, in the order of `rows`: every leaf [rows, ...]."""
+    """Of every pair of a learning rate and a seed, in the order of `rows`:
+    every leaf [rows, ...].
+    """
 
     params: ModelParams
     optimizer: optax.OptState
@@ -64,7 +72,9 @@ class State(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What differs between the trainings of one program: every pair of a learning rate and a seed, rate by rate."""
+    """What differs between the trainings of one program:
+    every pair of a learning rate and a seed, rate by rate.
+    """
 
     keys: Any  # [rows, ...], the data of a random key each
     rates: Any  # [rows]
@@ -85,29 +95,45 @@ def make_job(config: Config, name: str) -> Job:
 
     def make(size: int) -> Model:
         cell = CELLS[name].make(size, config.lag)
-        return Model(jaxrnn.Stack((cell,) * config.layers) if config.layers > 1 else cell, task.score.output_size)
+        return Model(
+            jaxrnn.Stack((cell,) * config.layers) if config.layers > 1 else cell,
+            task.score.output_size,
+        )
 
-    size = units(make, task.input_size, config.parameters) if config.parameters else config.hidden_size
+    size = (
+        units(make, task.input_size, config.parameters) if config.parameters else config.hidden_size
+    )
     return Job(task, make(size), config.batch_size, config.clip, devices(config.batch_size))
 
 
 def devices(batch_size: int) -> int:
-    """As many devices as divide the batch into shares of at least 16; all of them in a run of several processes.
+    """As many devices as divide the batch into shares of at least 16;
+    all of them in a run of several processes.
 
     Raises:
         UsageError: the devices of several processes do not divide the batch.
     """
     there = jax.device_count()
     if jax.process_count() == 1:
-        return max(n for n in range(1, there + 1) if n == 1 or (batch_size % n == 0 and batch_size // n >= LEAST_SHARE))
+        return max(
+            n
+            for n in range(1, there + 1)
+            if n == 1 or (batch_size % n == 0 and batch_size // n >= LEAST_SHARE)
+        )
     if batch_size % there:
-        raise UsageError(f"batch_size must be a multiple of the {there} devices of all processes, got {batch_size}.")
+        raise UsageError(
+            f"batch_size must be a multiple of the {there} devices of all processes, "
+            f"got {batch_size}."
+        )
     return there
 
 
 def rows(config: Config) -> Rows:
     """The rows of a run."""
-    keys = [np.asarray(jax.random.key_data(jax.random.key(config.seed + s))) for s in range(config.seeds)]
+    keys = [
+        np.asarray(jax.random.key_data(jax.random.key(config.seed + s)))
+        for s in range(config.seeds)
+    ]
     rates = np.repeat(np.array(config.learning_rates, np.float32), config.seeds)
     return Rows(np.stack(keys * len(config.learning_rates)), rates)
 
@@ -123,15 +149,19 @@ def start(job: Job, rows: Rows) -> State:
 
 def like(job: Job, rows: Rows) -> State:
     """Zeros with the shapes of a state."""
-    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(functools.partial(_init, job), rows.keys))
+    return jax.tree.map(
+        lambda a: np.zeros(a.shape, a.dtype),
+        jax.eval_shape(functools.partial(_init, job), rows.keys),
+    )
 
 
 def advance(job: Job, state: State, rows: Rows, active: np.ndarray, step: int) -> Progress:
     """Makes CHUNK updates of the rows that are `active` [rows]; `step` have been made before.
 
-    Seed s draws everything from `jax.random.key(s)`, and the batch of an update from the key folded with its number: the same
-    configuration gives the same numbers on the same number of devices, wherever a run was cut and resumed. Another number of
-    devices adds up the same terms in another order, which changes the last digits, and over many updates those before them.
+    Seed s draws everything from `jax.random.key(s)`, and the batch of an update from the key folded
+    with its number: the same configuration gives the same numbers on the same number of devices,
+    wherever a run was cut and resumed. Another number of devices adds up the same terms in another
+    order, which changes the last digits, and over many updates those before them.
     """
     began = time.perf_counter()
     state, losses = jax.device_get(_updates(job.compiled(), state, rows, active, np.int32(step)))
@@ -144,15 +174,21 @@ def advance(job: Job, state: State, rows: Rows, active: np.ndarray, step: int) -
 @functools.partial(jax.jit, static_argnums=0)
 def _init(job: Job, keys: Array) -> State:
     def one_row(key: Array) -> State:
-        params = job.model.init(jax.random.split(jax.random.wrap_key_data(key))[0], job.task.input_size)
+        params = job.model.init(
+            jax.random.split(jax.random.wrap_key_data(key))[0], job.task.input_size
+        )
         return State(params, optimizer(job, 0.0).init(params), params, jnp.float32(jnp.inf))
 
     return jax.vmap(one_row)(keys)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) -> tuple[State, Array]:
-    """CHUNK updates of every active row, the first of them number `first`, and their losses [rows, CHUNK]."""
+def _updates(
+    job: Job, state: State, rows: Rows, active: Array, first: Array
+) -> tuple[State, Array]:
+    """CHUNK updates of every active row, the first of them number `first`,
+    and their losses [rows, CHUNK].
+    """
 
     def loss(params: ModelParams, batch: Batch) -> Array:
         return job.task.score.loss(job.model(params, batch), batch)
@@ -164,22 +200,32 @@ def _updates(job: Job, state: State, rows: Rows, active: Array, first: Array) ->
             batch = job.task.sample(jax.random.fold_in(data, step), job.batch_size)
             split = jaxrnn.split_batch(loss, (None, batch.batch_axes), jax.devices()[: job.devices])
             value, grads = jax.value_and_grad(split)(at[0], batch)
-            with jax.numpy_dtype_promotion("standard"):  # optax raises a float to its int32 count, which "strict" refuses
+            # optax raises a float to its int32 count, which "strict" refuses
+            with jax.numpy_dtype_promotion("standard"):
                 changes, moments = optimizer(job, row.rates).update(grads, at[1])
             return (optax.apply_updates(at[0], changes), moments), value
 
-        (params, moments), losses = jax.lax.scan(update, (state.params, state.optimizer), first + jnp.arange(CHUNK))
+        (params, moments), losses = jax.lax.scan(
+            update, (state.params, state.optimizer), first + jnp.arange(CHUNK)
+        )
         sound = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
-        losses = losses.at[-1].set(jnp.where(sound, losses[-1], jnp.nan))  # the next loss would be lost: no checkpoint of this
+        # the next loss would be lost: no checkpoint of this
+        losses = losses.at[-1].set(jnp.where(sound, losses[-1], jnp.nan))
         mean = jnp.mean(losses)
-        best = jax.tree.map(lambda new, old: jnp.where(mean < state.best_loss, new, old), params, state.best)
+        best = jax.tree.map(
+            lambda new, old: jnp.where(mean < state.best_loss, new, old), params, state.best
+        )
         return State(params, moments, best, jnp.fmin(mean, state.best_loss)), losses
 
     def if_active(row: tuple[State, Rows, Array]) -> tuple[State, Array]:
-        return jax.lax.cond(row[2], one_row, lambda state, _: (state, jnp.full(CHUNK, jnp.nan)), *row[:2])
+        return jax.lax.cond(
+            row[2], one_row, lambda state, _: (state, jnp.full(CHUNK, jnp.nan)), *row[:2]
+        )
 
     one_by_one = job.devices > 1 and jax.default_backend() == "cpu"
-    return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))((state, rows, active))
+    return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))(
+        (state, rows, active)
+    )
 
 
 def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:

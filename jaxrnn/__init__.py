@@ -1,4 +1,6 @@
-"""Recurrent networks in JAX: a cell is written once, as pure functions, and everything else follows from that definition."""
+"""Recurrent networks in JAX: a cell is written once, as pure functions,
+and everything else follows from that definition.
+"""
 
 from jaxrnn import diagnostics, initializers, interop, methods, testing
 from jaxrnn.cell import Cell, carry_dtype, dot, gates, linear, zeros
@@ -73,7 +75,11 @@ from jaxrnn.cells import (
 )
 from jaxrnn.devices import split_batch
 from jaxrnn.initializers import Chrono
-from jaxrnn.outputs import activation_regularization, last_output, temporal_activation_regularization
+from jaxrnn.outputs import (
+    activation_regularization,
+    last_output,
+    temporal_activation_regularization,
+)
 from jaxrnn.packing import (
     Packed,
     bucket_size,

@@ -1,7 +1,8 @@
-"""The words of the library: arrays and shapes, the product `dot`, `gates`, dtypes, and the base class of every cell.
+"""The words of the library: arrays and shapes, the product `dot`, `gates`, dtypes,
+and the base class of every cell.
 
-Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden units, G gates. `...` stands for any number of
-batch axes, none included.
+Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden units, G gates.
+`...` stands for any number of batch axes, none included.
 """
 
 from collections.abc import Callable
@@ -24,13 +25,15 @@ Tree = TypeVar("Tree")
 def dot(v: Array, w: Array, op: Callable[[Array, Array], Array] | None = None) -> Array:
     """The product of a vector and a weight: the last axis of `v` against the first of `w`.
 
-    Every product with a weight inside `Cell.step` goes through the `dot` that `step` is given, of which this is the default. Any
-    number in a row; inside a loop, branch or transform of the step's own it is correct too, but the cell loses its fast path.
+    Every product with a weight inside `Cell.step` goes through the `dot` that `step` is given, of
+    which this is the default. Any number in a row; inside a loop, branch or transform of the step's
+    own it is correct too, but the cell loses its fast path.
 
     Args:
         v: [..., I], linear.
         w: [I, ...], linear.
-        op: another bilinear operation of `v` and `w`, such as a convolution; None means the tensor product above.
+        op: another bilinear operation of `v` and `w`, such as a convolution; None means the tensor
+            product above.
 
     Returns:
         `v @ w`, [..., *w.shape[1:]].
@@ -39,17 +42,24 @@ def dot(v: Array, w: Array, op: Callable[[Array, Array], Array] | None = None) -
 
 
 def dot_in(compute: DType) -> Dot:
-    """The `dot` that multiplies in `compute` and accumulates in `carry_dtype(compute)`: the mixed precision of a 16-bit run.
+    """The `dot` that multiplies in `compute` and accumulates in `carry_dtype(compute)`:
+    the mixed precision of a 16-bit run.
 
-    What an `op` gives is rounded to `compute` before it is widened, since its accumulation is its own.
+    What an `op` gives is rounded to `compute` before it is widened, since its accumulation is its
+    own.
     """
     wide = carry_dtype(compute)
     if wide == jnp.dtype(compute):
         return dot
 
     def mixed_dot(v: Array, w: Array, op: Callable[[Array, Array], Array] | None = None) -> Array:
-        v, w = v.astype(compute), w.astype(compute)
-        return jnp.tensordot(v, w, 1, preferred_element_type=wide) if op is None else op(v, w).astype(wide)
+        v = v.astype(compute)
+        w = w.astype(compute)
+        return (
+            jnp.tensordot(v, w, 1, preferred_element_type=wide)
+            if op is None
+            else op(v, w).astype(wide)
+        )
 
     return mixed_dot
 
@@ -76,20 +86,26 @@ def rows_in_one() -> bool:
 
 
 def _plus(y: Array, b: Array | None) -> Array:
-    """`y + b`. The gradient of b is a sum over all rows: a wide one even in a 16-bit run, where it would stop growing."""
+    """`y + b`. The gradient of b is a sum over all rows: a wide one even in a 16-bit run,
+    where it would stop growing.
+    """
     wide = carry_dtype(y.dtype)
     return y if b is None else (y.astype(wide) + b.astype(wide)).astype(y.dtype)
 
 
 def gates(a: Array) -> tuple[Array, ...]:
-    """Splits the gate axis: [..., G, H] -> G arrays [..., H], in the order of the cell (`i f g o`, `r z n`)."""
+    """Splits the gate axis: [..., G, H] -> G arrays [..., H],
+    in the order of the cell (`i f g o`, `r z n`).
+    """
     return tuple(jnp.unstack(a, axis=-2))
 
 
 def zeros(like: Array, *features: int, feature_axes: int = 1) -> Array:
-    """Zeros with the batch axes, dtype, sharding and varying axes of `like`, and other features: what `init_carry` returns.
+    """Zeros with the batch axes, dtype, sharding and varying axes of `like`,
+    and other features: what `init_carry` returns.
 
-    Unlike `jnp.zeros(shape)` they may start a loop over sharded inputs, under `jax.shard_map` and on explicit meshes.
+    Unlike `jnp.zeros(shape)` they may start a loop over sharded inputs, under `jax.shard_map` and
+    on explicit meshes.
 
     Args:
         like: [..., *features], one step of the input. Its values do not count.
@@ -97,73 +113,100 @@ def zeros(like: Array, *features: int, feature_axes: int = 1) -> Array:
         feature_axes: how many trailing axes of `like` are not batch.
     """
     batch = jnp.zeros_like(jnp.sum(like, axis=tuple(range(-feature_axes, 0))))
-    return jnp.broadcast_to(batch.reshape(batch.shape + (1,) * len(features)), batch.shape + features)
+    return jnp.broadcast_to(
+        batch.reshape(batch.shape + (1,) * len(features)), batch.shape + features
+    )
 
 
 def carry_dtype(compute: DType) -> jnp.dtype:
-    """The dtype inside `step`: float32 when the compute dtype has 16 bits or fewer, else the compute dtype."""
+    """The dtype inside `step`: float32 when the compute dtype has 16 bits or fewer,
+    else the compute dtype.
+    """
     compute = jnp.dtype(compute)
     return jnp.dtype(jnp.float32) if compute.itemsize <= 2 else compute
 
 
 def cast(tree: Tree, dtype: DType) -> Tree:
     """Casts the floating-point leaves of a tree; the others (masks, indices, None) stay."""
-    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+    return jax.tree.map(
+        lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree
+    )
 
 
 class Cell:
-    """The base of every recurrent cell: a frozen, hashable dataclass of hyper-parameters with pure methods, and no arrays.
+    """The base of every recurrent cell: a frozen, hashable dataclass of hyper-parameters
+    with pure methods, and no arrays.
 
     A cell defines `init`, `project`, `step` and `init_carry`; all else follows from them:
 
     - `init(key, input_size, dtype=float32) -> params` draws the parameters, a NamedTuple of arrays.
-    - `project(params, xs, noise=None) -> us` is everything that needs only the input, for any number of steps at once: an
-      array or a pytree with the leading axes of `xs`.
-    - `step(params, carry, u, dot=dot) -> (carry, y)` is one step of the recurrence. Every product with a weight goes through
-      `dot`. Leading axes are never mixed, and sizes are those of the arrays, never `hidden_size`.
-    - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's input, [..., I], of which
-      only shape, dtype, sharding and varying axes count. `jaxrnn.zeros(like, size)` makes zeros that fit.
+    - `project(params, xs, noise=None) -> us` is everything that needs only the input, for any
+      number of steps at once: an array or a pytree with the leading axes of `xs`.
+    - `step(params, carry, u, dot=dot) -> (carry, y)` is one step of the recurrence. Every product
+      with a weight goes through `dot`. Leading axes are never mixed, and sizes are those of the
+      arrays, never `hidden_size`.
+    - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's
+      input, [..., I], of which only shape, dtype, sharding and varying axes count.
+      `jaxrnn.zeros(like, size)` makes zeros that fit.
 
-    Optional: `prepare`, `noise`, `absorb`, `input_size`, `unroll_layers`, and the three class attributes.
-    `jaxrnn.testing.check_cell` checks a cell.
+    Optional: `prepare`, `noise`, `absorb`, `input_size`, `unroll_layers`, and the three class
+    attributes. `jaxrnn.testing.check_cell` checks a cell.
     """
 
-    feature_axes: ClassVar[int] = 1  # how many trailing axes of the input are not batch: 1, or spatial axes + 1
-    elementwise: ClassVar[bool] = True  # False where hidden units are mixed outside `dot` (layer norm)
-    causal: ClassVar[bool] = True  # False where outputs depend on later inputs (both directions): there is no single step
+    # how many trailing axes of the input are not batch: 1, or spatial axes + 1
+    feature_axes: ClassVar[int] = 1
+    # False where hidden units are mixed outside `dot` (layer norm)
+    elementwise: ClassVar[bool] = True
+    # False where outputs depend on later inputs (both directions): there is no single step
+    causal: ClassVar[bool] = True
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
-        raise NotImplementedError(f"{type(self).__name__} does not define init(key, input_size, dtype).")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define init(key, input_size, dtype)."
+        )
 
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} does not define project(params, xs, noise).")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define project(params, xs, noise)."
+        )
 
     def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
-        raise NotImplementedError(f"{type(self).__name__} does not define step(params, carry, u, dot).")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define step(params, carry, u, dot)."
+        )
 
     def init_carry(self, params: Params, like: Array) -> Carry:
-        raise NotImplementedError(f"{type(self).__name__} does not define init_carry(params, like).")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define init_carry(params, like)."
+        )
 
     def prepare(self, params: Params) -> Params:
-        """What is computed from the parameters once per sequence, before all else, in the carry dtype (expm has no 16-bit form).
+        """What is computed from the parameters once per sequence, before all else, in the carry
+        dtype (expm has no 16-bit form).
 
         The default changes nothing.
         """
         return params
 
     def absorb(self, params: Params, noise: Noise) -> tuple[Params, Noise]:
-        """Parameters with the draws that act on them (dropped weights), and the noise that is left for `project`.
+        """Parameters with the draws that act on them (dropped weights),
+        and the noise that is left for `project`.
 
-        It is called once per sequence where there is noise, with prepared parameters. The default changes nothing.
+        It is called once per sequence where there is noise, with prepared parameters. The default
+        changes nothing.
         """
         return params, noise
 
     def noise(self, key: Array, T: int, like: Array) -> Noise:
-        """The random draws of a sequence, [T or 1, ...] each, or None (the default) for a cell without randomness."""
+        """The random draws of a sequence, [T or 1, ...] each,
+        or None (the default) for a cell without randomness.
+        """
         return None
 
     def input_size(self, params: Params) -> int | None:
-        """The number of input features that `params` were made for; None where that cannot be told."""
+        """The number of input features that `params` were made for;
+        None where that cannot be told.
+        """
         w_x = getattr(params, "w_x", None)
         return None if w_x is None else w_x.shape[0]
 
@@ -225,4 +268,7 @@ def check_cell_type(cell: Any) -> None:
     try:
         hash(cell)
     except TypeError as e:
-        raise TypeError(f"{type(cell).__name__} is not hashable ({e}); a cell is a frozen dataclass of plain values.") from e
+        raise TypeError(
+            f"{type(cell).__name__} is not hashable ({e}); "
+            "a cell is a frozen dataclass of plain values."
+        ) from e

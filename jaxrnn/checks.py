@@ -24,21 +24,28 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
 
     Raises:
         TypeError: `xs` is not floating-point.
-        ValueError: `xs` has too few axes, or another number of features than `params` were made for.
+        ValueError: `xs` has too few axes, or another number of features than `params` were made
+            for.
     """
     xs = jnp.asarray(xs)
     if not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise TypeError(f"xs has dtype {xs.dtype}, expected floating point. Embed or one-hot encode indices, or cast them.")
+        raise TypeError(
+            f"xs has dtype {xs.dtype}, expected floating point. "
+            "Embed or one-hot encode indices, or cast them."
+        )
     least = cell.feature_axes + ("T" in axes)
     features = ", ".join(["size"] * (cell.feature_axes - 1) + ["features"])
     if xs.ndim < least:
-        raise ValueError(f"xs has shape {xs.shape}, expected ({axes}, {features}): at least {least} axes.")
+        raise ValueError(
+            f"xs has shape {xs.shape}, expected ({axes}, {features}): at least {least} axes."
+        )
     size = cell.input_size(params)
     if size is not None and xs.shape[-1] != size:
         first = "; is the time axis first?" if axes.startswith("T") else ""
         raise ValueError(
             f"xs has {xs.shape[-1]} features but these parameters were made for input_size={size}. "
-            f"xs has shape {xs.shape}, expected ({axes}, {features.replace('features', str(size))}){first}"
+            f"xs has shape {xs.shape}, expected ({axes}, "
+            f"{features.replace('features', str(size))}){first}"
         )
     return xs
 
@@ -54,9 +61,16 @@ def check_params(cell: Cell, params: Params) -> Params:
     if expected is None:
         return params
     if jax.tree.structure(params) != jax.tree.structure(expected):
-        raise ValueError(f"params have structure {jax.tree.structure(params)}, but {cell} makes {jax.tree.structure(expected)}.")
+        raise ValueError(
+            f"params have structure {jax.tree.structure(params)}, "
+            f"but {cell} makes {jax.tree.structure(expected)}."
+        )
     pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(expected), strict=True)
-    wrong = [(jax.tree_util.keystr(path), a.shape, e.shape) for (path, a), e in pairs if a.shape != e.shape]
+    wrong = [
+        (jax.tree_util.keystr(path), a.shape, e.shape)
+        for (path, a), e in pairs
+        if a.shape != e.shape
+    ]
     if wrong:
         text = ", ".join(f"params{name} {got}, expected {want}" for name, got, want in wrong)
         raise ValueError(f"params do not fit {cell}: {text}.")
@@ -73,22 +87,37 @@ def _expected_params(cell: Cell, input_size: int) -> Params | None:
 
 
 def fit_carry(carry: Carry, first: Carry) -> Carry:
-    """A given carry, checked against the cell's own and brought to its dtype, sharding and varying axes.
+    """A given carry, checked against the cell's own and brought to its dtype,
+    sharding and varying axes.
 
     Raises:
         ValueError: another structure or other shapes than the cell's own carry.
     """
     names = getattr(first, "_fields", ())
-    if jax.tree.structure(carry) != jax.tree.structure(first):
-        hint = f" Make it by name: {type(first).__name__}({', '.join(f'{n}=...' for n in names)})." if names else ""
-        raise ValueError(f"carry has structure {jax.tree.structure(carry)}, expected {jax.tree.structure(first)}.{hint}")
+    _check_structure(carry, first, names)
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (carry, first)]
-    swapped = " Are h and c swapped?" if shapes[0] == shapes[1][::-1] and names == ("h", "c") else ""
-    for (path, given), own in zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(first), strict=True):
+    crossed = shapes[0] == shapes[1][::-1] and names == ("h", "c")
+    swapped = " Are h and c swapped?" if crossed else ""
+    pairs = zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(first), strict=True)
+    for (path, given), own in pairs:
         if jnp.shape(given) != own.shape:
             name = jax.tree_util.keystr(path) or " "
-            raise ValueError(f"carry{name} has shape {jnp.shape(given)}, expected {own.shape} for these inputs.{swapped}")
-    return jax.tree.map(lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first)
+            raise ValueError(
+                f"carry{name} has shape {jnp.shape(given)}, "
+                f"expected {own.shape} for these inputs.{swapped}"
+            )
+    return jax.tree.map(
+        lambda given, own: jnp.zeros_like(own) + jnp.asarray(given).astype(own.dtype), carry, first
+    )
+
+
+def _check_structure(carry: Carry, first: Carry, names: tuple[str, ...]) -> None:
+    given = jax.tree.structure(carry)
+    expected = jax.tree.structure(first)
+    if given != expected:
+        fields = ", ".join(f"{name}=..." for name in names)
+        hint = f" Make it by name: {type(first).__name__}({fields})." if names else ""
+        raise ValueError(f"carry has structure {given}, expected {expected}.{hint}")
 
 
 def check_size(name: str, value: Any, least: int = 1) -> None:
@@ -104,10 +133,14 @@ def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
         ValueError: not of shape [T, *batch].
         TypeError: not boolean.
     """
-    shape, rows = xs.shape[: xs.ndim - feature_axes], jnp.asarray(rows)
+    shape = xs.shape[: xs.ndim - feature_axes]
+    rows = jnp.asarray(rows)
     if rows.shape != shape:
         hint = " Is the time axis first?" if rows.shape == (*shape[1:], shape[0]) else ""
-        raise ValueError(f"{name} has shape {rows.shape}, expected {shape}: (T, *batch) of xs, whose shape is {xs.shape}.{hint}")
+        raise ValueError(
+            f"{name} has shape {rows.shape}, expected {shape}: "
+            f"(T, *batch) of xs, whose shape is {xs.shape}.{hint}"
+        )
     if rows.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean, got dtype {rows.dtype}; {name} != 0 makes one.")
     return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)
@@ -119,12 +152,17 @@ def check_noise(cell: Cell, noise: Any, xs: Array) -> None:
     want = jax.eval_shape(lambda like: cell.noise(jax.random.key(0), xs.shape[0], like), like)
     if not jax.tree.leaves(want):
         if jax.tree.leaves(noise):
-            raise ValueError(f"noise was given, but {type(cell).__name__} draws none: noise must be None.")
+            raise ValueError(
+                f"noise was given, but {type(cell).__name__} draws none: noise must be None."
+            )
         return
-    shapes, wanted = (jax.tree.map(lambda a: ("T or 1", *jnp.shape(a)[1:]), tree) for tree in (noise, want))
+    shapes, wanted = (
+        jax.tree.map(lambda a: ("T or 1", *jnp.shape(a)[1:]), tree) for tree in (noise, want)
+    )
     if shapes != wanted:
         raise ValueError(
-            f"noise does not fit {type(cell).__name__} and xs of shape {xs.shape}: its leaves have shapes {shapes}, expected "
+            f"noise does not fit {type(cell).__name__} and xs of shape {xs.shape}: "
+            f"its leaves have shapes {shapes}, expected "
             f"{wanted}. cell.noise(key, T, like) draws it, with one step of these inputs as `like`."
         )
 
@@ -137,5 +175,7 @@ def fit_noise(noise: Any, T: int) -> Any:
     """
     for leaf in jax.tree.leaves(noise):
         if leaf.shape[:1] not in ((T,), (1,)):
-            raise ValueError(f"noise has a leaf of shape {leaf.shape}, whose first axis must be T={T} or 1.")
+            raise ValueError(
+                f"noise has a leaf of shape {leaf.shape}, whose first axis must be T={T} or 1."
+            )
     return jax.tree.map(lambda n: jnp.broadcast_to(n, (T, *n.shape[1:])), noise)

@@ -11,31 +11,40 @@ from jax.sharding import Mesh, PartitionSpec
 AXIS = "split_batch"
 
 
-def split_batch(loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.Device] | None = None) -> Callable[..., Any]:
-    """The same loss with its batch split over devices, each of which runs `loss` on its share; the results are averaged.
+def split_batch(
+    loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.Device] | None = None
+) -> Callable[..., Any]:
+    """The same loss with its batch split over devices, each of which runs `loss` on its share;
+    the results are averaged.
 
-    Differentiate what is returned, and jit the whole: `jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1))))`.
-    Gradients are added up over the devices once, after the whole backward pass. A recurrent loop of small products leaves most
-    cores of a CPU idle, one of products of 512 x 512 and more does not. JAX takes cores as devices of their own when told so
-    before it is first used, by `jax.config.update("jax_num_cpu_devices", 2)` or `JAX_NUM_CPU_DEVICES=2` in the environment.
+    Differentiate what is returned, and jit the whole:
+    `jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1))))`. Gradients are added
+    up over the devices once, after the whole backward pass. A recurrent loop of small products
+    leaves most cores of a CPU idle, one of products of 512 x 512 and more does not. JAX takes cores
+    as devices of their own when told so before it is first used, by
+    `jax.config.update("jax_num_cpu_devices", 2)` or `JAX_NUM_CPU_DEVICES=2` in the environment.
 
-    The average of the shares' means is the mean of the whole but for rounding, since all shares are of one size: the number of
-    devices may change the last digits. Not so where `loss` divides by what differs between shares, such as the number of valid
-    steps of padded sequences. An argument that is the same for all devices is so for random keys too: draw noise outside and
-    hand it over with its batch axis.
+    The average of the shares' means is the mean of the whole but for rounding, since all shares are
+    of one size: the number of devices may change the last digits. Not so where `loss` divides by
+    what differs between shares, such as the number of valid steps of padded sequences. An argument
+    that is the same for all devices is so for random keys too: draw noise outside and hand it over
+    with its batch axis.
 
     Args:
-        loss: any function of arrays or pytrees of them, which returns means over its batch: a scalar or a pytree of scalars.
-        in_axes: where the batch axis of the arguments is, as in `jax.vmap`: an int, None for what every device gets whole, or
-            a tuple with an int, None or pytree prefix of them for each argument.
+        loss: any function of arrays or pytrees of them, which returns means over its batch: a
+            scalar or a pytree of scalars.
+        in_axes: where the batch axis of the arguments is, as in `jax.vmap`: an int, None for what
+            every device gets whole, or a tuple with an int, None or pytree prefix of them for each
+            argument.
         devices: which devices; None means all local ones of the default backend.
 
     Returns:
-        A function with the arguments and results of `loss`. With one device it is `loss`, after the checks.
+        A function with the arguments and results of `loss`. With one device it is `loss`, after the
+        checks.
 
     Raises:
-        ValueError: when called: no argument has a batch axis, their sizes differ, the devices do not divide them, or a result
-            is not a scalar.
+        ValueError: when called: no argument has a batch axis, their sizes differ, the devices do
+            not divide them, or a result is not a scalar.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -62,9 +71,12 @@ def split_batch(loss: Callable[..., Any], in_axes: Any, devices: Sequence[jax.De
         def share(*args: Any) -> Any:
             return jax.tree.map(lambda mean: _scalar(mean)[None], loss(*args))
 
-        # Nothing in `share` communicates, so there is nothing to check; with the check, JAX refuses loops that start from
-        # constants, and adds up the gradients of what is the same for all in every step of a loop.
-        run = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
+        # Nothing in `share` communicates, so there is nothing to check; with the check, JAX refuses
+        # loops that start from constants, and adds up the gradients of what is the same for all in
+        # every step of a loop.
+        run = jax.shard_map(
+            share, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False
+        )
         return jax.tree.map(lambda means: jnp.mean(means, axis=0), run(*args))
 
     return averaged
@@ -74,7 +86,11 @@ def _with_axes(in_axes: Any, args: tuple[Any, ...]) -> list[tuple[int | None, An
     """Every leaf of `args` with its batch axis, in their order."""
     axes, prefix = jax.tree.flatten(in_axes, is_leaf=lambda a: a is None)
     parts = prefix.flatten_up_to(args)
-    return [(axis, leaf) for axis, part in zip(axes, parts, strict=True) for leaf in jax.tree.leaves(part)]
+    return [
+        (axis, leaf)
+        for axis, part in zip(axes, parts, strict=True)
+        for leaf in jax.tree.leaves(part)
+    ]
 
 
 def _spec(axis: int | None, a: Any) -> PartitionSpec:
@@ -83,7 +99,10 @@ def _spec(axis: int | None, a: Any) -> PartitionSpec:
 
 def _scalar(mean: Any) -> Any:
     if jnp.ndim(mean):
-        raise ValueError(f"the loss returned an array of shape {jnp.shape(mean)}, expected scalars: means over its batch.")
+        raise ValueError(
+            f"the loss returned an array of shape {jnp.shape(mean)}, expected scalars: "
+            "means over its batch."
+        )
     return jnp.asarray(mean)
 
 
@@ -93,9 +112,17 @@ def _check_sizes(batched: set[tuple[tuple[int, ...], int]], devices: int) -> Non
         raise ValueError("in_axes names no batch axis: give an int for at least one argument.")
     for shape, axis in batched:
         if not -len(shape) <= axis < len(shape):
-            raise ValueError(f"in_axes names axis {axis} of an array of shape {shape}, which has no such axis.")
+            raise ValueError(
+                f"in_axes names axis {axis} of an array of shape {shape}, which has no such axis."
+            )
     sizes = sorted({shape[axis] for shape, axis in batched})
     if len(sizes) > 1:
-        raise ValueError(f"batch sizes differ between arguments: {', '.join(map(str, sizes))}; does in_axes name the batch axis?")
+        raise ValueError(
+            f"batch sizes differ between arguments: {', '.join(map(str, sizes))}; "
+            "does in_axes name the batch axis?"
+        )
     if sizes[0] % devices:
-        raise ValueError(f"a batch of {sizes[0]} cannot be split evenly over {devices} devices; pass fewer as devices=.")
+        raise ValueError(
+            f"a batch of {sizes[0]} cannot be split evenly over {devices} devices; "
+            "pass fewer as devices=."
+        )

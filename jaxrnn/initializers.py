@@ -1,8 +1,10 @@
-"""Initialisers of kernels, applied per gate: each gate's [I, H] matrix of a kernel [I, G, H] is drawn for itself.
+"""Initialisers of kernels, applied per gate:
+each gate's [I, H] matrix of a kernel [I, G, H] is drawn for itself.
 
-(An orthogonal draw of the fused [H, 4*H] kernel would leave each gate's block with singular values from 0 to 0.9 instead of 1.)
-Initialisers are given by name or as one of the frozen dataclasses below, so that equal configurations are equal and hash alike.
-Kernels are drawn in at least float32 and then cast, since QR has no 16-bit form.
+(An orthogonal draw of the fused [H, 4*H] kernel would leave each gate's block with singular values
+from 0 to 0.9 instead of 1.) Initialisers are given by name or as one of the frozen dataclasses
+below, so that equal configurations are equal and hash alike. Kernels are drawn in at least float32
+and then cast, since QR has no 16-bit form.
 """
 
 import dataclasses
@@ -28,8 +30,9 @@ class Orthogonal:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
-        # One after another under vmap: two batched QR in one program can wait for each other for ever, each on the thread pool
-        # that it waits for (jaxlib 0.10.2 on a CPU; 8 seeds of 4 kernels hung after 65 calls).
+        # One after another under vmap: two batched QR in one program can wait for each other for
+        # ever, each on the thread pool that it waits for (jaxlib 0.10.2 on a CPU; 8 seeds of 4
+        # kernels hung after 65 calls).
         draw = jax.nn.initializers.orthogonal(self.scale)
         return jax.custom_batching.sequential_vmap(lambda key: draw(key, shape, dtype))(key)
 
@@ -52,7 +55,9 @@ class LecunNormal:
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """The identity times `scale` (Le et al. 2015, arXiv:1504.00941); ones on the diagonal where the matrix is not square."""
+    """The identity times `scale` (Le et al. 2015, arXiv:1504.00941);
+    ones on the diagonal where the matrix is not square.
+    """
 
     scale: float = 1.0
 
@@ -72,7 +77,9 @@ class Normal:
 
 @dataclasses.dataclass(frozen=True)
 class TorchUniform:
-    """U(-1/sqrt(H), 1/sqrt(H)) with H = `hidden_size`, whatever the shape: what `torch.nn.RNNBase` draws for every parameter."""
+    """U(-1/sqrt(H), 1/sqrt(H)) with H = `hidden_size`, whatever the shape:
+    what `torch.nn.RNNBase` draws for every parameter.
+    """
 
     hidden_size: int
 
@@ -88,7 +95,8 @@ class TorchUniform:
 class Chrono:
     """The chrono initialisation of a gate's bias: b = log U(1, max_lag - 1).
 
-    A forget gate sigmoid(b) then keeps its content for 1 to `max_lag` steps (Tallec & Ollivier 2018, arXiv:1804.11188, eq. 16).
+    A forget gate sigmoid(b) then keeps its content for 1 to `max_lag` steps (Tallec & Ollivier
+    2018, arXiv:1804.11188, eq. 16).
 
     Args:
         max_lag: the longest dependency, in steps; above 2.
@@ -127,9 +135,13 @@ def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]
     return NAMES[init]
 
 
-def kernel(init: Initializer, key: Array, input_size: int, gates: int, output_size: int, dtype: DType) -> Array:
+def kernel(
+    init: Initializer, key: Array, input_size: int, gates: int, output_size: int, dtype: DType
+) -> Array:
     """A kernel [input_size, gates, output_size], drawn gate by gate."""
-    keys, draw, wide = jax.random.split(key, gates), resolve(init), carry_dtype(dtype)
+    keys = jax.random.split(key, gates)
+    draw = resolve(init)
+    wide = carry_dtype(dtype)
     return jnp.stack([draw(k, (input_size, output_size), wide) for k in keys], axis=1).astype(dtype)
 
 
@@ -154,7 +166,12 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
 
 
 def parameters(
-    cell: Any, key: Array, input_size: int, gates: int, dtype: DType, recurrent_size: int | None = None
+    cell: Any,
+    key: Array,
+    input_size: int,
+    gates: int,
+    dtype: DType,
+    recurrent_size: int | None = None,
 ) -> tuple[Array, Array, Array | None]:
     """The parameters that all built-in cells share, drawn by the cell's options.
 
@@ -167,14 +184,22 @@ def parameters(
         recurrent_size: R, the size of h where it is not H (projection).
 
     Returns:
-        w_x [I, G, H], w_h [R, G, H], and b [G, H] (zeros; uniform for the torch scheme; None without bias).
+        w_x [I, G, H], w_h [R, G, H], and b [G, H] (zeros; uniform for the torch scheme; None
+        without bias).
     """
     check_size("input_size", input_size)
-    hidden, torch = cell.hidden_size, TorchUniform(cell.hidden_size) if cell.init_scheme == "torch" else None
+    hidden = cell.hidden_size
+    torch = TorchUniform(cell.hidden_size) if cell.init_scheme == "torch" else None
     key_x, key_h, key_b = jax.random.split(key, 3)
     w_x = kernel(torch or cell.input_init, key_x, input_size, gates, hidden, dtype)
-    w_h = kernel(torch or cell.recurrent_init, key_h, recurrent_size or hidden, gates, hidden, dtype)
+    w_h = kernel(
+        torch or cell.recurrent_init, key_h, recurrent_size or hidden, gates, hidden, dtype
+    )
     if not cell.bias:
         return w_x, w_h, None
-    b = kernel(torch, key_b, 1, gates, hidden, dtype)[0] if torch else jnp.zeros((gates, hidden), dtype)
+    b = (
+        kernel(torch, key_b, 1, gates, hidden, dtype)[0]
+        if torch
+        else jnp.zeros((gates, hidden), dtype)
+    )
     return w_x, w_h, b

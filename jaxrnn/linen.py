@@ -1,7 +1,9 @@
-"""The recurrent layers as Flax linen modules: they hold parameters and fix the layout, and call the pure core for all else.
+"""The recurrent layers as Flax linen modules: they hold parameters and fix the layout,
+and call the pure core for all else.
 
-`RNN`, `LSTM` and `GRU` have the constructor arguments, shapes and return values of their namesakes in `torch.nn`; `Recurrent`
-runs any cell or stack. The parameters are one entry, "cell": the tuple or NamedTuple that the core uses.
+`RNN`, `LSTM` and `GRU` have the constructor arguments, shapes and return values of their namesakes
+in `torch.nn`; `Recurrent` runs any cell or stack. The parameters are one entry, "cell": the tuple
+or NamedTuple that the core uses.
 """
 
 import dataclasses
@@ -13,7 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, carry_dtype, cast, check_cell_type, dot
+from jaxrnn.cell import (
+    Array,
+    Carry,
+    Cell,
+    Dot,
+    DType,
+    Noise,
+    Params,
+    carry_dtype,
+    cast,
+    check_cell_type,
+    dot,
+)
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
@@ -31,19 +45,32 @@ class _Module(nn.Module):
         """The key of this call's noise; None where nothing is drawn."""
         if not layers.is_noisy(cell, self.input_size):
             return None
-        deterministic = self.deterministic if deterministic is None else deterministic
-        if deterministic is None:
-            deterministic = key is None and self.is_initializing()
-            if key is None and not deterministic:
-                raise ValueError("a module with dropout needs deterministic=True or False, in the call or when made.")
-        if deterministic or (self.is_initializing() and key is None and not self.has_rng("dropout")):
+        random = key is not None or self.has_rng("dropout")
+        if self._is_deterministic(key, deterministic) or (self.is_initializing() and not random):
             return None
-        if key is None and not self.has_rng("dropout"):
-            raise ValueError("training with dropout needs randomness: pass key=, or rngs={'dropout': key} to apply.")
+        if not random:
+            raise ValueError(
+                "training with dropout needs randomness: pass key=, or "
+                "rngs={'dropout': key} to apply."
+            )
         return self.make_rng("dropout") if key is None else key
 
+    def _is_deterministic(self, key: Array | None, deterministic: bool | None) -> bool:
+        """What the call says, else the module; where neither does, a key means training."""
+        chosen = self.deterministic if deterministic is None else deterministic
+        if chosen is None:
+            chosen = key is None and self.is_initializing()
+            if key is None and not chosen:
+                raise ValueError(
+                    "a module with dropout needs deterministic=True or False, "
+                    "in the call or when made."
+                )
+        return chosen
+
     def _params(self, cell: Cell) -> Params:
-        """Those given, else new ones. (`self.param` would trace the initialiser again on every call, 10 ms and more.)"""
+        """Those given, else new ones. (`self.param` would trace the initialiser again on every
+        call, 10 ms and more.)
+        """
         if self.has_variable("params", "cell"):
             return nn.meta.unbox(self.get_variable("params", "cell"))
         return self.param("cell", self._init, cell)
@@ -55,7 +82,9 @@ class _Module(nn.Module):
         """Parameters with their partition metadata, where there is any."""
         if self.hidden_axis is None:
             return params
-        return jax.tree.map(lambda a: nn.Partitioned(a, layers.hidden_last(a, self.hidden_axis)), params)
+        return jax.tree.map(
+            lambda a: nn.Partitioned(a, layers.hidden_last(a, self.hidden_axis)), params
+        )
 
     def _options(self) -> Options:
         return Options(self.batch_first, self.dtype, self.method, self.remat)
@@ -67,12 +96,12 @@ class Recurrent(_Module):
     Args:
         cell: the cell or stack.
         input_size: the number of input features.
-        batch_first: whether `xs` is [*batch, T, features] (as in Flax) instead of [T, *batch, features] (as in torch). It has
-            no default, since the habits differ.
+        batch_first: whether `xs` is [*batch, T, features] (as in Flax) instead of
+            [T, *batch, features] (as in torch). It has no default, since the habits differ.
         deterministic: True switches the cell's noise off, False on; None leaves it to the call.
         param_dtype, dtype, method, remat: as in `jaxrnn.nnx.Recurrent`.
-        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last axis of every parameter, which
-            `init` boxes as `nn.Partitioned`. None means no metadata.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last
+            axis of every parameter, which `init` boxes as `nn.Partitioned`. None means no metadata.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -115,13 +144,17 @@ class Recurrent(_Module):
         key: Array | None = None,
         deterministic: bool | None = None,
     ) -> tuple[Array, Carry]:
-        """Runs over a sequence; the arguments are those of `LSTM`, and `state` is the cell's carry."""
+        """Runs over a sequence; the arguments are those of `LSTM`,
+        and `state` is the cell's carry.
+        """
         key = self._key(self.cell, key, deterministic)
         sequence = dict(lengths=lengths, mask=mask, reset=reset, key=key)
         return layers.call(self.cell, self.params, xs, state, self._options(), **sequence)
 
     def step(self, x: Array, state: Carry | None = None) -> tuple[Array, Carry]:
-        """One step without dropout, for streaming: `module.apply(variables, x, state, method="step")` is `(y, state)`."""
+        """One step without dropout, for streaming:
+        `module.apply(variables, x, state, method="step")` is `(y, state)`.
+        """
         return layers.step(self.cell, self.params, x, state, self._options())
 
 
@@ -154,23 +187,30 @@ class _Torch(_Module):
         key: Array | None = None,
         deterministic: bool | None = None,
     ) -> tuple[Array, Any]:
-        """Runs over a sequence: arguments, returns and errors are those of `jaxrnn.nnx.LSTM`, with these differences.
+        """Runs over a sequence: arguments, returns and errors are those of `jaxrnn.nnx.LSTM`,
+        with these differences.
 
         Args:
-            deterministic: True switches dropout off, False on; None follows the module's field. Where that is None too, a
-                given `key` means training, `init` means none, and all else is an error.
+            deterministic: True switches dropout off, False on; None follows the module's field.
+                Where that is None too, a given `key` means training, `init` means none, and all
+                else is an error.
             key: the random key of this call's dropout; it wins over `rngs={"dropout": ...}`.
         """
         stack = self.stack()
-        sequence = dict(lengths=lengths, mask=mask, reset=reset, key=self._key(stack, key, deterministic))
+        sequence = dict(
+            lengths=lengths, mask=mask, reset=reset, key=self._key(stack, key, deterministic)
+        )
         return layers.torch_call(stack, self.params, xs, state, self._options(), **sequence)
 
     def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
-        """One step without dropout, for streaming: `module.apply(variables, x, state, method="step")` is `(y, state)`."""
+        """One step without dropout, for streaming:
+        `module.apply(variables, x, state, method="step")` is `(y, state)`.
+        """
         return layers.torch_step(self.stack(), self.params, x, state, self._options())
 
     def from_torch(self, state_dict: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-        """The variables with the weights of the torch module of the same configuration, in this module's `param_dtype`.
+        """The variables with the weights of the torch module of the same configuration,
+        in this module's `param_dtype`.
 
         Args:
             state_dict: `torch_module.state_dict()`, or NumPy arrays under the same names.
@@ -179,11 +219,15 @@ class _Torch(_Module):
         Raises:
             ValueError: missing, unexpected or misshapen entries, all of them listed.
         """
-        params = from_torch(self.stack(), self.input_size, state_dict, self.param_dtype, prefix=prefix)
+        params = from_torch(
+            self.stack(), self.input_size, state_dict, self.param_dtype, prefix=prefix
+        )
         return {"params": {"cell": self._boxed(params)}}
 
     def to_torch(self, variables: Mapping[str, Any], *, prefix: str = "") -> dict[str, np.ndarray]:
-        """The weights under torch's names; `torch.as_tensor` makes each of them a tensor for `load_state_dict`."""
+        """The weights under torch's names; `torch.as_tensor` makes each
+        of them a tensor for `load_state_dict`.
+        """
         return to_torch(self.stack(), nn.meta.unbox(variables["params"]["cell"]), prefix=prefix)
 
 
@@ -216,7 +260,14 @@ class RNN(_Torch):
     hidden_axis: str | None = None
 
     def stack(self) -> Stack:
-        shape = (self.hidden_size, self.num_layers, self.nonlinearity, self.bias, self.dropout, self.bidirectional)
+        shape = (
+            self.hidden_size,
+            self.num_layers,
+            self.nonlinearity,
+            self.bias,
+            self.dropout,
+            self.bidirectional,
+        )
         return layers.rnn(*shape, self.recurrent_init, self.input_init, self.init_scheme)
 
 
@@ -260,8 +311,17 @@ class LSTM(_Torch):
     hidden_axis: str | None = None
 
     def stack(self) -> Stack:
-        shape = (self.hidden_size, self.num_layers, self.bias, self.dropout, self.bidirectional, self.proj_size)
-        return layers.lstm(*shape, self.forget_bias, self.recurrent_init, self.input_init, self.init_scheme)
+        shape = (
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.dropout,
+            self.bidirectional,
+            self.proj_size,
+        )
+        return layers.lstm(
+            *shape, self.forget_bias, self.recurrent_init, self.input_init, self.init_scheme
+        )
 
 
 class GRU(_Torch):
@@ -294,13 +354,17 @@ class GRU(_Torch):
 
     def stack(self) -> Stack:
         shape = (self.hidden_size, self.num_layers, self.bias, self.dropout, self.bidirectional)
-        return layers.gru(*shape, self.update_bias, self.recurrent_init, self.input_init, self.init_scheme)
+        return layers.gru(
+            *shape, self.update_bias, self.recurrent_init, self.input_init, self.init_scheme
+        )
 
 
 class CellForRNN(nn.RNNCellBase):
-    """A cell as a Flax linen cell, for `flax.linen.RNN` and `flax.linen.Bidirectional`, without its noise.
+    """A cell as a Flax linen cell, for `flax.linen.RNN` and `flax.linen.Bidirectional`,
+    without its noise.
 
-    Where nothing in Flax is needed around it, `Recurrent` does the same faster: it takes all inputs' products at once.
+    Where nothing in Flax is needed around it, `Recurrent` does the same faster: it takes all
+    inputs' products at once.
 
     Args:
         cell: the cell or stack; one direction, since Flax runs it step by step.
@@ -313,7 +377,8 @@ class CellForRNN(nn.RNNCellBase):
         >>> import jaxrnn.linen as rnn
         >>> module = nn.RNN(rnn.CellForRNN(jaxrnn.LSTMCell(20)), return_carry=True)
         >>> xs = jnp.ones((5, 15, 10))
-        >>> carry, ys = module.apply(module.init(jax.random.key(0), xs), xs, seq_lengths=jnp.array([15, 7, 1, 2, 3]))
+        >>> variables = module.init(jax.random.key(0), xs)
+        >>> carry, ys = module.apply(variables, xs, seq_lengths=jnp.array([15, 7, 1, 2, 3]))
         >>> ys.shape, carry.c.shape
         ((5, 15, 20), (5, 20))
     """
@@ -329,19 +394,27 @@ class CellForRNN(nn.RNNCellBase):
     @nn.compact
     def __call__(self, carry: Carry, inputs: Array) -> tuple[Carry, Array]:
         """One step: `inputs` [*batch, features] to `(carry, y)`."""
-        params = self.param("cell", lambda key: self.cell.init(key, inputs.shape[-1], self.param_dtype))
+        params = self.param(
+            "cell", lambda key: self.cell.init(key, inputs.shape[-1], self.param_dtype)
+        )
         return self.cell(params, carry, jnp.asarray(inputs, self.dtype or self.param_dtype))
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
-        """The carry before the first step, for inputs of one step's shape, [*batch, features]; learned where the cell's is."""
+        """The carry before the first step, for inputs of one step's shape, [*batch, features];
+        learned where the cell's is.
+        """
         if self.scope is not None and self.has_variable("params", "cell"):
             params = nn.meta.unbox(self.get_variable("params", "cell"))
         else:
             params = self.cell.init(rng, input_shape[-1], self.param_dtype)
         axes = len(input_shape) - self.cell.feature_axes
         return initial_carry(
-            self.cell, params, input_shape[:axes], self.dtype or self.param_dtype, spatial_shape=input_shape[axes:-1]
+            self.cell,
+            params,
+            input_shape[:axes],
+            self.dtype or self.param_dtype,
+            spatial_shape=input_shape[axes:-1],
         )
 
     @property
@@ -351,12 +424,15 @@ class CellForRNN(nn.RNNCellBase):
 
 @dataclasses.dataclass(frozen=True)
 class FromLinen(Cell):
-    """A Flax linen cell as a cell, for `jaxrnn.unroll` and all else: its parameters are the module's variables.
+    """A Flax linen cell as a cell, for `jaxrnn.unroll` and all else:
+    its parameters are the module's variables.
 
-    Its products do not go through `dot`, so that it is right, but not as fast as a cell of ours. It must need no random stream.
+    Its products do not go through `dot`, so that it is right, but not as fast as a cell of ours. It
+    must need no random stream.
 
     Args:
-        module: the cell, a `flax.linen.RNNCellBase`. Its `param_dtype` gives way to the dtype that `init` is asked for.
+        module: the cell, a `flax.linen.RNNCellBase`. Its `param_dtype` gives way to the dtype that
+            `init` is asked for.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -374,14 +450,17 @@ class FromLinen(Cell):
 
     def __post_init__(self) -> None:
         if not isinstance(self.module, nn.RNNCellBase):
-            raise TypeError(f"module must be a cell of flax.linen, an RNNCellBase, got {self.module!r}.")
+            raise TypeError(
+                f"module must be a cell of flax.linen, an RNNCellBase, got {self.module!r}."
+            )
 
     @property
     def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]
         return self.module.num_feature_axes
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
-        x, module = jnp.zeros((1,) * (self.feature_axes - 1) + (input_size,), carry_dtype(dtype)), self.module
+        x = jnp.zeros((1,) * (self.feature_axes - 1) + (input_size,), carry_dtype(dtype))
+        module = self.module
         if hasattr(module, "param_dtype"):  # drawn wide, since QR has no 16-bit form
             module = module.clone(param_dtype=x.dtype)
         return cast(module.init(key, module.initialize_carry(key, x.shape), x), dtype)

@@ -1,4 +1,6 @@
-"""Sequences of many lengths as arrays: padded, packed several to a row, or in buckets; and the resets that keep them apart."""
+"""Sequences of many lengths as arrays: padded, packed several to a row, or in buckets; and the
+resets that keep them apart.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +13,9 @@ from jaxrnn.cell import Array, DType
 
 
 class Packed(NamedTuple):
-    """Sequences one after another in the rows of one array: what `pack` makes. The arrays are NumPy's."""
+    """Sequences one after another in the rows of one array: what `pack` makes.
+    The arrays are NumPy's.
+    """
 
     xs: np.ndarray  # [T, rows, *features], zero in the padding
     segment_ids: np.ndarray  # [T, rows] int32: 1 + the number of the sequence, 0 in the padding
@@ -22,18 +26,20 @@ class Packed(NamedTuple):
 
 
 def pack(sequences: Sequence[Any], length: int) -> Packed:
-    """Lays sequences one after another in rows of `length` steps, each whole in one row, with as little padding as it can.
+    """Lays sequences one after another in rows of `length` steps, each whole in one row,
+    with as little padding as it can.
 
-    The longest come first, each in the fullest row that has room (best fit decreasing). The layout follows from the lengths
-    alone, so that inputs and targets of the same lengths are packed alike.
+    The longest come first, each in the fullest row that has room (best fit decreasing). The layout
+    follows from the lengths alone, so that inputs and targets of the same lengths are packed alike.
 
     Args:
         sequences: arrays [T_i, *features], of one dtype; `T_i` may be 0.
         length: T, the steps of a row.
 
     Returns:
-        Packed: `unroll(cell, params, p.xs, mask=p.mask, reset=p.reset)` runs each sequence as if alone, in both directions, and
-        `unpack(p, ys)` takes the outputs apart again. No reset is raised in the padding.
+        Packed: `unroll(cell, params, p.xs, mask=p.mask, reset=p.reset)` runs each sequence as if
+        alone, in both directions, and `unpack(p, ys)` takes the outputs apart again. No reset is
+        raised in the padding.
 
     Raises:
         ValueError: no sequence, one longer than a row, or features that differ.
@@ -49,18 +55,25 @@ def pack(sequences: Sequence[Any], length: int) -> Packed:
     lengths = np.array([len(a) for a in arrays])
     if length < 1 or lengths.max() > length:
         k = int(lengths.argmax())
-        raise ValueError(f"length must be at least that of every sequence, got {length}; sequence {k} has {lengths[k]} steps.")
+        raise ValueError(
+            f"length must be at least that of every sequence, got {length}; "
+            f"sequence {k} has {lengths[k]} steps."
+        )
     places, rows = _places(lengths, length)
     xs = np.zeros((length, rows, *arrays[0].shape[1:]), arrays[0].dtype)
-    ids, reset = np.zeros((length, rows), np.int32), np.zeros((length, rows), bool)
+    ids = np.zeros((length, rows), np.int32)
+    reset = np.zeros((length, rows), bool)
     for k, (row, start) in places.items():
         span = slice(start, start + lengths[k])
-        xs[span, row], ids[span, row], reset[start, row] = arrays[k], k + 1, True
+        xs[span, row] = arrays[k]
+        ids[span, row] = k + 1
+        reset[start, row] = True
     return Packed(xs, ids, reset, ids > 0, float((ids > 0).mean()) if rows else 0.0, lengths)
 
 
 def unpack(packed: Packed, ys: Array) -> list[Array]:
-    """The inverse of `pack` for an array of the same rows: the outputs of each sequence, in the order they were given.
+    """The inverse of `pack` for an array of the same rows: the outputs of each sequence,
+    in the order they were given.
 
     Args:
         packed: what `pack` returned.
@@ -73,7 +86,10 @@ def unpack(packed: Packed, ys: Array) -> list[Array]:
         ValueError: other leading axes than those of the rows.
     """
     if ys.shape[:2] != packed.segment_ids.shape:
-        raise ValueError(f"ys has shape {ys.shape}, expected {packed.segment_ids.shape} and features: (T, rows) of `packed`.")
+        raise ValueError(
+            f"ys has shape {ys.shape}, expected {packed.segment_ids.shape} and features: "
+            "(T, rows) of `packed`."
+        )
     found = [ys[:0].reshape(0, *ys.shape[2:])] * len(packed.lengths)
     for start, row in np.argwhere(packed.reset):
         k = packed.segment_ids[start, row] - 1
@@ -89,7 +105,8 @@ def pad(sequences: Sequence[Any], length: int | None = None) -> tuple[np.ndarray
         length: T; None means that of the longest.
 
     Returns:
-        (xs, lengths): [T, sequences, *features], and [sequences], for `lengths_to_mask` or a module's `lengths`.
+        (xs, lengths): [T, sequences, *features], and [sequences], for `lengths_to_mask` or a
+        module's `lengths`.
 
     Raises:
         ValueError: no sequence, one longer than `length`, or features that differ.
@@ -99,7 +116,9 @@ def pad(sequences: Sequence[Any], length: int | None = None) -> tuple[np.ndarray
     lengths = np.array([len(a) for a in arrays])
     T = int(lengths.max()) if length is None else length
     if lengths.max() > T:
-        raise ValueError(f"length is {T}, but sequence {int(lengths.argmax())} has {lengths.max()} steps.")
+        raise ValueError(
+            f"length is {T}, but sequence {int(lengths.argmax())} has {lengths.max()} steps."
+        )
     xs = np.zeros((T, len(arrays), *arrays[0].shape[1:]), arrays[0].dtype)
     for k, a in enumerate(arrays):
         xs[: len(a), k] = a
@@ -107,10 +126,12 @@ def pad(sequences: Sequence[Any], length: int | None = None) -> tuple[np.ndarray
 
 
 def bucket_sizes(lengths: Any, count: int) -> tuple[int, ...]:
-    """The lengths to pad to, at most `count` of them, with which batches of these lengths have the least padding in all.
+    """The lengths to pad to, at most `count` of them,
+    with which batches of these lengths have the least padding in all.
 
-    A program is compiled once for each T. With every sequence padded to the smallest size that holds it (`bucket_size`), there
-    are at most `count` compilations, and at most as many as sizes are returned.
+    A program is compiled once for each T. With every sequence padded to the smallest size that
+    holds it (`bucket_size`), there are at most `count` compilations, and at most as many as sizes
+    are returned.
 
     Args:
         lengths: [sequences] integers, those of a data set.
@@ -130,16 +151,22 @@ def bucket_sizes(lengths: Any, count: int) -> tuple[int, ...]:
     """
     values, counts = np.unique(np.asarray(lengths), return_counts=True)
     if count < 1 or values.size == 0 or values[0] < 0:
-        raise ValueError(f"bucket_sizes needs lengths of at least 0 and count of at least 1, got {len(values)} and {count}.")
+        raise ValueError(
+            "bucket_sizes needs lengths of at least 0 and count of at least 1, "
+            f"got {len(values)} and {count}."
+        )
     total = np.concatenate([[0], np.cumsum(counts)])
-    # cost[j]: steps for all lengths below values[j] with the sizes so far; last[k][j]: where the last bucket before j begins
-    cost, last = np.where(np.arange(len(total)) == 0, 0.0, np.inf), []
+    # cost[j]: steps for all lengths below values[j] with the sizes so far; last[k][j]: where the
+    # last bucket before j begins
+    cost = np.where(np.arange(len(total)) == 0, 0.0, np.inf)
+    last = []
     for _ in range(min(count, len(values))):
         steps = cost[None, :-1] + values[:, None] * (total[1:, None] - total[None, :-1])
         steps = np.where(np.tri(len(values), dtype=bool), steps, np.inf)
         last.append(np.concatenate([[0], steps.argmin(1)]))
         cost = np.concatenate([[0.0], steps.min(1)])
-    sizes, end = [], len(values)
+    sizes = []
+    end = len(values)
     for begins in reversed(last):
         if end:
             sizes.append(int(values[end - 1]))
@@ -160,12 +187,14 @@ def bucket_size(T: int, sizes: Sequence[int]) -> int:
 
 
 def resets_from_segment_ids(segment_ids: Array, before: Array | None = None) -> Array:
-    """Where the sequences of packed rows begin: True where an id differs from that of the step before, and is not 0.
+    """Where the sequences of packed rows begin: True where an id differs from that
+    of the step before, and is not 0.
 
     Args:
-        segment_ids: [T, *batch] integers, the same for all steps of a sequence, and 0 in the padding.
-        before: [*batch], the ids of the step before the first, when this is a later window; None means that all sequences of
-            the first step begin there.
+        segment_ids: [T, *batch] integers, the same for all steps of a sequence, and 0 in the
+            padding.
+        before: [*batch], the ids of the step before the first, when this is a later window; None
+            means that all sequences of the first step begin there.
 
     Returns:
         [T, *batch] booleans, for `unroll(..., reset=..., mask=segment_ids != 0)`.
@@ -180,11 +209,13 @@ def resets_from_segment_ids(segment_ids: Array, before: Array | None = None) -> 
 
 
 def resets_from_dones(dones: Array, before: Array | None = None) -> Array:
-    """The resets of a recurrent agent: an episode that ended with step t means that a new one begins at t + 1.
+    """The resets of a recurrent agent: an episode that ended with step t means
+    that a new one begins at t + 1.
 
     Args:
         dones: [T, *batch] booleans; `dones[t]` says that step t ended an episode.
-        before: [*batch], the same of the step before the first, when this is a later window; None means False.
+        before: [*batch], the same of the step before the first, when this is a later window; None
+            means False.
 
     Returns:
         [T, *batch] booleans: `reset[t + 1] = dones[t]`, and `reset[0] = before`.
@@ -205,37 +236,49 @@ def resets_from_dones(dones: Array, before: Array | None = None) -> Array:
 
 def _timed(name: str, rows: Array, before: Array | None, kind: DType) -> Array:
     """`rows` as an array, checked together with what came before."""
-    rows, word = jnp.asarray(rows), "boolean" if kind == jnp.bool_ else "integers"
+    rows = jnp.asarray(rows)
+    word = "boolean" if kind == jnp.bool_ else "integers"
     for label, a in ((name, rows), ("before", before)):
         if a is not None and not jnp.issubdtype(jnp.asarray(a).dtype, kind):
             raise TypeError(f"{label} must be {word}, got dtype {jnp.asarray(a).dtype}.")
     if rows.ndim == 0 or (before is not None and jnp.shape(before) != rows.shape[1:]):
-        raise ValueError(f"{name} has shape {rows.shape}, expected (T, *batch), and `before` {rows.shape[1:]}.")
+        raise ValueError(
+            f"{name} has shape {rows.shape}, expected (T, *batch), and `before` {rows.shape[1:]}."
+        )
     return rows
 
 
 def _checked(sequences: Sequence[Any]) -> list[np.ndarray]:
-    arrays = [np.asarray(a) if not isinstance(a, jax.Array) else np.asarray(jax.device_get(a)) for a in sequences]
+    arrays = list(map(_on_host, sequences))
     if not arrays:
         raise ValueError("there must be at least one sequence.")
-    shapes, dtypes = {a.shape[1:] for a in arrays if a.ndim}, {str(a.dtype) for a in arrays}
+    shapes = {a.shape[1:] for a in arrays if a.ndim}
+    dtypes = {str(a.dtype) for a in arrays}
     if len(shapes) != 1 or min(a.ndim for a in arrays) == 0:
         raise ValueError(
-            f"sequences must be arrays [T, *features] of the same features, got shapes {[a.shape for a in arrays[:9]]}."
+            "sequences must be arrays [T, *features] of the same features, "
+            f"got shapes {[a.shape for a in arrays[:9]]}."
         )
     if len(dtypes) != 1:
         raise TypeError(f"sequences must have one dtype, got {sorted(dtypes)}.")
     return arrays
 
 
+def _on_host(a: Any) -> np.ndarray:
+    return np.asarray(jax.device_get(a) if isinstance(a, jax.Array) else a)
+
+
 def _places(lengths: np.ndarray, length: int) -> tuple[dict[int, tuple[int, int]], int]:
     """(row, first step) of each sequence that has steps, and the number of rows."""
     room: list[list[int]] = [[] for _ in range(length + 1)]  # the rows with that many free steps
-    places, rows = {}, 0
+    places = {}
+    rows = 0
     for k in sorted(np.flatnonzero(lengths), key=lambda k: -lengths[k]):
         free = next((n for n in range(lengths[k], length + 1) if room[n]), None)
         if free is None:
-            free, row, rows = length, rows, rows + 1
+            free = length
+            row = rows
+            rows += 1
         else:
             row = room[free].pop(0)
         places[int(k)] = (row, length - free)

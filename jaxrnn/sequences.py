@@ -14,8 +14,8 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
     """The mask of right-padded sequences: True at the first `lengths` steps of each.
 
     Args:
-        lengths: [*batch] integers from 0 to T. While tracing, where they cannot be checked, a value beyond T means T and one
-            below 0 means 0; `check_lengths` checks them at run time.
+        lengths: [*batch] integers from 0 to T. While tracing, where they cannot be checked, a value
+            beyond T means T and one below 0 means 0; `check_lengths` checks them at run time.
         T: the number of steps.
 
     Returns:
@@ -32,20 +32,24 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
     """
     traced = isinstance(lengths, jax.core.Tracer)
     lengths = lengths if traced else np.asarray(lengths)
-    lengths = lengths if traced or lengths.size else lengths.astype(np.int32)  # an empty list is one of floats to NumPy
+    # an empty list is one of floats to NumPy
+    lengths = lengths if traced or lengths.size else lengths.astype(np.int32)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}.")
     if not traced and lengths.size and (lengths.min() < 0 or lengths.max() > T):
-        raise ValueError(f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}.")
+        raise ValueError(
+            f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}."
+        )
     lengths = jnp.asarray(lengths, jnp.int32)
     return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
 
 
 def check_lengths(lengths: Array, T: int) -> None:
-    """A switch for debugging: checks lengths at run time, inside `jax.jit`, of a function that `checkify` has transformed.
+    """A switch for debugging: checks lengths at run time, inside `jax.jit`, of a function that
+    `checkify` has transformed.
 
-    Elsewhere it does nothing. It is a call of its own since a program with checks, done or not, starts more slowly and cannot be
-    exported.
+    Elsewhere it does nothing. It is a call of its own since a program with checks, done or not,
+    starts more slowly and cannot be exported.
 
     Args:
         lengths: [*batch] integers, traced or not.
@@ -54,11 +58,14 @@ def check_lengths(lengths: Array, T: int) -> None:
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
         >>> from jax.experimental import checkify
-        >>> checked = checkify.checkify(jax.jit(lambda n: jaxrnn.check_lengths(n, T=5)), errors=checkify.user_checks)
+        >>> check = jax.jit(lambda n: jaxrnn.check_lengths(n, T=5))
+        >>> checked = checkify.checkify(check, errors=checkify.user_checks)
         >>> error, _ = checked(jnp.array([3, 9]))
         >>> error.get().splitlines()[0].split(" (")[0]
         'lengths must lie between 0 and T=5, got [3 9].'
     """
     lengths = jnp.asarray(lengths)
     inside = jnp.all((lengths >= 0) & (lengths <= T))
-    checkify.debug_check(inside, f"lengths must lie between 0 and T={T}, got {{lengths}}.", lengths=lengths)
+    checkify.debug_check(
+        inside, f"lengths must lie between 0 and T={T}, got {{lengths}}.", lengths=lengths
+    )

@@ -16,7 +16,8 @@ from jaxrnn.running import unroll
 
 class StackNoise(NamedTuple):
     cells: tuple[Noise, ...]  # the noise of each cell, indexed layer * directions + direction
-    keep: tuple[Array | None, ...]  # for each layer but the last: [T, ..., width], True where its output is kept
+    # for each layer but the last: [T, ..., width], True where its output is kept
+    keep: tuple[Array | None, ...]
 
 
 class StackInput(NamedTuple):
@@ -35,18 +36,22 @@ MERGES: dict[str, Callable[[list[Array]], Array]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Stack(Cell):
-    """Layers of cells; the input of each is the output of the one before, in both directions where bidirectional.
+    """Layers of cells; the input of each is the output of the one before,
+    in both directions where bidirectional.
 
-    `stack(params, carry, x)` is one step (one direction only), `unroll(stack, params, xs)` a sequence, run layer by layer.
-    Parameters and carry are tuples with one entry per cell, indexed `layer * directions + direction`.
+    `stack(params, carry, x)` is one step (one direction only), `unroll(stack, params, xs)` a
+    sequence, run layer by layer. Parameters and carry are tuples with one entry per cell, indexed
+    `layer * directions + direction`.
 
     Args:
-        cells: one cell per layer. A bidirectional layer uses its cell twice, with parameters of their own.
+        cells: one cell per layer. A bidirectional layer uses its cell twice, with parameters of
+            their own.
         bidirectional: whether a second direction reads the sequence from its end.
-        merge: how the outputs of both directions become one: "concat" (forward first), "sum", "mean", "mul", or "apart",
-            [..., 2, H], for a single layer.
-        dropout: the probability of dropping each entry of every layer's output but the last, drawn anew for each step. It acts
-            where `noise` is given, and kept entries are scaled by 1 / (1 - dropout).
+        merge: how the outputs of both directions become one: "concat" (forward first), "sum",
+            "mean", "mul", or "apart", [..., 2, H], for a single layer.
+        dropout: the probability of dropping each entry of every layer's output but the last, drawn
+            anew for each step. It acts where `noise` is given, and kept entries are scaled by
+            1 / (1 - dropout).
 
     Raises:
         ValueError: no cells, cells of different input ranks, or dropout outside [0, 1].
@@ -71,21 +76,32 @@ class Stack(Cell):
     def __post_init__(self) -> None:
         cells = tuple(self.cells) if isinstance(self.cells, Iterable) else ()
         if not cells or not all(isinstance(cell, Cell) for cell in cells):
-            raise ValueError(f"Stack(cells) needs a tuple with one jaxrnn.Cell per layer, got {self.cells!r}.")
+            raise ValueError(
+                f"Stack(cells) needs a tuple with one jaxrnn.Cell per layer, got {self.cells!r}."
+            )
         object.__setattr__(self, "cells", cells)
         if len({cell.feature_axes for cell in self.cells}) > 1:
             raise ValueError("the cells of a Stack must agree in feature_axes.")
         if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout is a probability between 0 and 1, got {self.dropout!r}.")
-        object.__setattr__(self, "dropout", float(self.dropout))  # a NumPy scalar is not weakly typed
+        # a NumPy scalar is not weakly typed
+        object.__setattr__(self, "dropout", float(self.dropout))
+        self._check_merge()
+
+    def _check_merge(self) -> None:
         if any(getattr(cell, "merge", "concat") == "apart" for cell in self.cells[:-1]):
-            raise ValueError("a layer whose directions stay apart has no next layer: it has an axis more.")
+            raise ValueError(
+                "a layer whose directions stay apart has no next layer: it has an axis more."
+            )
         if self.merge not in MERGES or (self.merge != "concat" and not self.bidirectional):
             raise ValueError(
-                f"merge joins the directions of a bidirectional stack by one of {tuple(MERGES)}, got {self.merge!r}."
+                f"merge joins the directions of a bidirectional stack by one of {tuple(MERGES)}, "
+                f"got {self.merge!r}."
             )
         if self.merge == "apart" and len(self.cells) > 1:
-            raise ValueError('merge="apart" is for a single layer, such as the last of a stack of stacks.')
+            raise ValueError(
+                'merge="apart" is for a single layer, such as the last of a stack of stacks.'
+            )
 
     @property
     def directions(self) -> int:
@@ -97,7 +113,8 @@ class Stack(Cell):
 
     @property
     def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
-        return len(self.cells) == 1 and self.cells[0].elementwise  # the projection of a second layer is no `dot` of `step`
+        # the projection of a second layer is no `dot` of `step`
+        return len(self.cells) == 1 and self.cells[0].elementwise
 
     @property
     def causal(self) -> bool:  # pyrefly: ignore[bad-override]
@@ -105,18 +122,27 @@ class Stack(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> tuple[Params, ...]:
         keys = jax.random.split(key, (len(self.cells), self.directions))
-        sizes = [input_size, *(shape[-1] for shape in self._outputs((1,) * (self.feature_axes - 1) + (input_size,)))]
+        sizes = [
+            input_size,
+            *(shape[-1] for shape in self._outputs((1,) * (self.feature_axes - 1) + (input_size,))),
+        ]
         return tuple(
-            cell.init(k, size, dtype) for cell, layer, size in zip(self.cells, keys, sizes[:-1], strict=True) for k in layer
+            cell.init(k, size, dtype)
+            for cell, layer, size in zip(self.cells, keys, sizes[:-1], strict=True)
+            for k in layer
         )
 
     def input_size(self, params: tuple[Params, ...]) -> int | None:
         return self.cells[0].input_size(params[0])
 
     def prepare(self, params: tuple[Params, ...]) -> tuple[Params, ...]:
-        return tuple(cell.prepare(p) for (_, _, cell), p in zip(self._indexed(), params, strict=True))
+        return tuple(
+            cell.prepare(p) for (_, _, cell), p in zip(self._indexed(), params, strict=True)
+        )
 
-    def absorb(self, params: tuple[Params, ...], noise: StackNoise) -> tuple[tuple[Params, ...], StackNoise]:
+    def absorb(
+        self, params: tuple[Params, ...], noise: StackNoise
+    ) -> tuple[tuple[Params, ...], StackNoise]:
         pairs = [
             (p, own) if own is None else cell.absorb(p, own)
             for (_, _, cell), p, own in zip(self._indexed(), params, noise.cells, strict=True)
@@ -125,23 +151,40 @@ class Stack(Cell):
 
     def init_carry(self, params: tuple[Params, ...], like: Array) -> tuple[Carry, ...]:
         carries: list[Carry] = []
-        for layer, (cell, shape) in enumerate(zip(self.cells, self._outputs(like.shape), strict=True)):
-            carries += [cell.init_carry(p, like) for p in params[layer * self.directions : (layer + 1) * self.directions]]
-            like = zeros(like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes)
+        for layer, (cell, shape) in enumerate(
+            zip(self.cells, self._outputs(like.shape), strict=True)
+        ):
+            carries += [
+                cell.init_carry(p, like)
+                for p in params[layer * self.directions : (layer + 1) * self.directions]
+            ]
+            like = zeros(
+                like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes
+            )
         return tuple(carries)
 
     def noise(self, key: Array, T: int, like: Array) -> StackNoise | None:
-        keys, shapes = jax.random.split(key, (len(self.cells), self.directions + 1)), self._outputs(like.shape)
-        cells, keep = [], []
+        keys = jax.random.split(key, (len(self.cells), self.directions + 1))
+        shapes = self._outputs(like.shape)
+        cells = []
+        keep = []
         for layer, (cell, shape) in enumerate(zip(self.cells, shapes, strict=True)):
             cells += [cell.noise(k, T, like) for k in keys[layer, :-1]]
             drop = self.dropout > 0 and layer + 1 < len(self.cells)
-            keep += [jax.random.bernoulli(keys[layer, -1], 1 - self.dropout, (T, *shape)) if drop else None]
-            like = zeros(like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes)
+            keep += [
+                jax.random.bernoulli(keys[layer, -1], 1 - self.dropout, (T, *shape))
+                if drop
+                else None
+            ]
+            like = zeros(
+                like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes
+            )
         noise = StackNoise(cells=tuple(cells), keep=tuple(keep[:-1]))
         return noise if jax.tree.leaves(noise) else None
 
-    def project(self, params: tuple[Params, ...], xs: Array, noise: StackNoise | None = None) -> StackInput:
+    def project(
+        self, params: tuple[Params, ...], xs: Array, noise: StackNoise | None = None
+    ) -> StackInput:
         own = None if noise is None else noise.cells[0]
         return StackInput(u=self.cells[0].project(params[0], xs, own), noise=noise)
 
@@ -149,9 +192,13 @@ class Stack(Cell):
         self, params: tuple[Params, ...], carry: tuple[Carry, ...], u: StackInput, dot: Dot = dot
     ) -> tuple[tuple[Carry, ...], Array]:
         if not self.causal:
-            raise ValueError("a bidirectional stack has no single step: its second direction starts at the end. Use unroll.")
+            raise ValueError(
+                "a bidirectional stack has no single step: "
+                "its second direction starts at the end. Use unroll."
+            )
         y: Any = None
-        carries, v = [], u.u
+        carries = []
+        v = u.u
         for layer, cell in enumerate(self.cells):
             if layer > 0:
                 own = None if u.noise is None else u.noise.cells[layer]
@@ -169,25 +216,39 @@ class Stack(Cell):
         noise: StackNoise | None,
         reverse: bool,
     ) -> tuple[tuple[Carry, ...], Array]:
-        """What `unroll` calls: `run` unrolls one cell over one direction, with the masks, resets and method of the whole."""
-        count = len(self.cells) * self.directions
-        for name, entries in (("params", params), ("carry", carry)):
-            if entries is not None and (not isinstance(entries, tuple) or len(entries) != count):
-                raise ValueError(
-                    f"{name} of this stack must be a tuple of {count}: {len(self.cells)} layers x {self.directions}."
-                )
-        carries, outputs = [], []
+        """What `unroll` calls: `run` unrolls one cell over one direction, with the masks,
+        resets and method of the whole.
+        """
+        self._check_entries("params", params)
+        self._check_entries("carry", carry)
+        carries = []
+        outputs = []
         for index, (layer, direction, cell) in enumerate(self._indexed()):
             if direction == 0 and layer > 0:
-                xs, outputs = self._drop(MERGES[self.merge](outputs), noise, layer), []
+                xs = self._drop(MERGES[self.merge](outputs), noise, layer)
+                outputs = []
             given, own = (None if t is None else t[index] for t in (carry, noise and noise.cells))
-            after, ys = run(cell, params[index], xs, given, noise=own, reverse=reverse != (direction == 1))
+            after, ys = run(
+                cell, params[index], xs, given, noise=own, reverse=reverse != (direction == 1)
+            )
             carries.append(after)
             outputs.append(ys)
         return tuple(carries), MERGES[self.merge](outputs)
 
+    def _check_entries(self, name: str, entries: Any) -> None:
+        count = len(self.cells) * self.directions
+        if entries is not None and (not isinstance(entries, tuple) or len(entries) != count):
+            raise ValueError(
+                f"{name} of this stack must be a tuple of {count}: "
+                f"{len(self.cells)} layers x {self.directions}."
+            )
+
     def _indexed(self) -> list[tuple[int, int, Cell]]:
-        return [(layer, d, cell) for layer, cell in enumerate(self.cells) for d in range(self.directions)]
+        return [
+            (layer, d, cell)
+            for layer, cell in enumerate(self.cells)
+            for d in range(self.directions)
+        ]
 
     def _drop(self, ys: Array, noise: StackNoise | None, layer: int) -> Array:
         """The input of `layer`: the output of the layer before, dropped where there is noise."""
@@ -198,7 +259,9 @@ class Stack(Cell):
         return jnp.where(keep, ys / max(1 - self.dropout, 1e-9), jnp.zeros_like(ys))
 
     def _outputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of each layer's output, but for a layer whose directions stay apart, for one step's input of that shape."""
+        """The shape of each layer's output, but for a layer whose directions stay apart, for one
+        step's input of that shape.
+        """
         shapes: list[tuple[int, ...]] = []
         for cell in self.cells:
             (*leading, width) = _output_shape(cell, shape)
@@ -213,6 +276,7 @@ def _output_shape(cell: Cell, shape: tuple[int, ...]) -> tuple[int, ...]:
 
     def one() -> Array:
         x = jnp.zeros((1, *shape), jnp.float32)
-        return unroll(cell, cell.init(jax.random.key(0), shape[-1], jnp.float32), x, method="scan")[1]
+        params = cell.init(jax.random.key(0), shape[-1], jnp.float32)
+        return unroll(cell, params, x, method="scan")[1]
 
     return jax.eval_shape(one).shape[1:]

@@ -14,9 +14,14 @@ from jaxrnn.cell import Array, Carry, Cell, Noise, Params, Tree, cast, dot
 from jaxrnn.checks import fit_noise
 from jaxrnn.running import unroll
 
-T, BATCH, SPACE = 4, (2, 3), 3  # steps, batch axes, and the size of every spatial axis of a convolutional cell
+# steps, batch axes, and the size of every spatial axis of a convolutional cell
+T = 4
+BATCH = (2, 3)
+SPACE = 3
 TOLERANCE = 1e-9  # of float64 results that differ in the order of sums only, over a few steps
-SMALL, SLOPE_TOLERANCE = 1e-5, 1e-6  # central differences are off by SMALL^2 and by 1e-16 / SMALL, times the third derivative
+# central differences are off by SMALL^2 and by 1e-16 / SMALL, times the third derivative
+SMALL = 1e-5
+SLOPE_TOLERANCE = 1e-6
 
 
 class Case(NamedTuple):
@@ -33,16 +38,18 @@ class Case(NamedTuple):
 
 
 def check_cell(cell: Cell, input_size: int = 3, *, seed: int = 0) -> None:
-    """Checks a cell against the contract of `jaxrnn.Cell`, in float64 with random parameters, and in bfloat16.
+    """Checks a cell against the contract of `jaxrnn.Cell`, in float64 with random parameters,
+    and in bfloat16.
 
-    Checked: configuration, dtypes, carries, batch axes, `dot`, tiles, the sequence against single steps, gradients
-    against finite differences, masks and resets. A bidirectional stack has no single step, so it is not for this function.
+    Checked: configuration, dtypes, carries, batch axes, `dot`, tiles, the sequence against single
+    steps, gradients against finite differences, masks and resets. A bidirectional stack has no
+    single step, so it is not for this function.
 
     Args:
         cell: the cell.
         input_size: the number of input features.
-        seed: of the random parameters and inputs. A kink (relu) within 1e-5 of a drawn value makes finite differences wrong;
-            another seed tells.
+        seed: of the random parameters and inputs. A kink (relu) within 1e-5 of a drawn value makes
+            finite differences wrong; another seed tells.
 
     Raises:
         AssertionError: the cell breaks the contract; the message says which clause, and what to do.
@@ -65,38 +72,63 @@ def _guarded(clause: Callable[..., Any], *args: Any) -> Any:
     try:
         return clause(*args)
     except Exception as error:
-        detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        detail = (
+            str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        )
         name = type(args[0].cell if isinstance(args[0], Case) else args[0]).__name__
-        raise AssertionError(f"{name} breaks the contract of a cell: {clause.__doc__}\n{detail}") from error
+        broken = " ".join((clause.__doc__ or "").split())
+        raise AssertionError(f"{name} breaks the contract of a cell: {broken}\n{detail}") from error
 
 
 def _configuration(cell: Cell) -> None:
-    """A cell is a jaxrnn.Cell, a frozen dataclass, hashable, and equal to a cell with equal fields."""
+    """A cell is a jaxrnn.Cell, a frozen dataclass, hashable,
+    and equal to a cell with equal fields.
+    """
     assert isinstance(cell, Cell), "derive it from jaxrnn.Cell."
-    assert dataclasses.is_dataclass(cell), "put @dataclasses.dataclass(frozen=True) above the class."
+    assert dataclasses.is_dataclass(cell), (
+        "put @dataclasses.dataclass(frozen=True) above the class."
+    )
     name = dataclasses.fields(cell)[0].name if dataclasses.fields(cell) else "size"
     twin = copy.deepcopy(cell)
     try:
         setattr(twin, name, getattr(twin, name, None))
     except dataclasses.FrozenInstanceError:
-        assert hash(cell) == hash(twin) and cell == twin, "fields must be plain values, no arrays or functions made per cell."
+        assert hash(cell) == hash(twin) and cell == twin, (
+            "fields must be plain values, no arrays or functions made per cell."
+        )
     else:
         raise AssertionError("its fields can be set: write @dataclasses.dataclass(frozen=True).")
 
 
 def _parameters(cell: Cell, size: int) -> None:
-    """init(key, input_size, dtype) returns arrays of the dtype asked for, and input_size(params) is the size they are for."""
+    """init(key, input_size, dtype) returns arrays of the dtype asked for,
+    and input_size(params) is the size they are for.
+    """
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float64):
-        params = jax.eval_shape(lambda key, dtype=dtype: cell.init(key, size, dtype), jax.random.key(0))
-        wrong = [(jax.tree_util.keystr(p), str(a.dtype)) for p, a in jax.tree.leaves_with_path(params) if a.dtype != dtype]
-        assert not wrong, f"asked for {jnp.dtype(dtype)}, got {wrong}; draw in at least float32, then cast to dtype."
+        params = jax.eval_shape(
+            lambda key, dtype=dtype: cell.init(key, size, dtype), jax.random.key(0)
+        )
+        wrong = [
+            (jax.tree_util.keystr(p), str(a.dtype))
+            for p, a in jax.tree.leaves_with_path(params)
+            if a.dtype != dtype
+        ]
+        assert not wrong, (
+            f"asked for {jnp.dtype(dtype)}, got {wrong}; draw in at least float32, "
+            "then cast to dtype."
+        )
     given = cell.input_size(params)
-    assert given in (None, size), f"for parameters made for {size} features, input_size(params) is {given}; override it."
+    assert given in (None, size), (
+        f"for parameters made for {size} features, input_size(params) is {given}; override it."
+    )
 
 
 def _case(cell: Cell, size: int, seed: int) -> Case:
-    """init, prepare, init_carry, noise and absorb run; what is left of the noise has the leading axes [T or 1, *batch]."""
-    random = np.random.default_rng(seed)  # NumPy, since XLA takes a second to compile each shape of a float64 normal
+    """init, prepare, init_carry, noise and absorb run;
+    what is left of the noise has the leading axes [T or 1, *batch].
+    """
+    # NumPy, since XLA takes a second to compile each shape of a float64 normal
+    random = np.random.default_rng(seed)
     x = np.zeros((*BATCH, *(SPACE,) * (cell.feature_axes - 1), size))
     with jax.enable_x64(False):
         params = cell.init(jax.random.key(seed), size)
@@ -107,23 +139,36 @@ def _case(cell: Cell, size: int, seed: int) -> Case:
         prepared, noise = cell.absorb(prepared, noise)
     noise = fit_noise(noise, T)
     for leaf in jax.tree.leaves(noise):
-        assert leaf.shape[1:3] == BATCH, f"a leaf of noise has shape {leaf.shape}, expected {(T, *BATCH)} and features."
+        assert leaf.shape[1:3] == BATCH, (
+            f"a leaf of noise has shape {leaf.shape}, expected {(T, *BATCH)} and features."
+        )
     carry = _perturbed(cell.init_carry(prepared, jnp.asarray(x)), random)
-    xs, (drawn, noise) = jnp.asarray(random.normal(size=(T, *x.shape))), cast((drawn, noise), jnp.float64)
+    xs = jnp.asarray(random.normal(size=(T, *x.shape)))
+    drawn, noise = cast((drawn, noise), jnp.float64)
     return Case(cell, params, prepared, carry, xs, drawn, noise, random)
 
 
 def _carries(case: Case) -> None:
-    """step keeps the structure, shapes and dtypes of init_carry, and every leaf begins with the batch axes."""
-    before, _, (after, y) = jax.eval_shape(lambda: _one(case, case.carry, case.xs[0], _first(case.noise)))
-    told = [str(jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", tree)) for tree in (before, after)]
+    """step keeps the structure, shapes and dtypes of init_carry,
+    and every leaf begins with the batch axes.
+    """
+    before, _, (after, y) = jax.eval_shape(
+        lambda: _one(case, case.carry, case.xs[0], _first(case.noise))
+    )
+    told = [
+        str(jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", tree)) for tree in (before, after)
+    ]
     assert told[0] == told[1], f"init_carry gives {told[0]}, step gives {told[1]}."
     for leaf in jax.tree.leaves((after, y)):
-        assert leaf.shape[:2] == BATCH, f"a leaf has shape {leaf.shape}, expected {BATCH} and features."
+        assert leaf.shape[:2] == BATCH, (
+            f"a leaf has shape {leaf.shape}, expected {BATCH} and features."
+        )
 
 
 def _batch(case: Case) -> None:
-    """init_carry, project and step take any leading axes and never mix entries of them; project never mixes steps."""
+    """init_carry, project and step take any leading axes and never mix entries of them;
+    project never mixes steps.
+    """
 
     def run(case: Case, cell: Cell) -> Any:
         one = functools.partial(_one, case._replace(cell=cell))
@@ -133,7 +178,12 @@ def _batch(case: Case) -> None:
         return one(*now), jax.vmap(jax.vmap(one))(*now), whole, steps
 
     batched, each, whole, steps = _compiled(run, case)
-    _same(batched, each, "a step on [2, 3, ...] and on each entry differ; index and reduce feature axes only, from the end.")
+    _same(
+        batched,
+        each,
+        "a step on [2, 3, ...] and on each entry differ; index and reduce feature axes "
+        "only, from the end.",
+    )
     _same(whole, steps, "project of all steps at once and of each step differ.")
 
 
@@ -143,22 +193,39 @@ def _products(case: Case) -> None:
     for number, (v, w, op, product) in enumerate(_record(case)[1]):
         v2, w2 = _perturbed((v, w), case.random)
         run = jax.jit(functools.partial(dot, op=op))
-        _same(run(v + v2, w), product + run(v2, w), f"product {number} is not linear in its vector: move the rest into step.")
-        _same(run(v, w + w2), product + run(v, w2), f"product {number} is not linear in its weight: move the rest into prepare.")
+        _same(
+            run(v + v2, w),
+            product + run(v2, w),
+            f"product {number} is not linear in its vector: move the rest into step.",
+        )
+        _same(
+            run(v, w + w2),
+            product + run(v, w2),
+            f"product {number} is not linear in its weight: move the rest into prepare.",
+        )
 
 
 def _tiles(case: Case) -> None:
-    """An elementwise step runs on a tile: on half of the hidden units, given the products, it gives half of the result."""
+    """An elementwise step runs on a tile: on half of the hidden units, given the products,
+    it gives half of the result.
+    """
 
     def run(case: Case, cell: Cell) -> tuple[Any, Any]:
         case = case._replace(cell=cell)
         result, calls = _record(case)
         products = iter([_half(product) for _, _, _, product in calls])
-        u, replay = _half(_project(case)), lambda v, w, op=None: next(products)
+        u = _half(_project(case))
+
+        def replay(v: Array, w: Array, op: Any = None) -> Array:
+            return next(products)
+
         return cell.step(_half(case.prepared), _half(case.carry), u, replay), _half(result)
 
     if case.cell.elementwise:
-        advice = "use the sizes of arrays, never hidden_size; put every product through dot; or set elementwise = False."
+        advice = (
+            "use the sizes of arrays, never hidden_size; put every product through dot; "
+            "or set elementwise = False."
+        )
         try:
             _same(*_compiled(run, case), advice)
         except (TypeError, ValueError) as error:
@@ -166,13 +233,25 @@ def _tiles(case: Case) -> None:
 
 
 def _sequence(case: Case) -> None:
-    """unroll equals a loop over cell(params, carry, x), and T = 0 returns the carry it was given."""
-    step, carry, ys = jax.jit(case.cell.__call__), case.carry, []
+    """unroll equals a loop over cell(params, carry, x),
+    and T = 0 returns the carry it was given.
+    """
+    step = jax.jit(case.cell.__call__)
+    carry = case.carry
+    ys = []
     for x in case.xs:
         carry, y = step(case.params, carry, x)
         ys.append(y)
-    _same(unroll(case.cell, case.params, case.xs, case.carry), (carry, jnp.stack(ys)), "does step keep a state of its own?")
-    _same(unroll(case.cell, case.params, case.xs[:0], case.carry)[0], case.carry, "T = 0 changed the carry.")
+    _same(
+        unroll(case.cell, case.params, case.xs, case.carry),
+        (carry, jnp.stack(ys)),
+        "does step keep a state of its own?",
+    )
+    _same(
+        unroll(case.cell, case.params, case.xs[:0], case.carry)[0],
+        case.carry,
+        "T = 0 changed the carry.",
+    )
 
 
 def _sixteen_bits(case: Case) -> None:
@@ -180,35 +259,63 @@ def _sixteen_bits(case: Case) -> None:
     params, xs = cast((case.params, case.xs), jnp.bfloat16)
     carry, ys = jax.eval_shape(lambda: unroll(case.cell, params, xs, noise=case.drawn))
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(carry)}
-    assert dtypes <= {"float32"} and ys.dtype == jnp.bfloat16, f"the carry is {dtypes}, the outputs are {ys.dtype}."
+    assert dtypes <= {"float32"} and ys.dtype == jnp.bfloat16, (
+        f"the carry is {dtypes}, the outputs are {ys.dtype}."
+    )
 
 
 def _gradients(case: Case) -> None:
-    """Gradients are those of finite differences; what stands in the padding (NaN too) reaches none, with resets as without."""
+    """Gradients are those of finite differences;
+    what stands in the padding (NaN too) reaches none, with resets as without.
+    """
     leaves, tree = jax.tree.flatten((case.params, case.xs, case.carry))
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path((case.params, case.xs, case.carry))]
-    loss = jax.jit(jax.value_and_grad(lambda leaves, mask, reset: _loss(case, tree.unflatten(leaves), mask, reset)))
+    names = [
+        jax.tree_util.keystr(path)
+        for path, _ in jax.tree.leaves_with_path((case.params, case.xs, case.carry))
+    ]
+    loss = jax.jit(
+        jax.value_and_grad(
+            lambda leaves, mask, reset: _loss(case, tree.unflatten(leaves), mask, reset)
+        )
+    )
     rows = np.ones((T, *BATCH), bool)
     for index, slope in enumerate(loss(leaves, rows, ~rows)[1]):
         way = case.random.normal(size=slope.shape)
-        up, down = ([*leaves[:index], leaves[index] + d * way, *leaves[index + 1 :]] for d in (SMALL, -SMALL))
+        up, down = (
+            [*leaves[:index], leaves[index] + d * way, *leaves[index + 1 :]]
+            for d in (SMALL, -SMALL)
+        )
         difference = (loss(up, rows, ~rows)[0] - loss(down, rows, ~rows)[0]) / (2 * SMALL)
-        _same(np.vdot(slope, way), difference, f"at (params, xs, carry){names[index]}.", SLOPE_TOLERANCE)
+        _same(
+            np.vdot(slope, way),
+            difference,
+            f"at (params, xs, carry){names[index]}.",
+            SLOPE_TOLERANCE,
+        )
     mask, reset = case.random.random((2, T, *BATCH)) < 0.6
     mask[:, 0, 0] = False
     xs = np.where(mask.reshape(*mask.shape, *(1,) * case.cell.feature_axes), case.xs, np.nan)
-    for name, slope in zip(names, loss(jax.tree.leaves((case.params, xs, case.carry)), mask, reset)[1], strict=True):
-        assert np.isfinite(slope).all(), f"at (params, xs, carry){name}: NaN; is step differentiable at an input of 0?"
+    for name, slope in zip(
+        names, loss(jax.tree.leaves((case.params, xs, case.carry)), mask, reset)[1], strict=True
+    ):
+        assert np.isfinite(slope).all(), (
+            f"at (params, xs, carry){name}: NaN; is step differentiable at an input of 0?"
+        )
 
 
 def _loss(case: Case, at: tuple[Params, Array, Carry], mask: Array, reset: Array) -> Array:
     params, xs, carry = at
     result = unroll(case.cell, params, xs, carry, mask=mask, reset=reset, noise=case.drawn)
-    waves = [jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)) for a in jax.tree.leaves(result)]
+    waves = [
+        jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape))
+        for a in jax.tree.leaves(result)
+    ]
     return jnp.sum(jnp.stack(waves))
 
 
-def _one(case: Case, carry: Carry, x: Array, noise: Noise) -> tuple[Carry, Any, tuple[Carry, Array]]:
+def _one(
+    case: Case, carry: Carry, x: Array, noise: Noise
+) -> tuple[Carry, Any, tuple[Carry, Array]]:
     u = case.cell.project(case.prepared, x, noise)
     return case.cell.init_carry(case.prepared, x), u, case.cell.step(case.prepared, carry, u)
 
@@ -242,13 +349,16 @@ def _half(tree: Tree) -> Tree:
 
 
 def _perturbed(tree: Tree, random: np.random.Generator) -> Tree:
-    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a, np.float64) + 0.3 * random.normal(size=a.shape)), tree)
+    return jax.tree.map(
+        lambda a: jnp.asarray(np.asarray(a, np.float64) + 0.3 * random.normal(size=a.shape)), tree
+    )
 
 
 def _same(got: Any, want: Any, advice: str, tolerance: float = TOLERANCE) -> None:
     """Raises unless the trees agree, relative to the larger of 1 and the largest entry wanted."""
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         assert a.shape == b.shape, f"{advice} Got shape {a.shape}, expected {b.shape}."
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        a = np.asarray(a, np.float64)
+        b = np.asarray(b, np.float64)
         error = np.max(np.abs(a - b), initial=0.0) / max(1.0, np.max(np.abs(b), initial=0.0))
         assert error <= tolerance, f"{advice} Off by {error:.1e}."

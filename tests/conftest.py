@@ -1,4 +1,6 @@
-"""Settings of the whole suite: strict dtype promotion, on the CPU unless told otherwise, without a display."""
+"""Settings of the whole suite: strict dtype promotion, on the CPU unless told otherwise,
+without a display.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -7,12 +9,15 @@ from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # a newer one ends the process: it does not know the flag
-    # The same programs in half the time of compilation, by XLA's former generator of loops. With XLA_FLAGS="", as users have it.
+# a newer one ends the process: it does not know the flag
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    # The same programs in half the time of compilation, by XLA's former generator of loops. With
+    # XLA_FLAGS="", as users have it.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 else:
-    # The interpreter of Pallas (test_persistent) blocks a thread of XLA's pool for each warpgroup that waits at a barrier; where
-    # all are blocked, which on two cores came in one run of four, no test goes on. So the pool has more threads than cores.
+    # The interpreter of Pallas (test_persistent) blocks a thread of XLA's pool for each warpgroup
+    # that waits at a barrier; where all are blocked, which on two cores came in one run of four, no
+    # test goes on. So the pool has more threads than cores.
     os.environ.setdefault("NPROC", "8")
 
 import jax
@@ -26,18 +31,27 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 def pytest_configure(config: pytest.Config) -> None:
     wanted = [name for name in os.environ.get("JAXRNN_REQUIRE", "").split(",") if name]
-    missing = [name for name in wanted if name != "chromium" and importlib.util.find_spec(name) is None]  # that: test_page_looks
+    # that: test_page_looks
+    missing = [
+        name for name in wanted if name != "chromium" and importlib.util.find_spec(name) is None
+    ]
     if missing:
-        raise pytest.UsageError(f"JAXRNN_REQUIRE names {', '.join(missing)}: pip install 'jaxrnn[parity,bench]'.")
+        raise pytest.UsageError(
+            f"JAXRNN_REQUIRE names {', '.join(missing)}: pip install 'jaxrnn[parity,bench]'."
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not HAS_TORCH:
         outcomes = ("passed", "skipped")
-        reports = {o: [r for r in terminalreporter.stats.get(o, []) if "parity" in r.keywords] for o in outcomes}
+        reports = {
+            o: [r for r in terminalreporter.stats.get(o, []) if "parity" in r.keywords]
+            for o in outcomes
+        }
         golden, left_out = len(reports["passed"]), sum(map(len, reports.values()))
         terminalreporter.write_line(
-            f"torch is not installed: {left_out} live comparisons left out, {golden} made with golden arrays"
+            f"torch is not installed: {left_out} live comparisons left out, "
+            f"{golden} made with golden arrays"
         )
 
 
@@ -50,7 +64,9 @@ def x64() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_compilation() -> Iterator[None]:
-    """Compiles two to four times faster into slower code: for tests of many small functions that run once."""
+    """Compiles two to four times faster into slower code:
+    for tests of many small functions that run once.
+    """
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -1,4 +1,6 @@
-"""One step of each library's LSTM and GRU with random weights, in one form, for the table of conventions."""
+"""One step of each library's LSTM and GRU with random weights, in one form,
+for the table of conventions.
+"""
 
 import os
 from typing import NamedTuple
@@ -47,7 +49,15 @@ def ours(kind):
     b_h = np.zeros_like(p.b)
     if kind == "gru":
         b_h[2] = p.b_hn
-    fused = Step(p.w_x.reshape(I, -1), p.w_h.reshape(H, -1), p.b.reshape(-1), b_h.reshape(-1), before, tuple(after), y)
+    fused = Step(
+        p.w_x.reshape(I, -1),
+        p.w_h.reshape(H, -1),
+        p.b.reshape(-1),
+        b_h.reshape(-1),
+        before,
+        tuple(after),
+        y,
+    )
     return fused, start.b.reshape(-1), p.b.size + (H if kind == "gru" else 0)
 
 
@@ -62,7 +72,9 @@ def torch(kind):
         after = cell(x, (h, c) if kind == "lstm" else h)
     after = tuple(a.numpy() for a in (after if kind == "lstm" else (after,)))
     before = (H0, C0)[: len(after)]
-    fused = Step(p["weight_ih"].T, p["weight_hh"].T, p["bias_ih"], p["bias_hh"], before, after, after[0])
+    fused = Step(
+        p["weight_ih"].T, p["weight_hh"].T, p["bias_ih"], p["bias_hh"], before, after, after[0]
+    )
     return fused, start, p["bias_ih"].size + p["bias_hh"].size
 
 
@@ -75,11 +87,23 @@ def linen(kind):
     after, y = cell.apply({"params": p}, carry, X)
 
     def fuse(side, what):
-        return np.concatenate([p[side + k].get(what, np.zeros(H, np.float32)) for k in gates], axis=-1)
+        return np.concatenate(
+            [p[side + k].get(what, np.zeros(H, np.float32)) for k in gates], axis=-1
+        )
 
     after = tuple(after) if kind == "lstm" else (after,)
-    fused = Step(fuse("i", "kernel"), fuse("h", "kernel"), fuse("i", "bias"), fuse("h", "bias"), before, after, y)
-    first = np.concatenate([start[side]["bias"] for side in [("h" if kind == "lstm" else "i") + k for k in gates]])
+    fused = Step(
+        fuse("i", "kernel"),
+        fuse("h", "kernel"),
+        fuse("i", "bias"),
+        fuse("h", "bias"),
+        before,
+        after,
+        y,
+    )
+    first = np.concatenate(
+        [start[side]["bias"] for side in [("h" if kind == "lstm" else "i") + k for k in gates]]
+    )
     return fused, first, sum(block["bias"].size for block in p.values() if "bias" in block)
 
 
@@ -95,7 +119,9 @@ def flax_nnx(kind):
     biases = {side: block["bias"] for side, block in p.items() if "bias" in block}
     none = np.zeros(p["dense_i"]["kernel"].shape[1], np.float32)
     kernels = (p[side]["kernel"] for side in ("dense_i", "dense_h"))
-    fused = Step(*kernels, biases.get("dense_i", none), biases.get("dense_h", none), before, after, y)
+    fused = Step(
+        *kernels, biases.get("dense_i", none), biases.get("dense_h", none), before, after, y
+    )
     (side,) = biases
     return fused, start[side]["bias"], sum(b.size for b in biases.values())
 
@@ -124,9 +150,15 @@ def haiku(kind):
     p = draw(start)
     y, after = run.apply(p, X, state)
     (arrays,), (first,) = p.values(), start.values()
-    w_x, w_h = (arrays["w"][:I], arrays["w"][I:]) if kind == "lstm" else (arrays["w_i"], arrays["w_h"])
+    w_x, w_h = (
+        (arrays["w"][:I], arrays["w"][I:]) if kind == "lstm" else (arrays["w_i"], arrays["w_h"])
+    )
     after = tuple(after) if kind == "lstm" else (after,)
-    return Step(w_x, w_h, arrays["b"], np.zeros_like(arrays["b"]), before, after, y), first["b"], arrays["b"].size
+    return (
+        Step(w_x, w_h, arrays["b"], np.zeros_like(arrays["b"]), before, after, y),
+        first["b"],
+        arrays["b"].size,
+    )
 
 
 def equinox(kind):
@@ -137,7 +169,11 @@ def equinox(kind):
     before = (H0, C0) if kind == "lstm" else (H0,)
     after = jax.vmap(cell)(X, before if kind == "lstm" else H0)
     after = after if kind == "lstm" else (after,)
-    b_h = np.concatenate([np.zeros(2 * H, np.float32), cell.bias_n]) if kind == "gru" else np.zeros_like(cell.bias)
+    b_h = (
+        np.concatenate([np.zeros(2 * H, np.float32), cell.bias_n])
+        if kind == "gru"
+        else np.zeros_like(cell.bias)
+    )
     fused = Step(cell.weight_ih.T, cell.weight_hh.T, cell.bias, b_h, before, tuple(after), after[0])
     return fused, first, cell.bias.size + (H if kind == "gru" else 0)
 

@@ -1,4 +1,6 @@
-"""The two Flax APIs behind one face, so that each claim about modules is written once and holds for both."""
+"""The two Flax APIs behind one face, so that each claim about modules is written once
+and holds for both.
+"""
 
 import contextlib
 
@@ -66,7 +68,12 @@ APIS = [Nnx, Linen]
 def random_weights(module, seed=0):
     """Gives a module random weights, biases too, and returns it."""
     rng = np.random.RandomState(seed)
-    module.load_torch({name: rng.normal(0, 0.6, a.shape).astype(np.float32) for name, a in module.to_torch().items()})
+    module.load_torch(
+        {
+            name: rng.normal(0, 0.6, a.shape).astype(np.float32)
+            for name, a in module.to_torch().items()
+        }
+    )
     return module
 
 

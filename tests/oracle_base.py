@@ -17,7 +17,9 @@ def sigmoid(a):
 
 def zero(carry, *names):
     """first() of a carry whose fields are zeros of as many units as that parameter's last axis."""
-    return lambda p, shape: carry(*(np.zeros((*shape[:-1], getattr(p, name).shape[-1])) for name in names))
+    return lambda p, shape: carry(
+        *(np.zeros((*shape[:-1], getattr(p, name).shape[-1])) for name in names)
+    )
 
 
 def plus(a, b):

@@ -1,8 +1,10 @@
-"""The truth: step-by-step loops in float64 NumPy, written from the papers' equations, and one list of all cells.
+"""The truth: step-by-step loops in float64 NumPy, written from the papers' equations,
+and one list of all cells.
 
-An oracle is (first, step): `first(p, shape)` is the carry of a new sequence for one step's input of `shape`, and
-`step(p, carry, x, noise)` gives the next carry and the output. Everything is analytic (no `conj`, no `abs` of the whole), so
-that a complex step gives directional derivatives to the last digit: f'(a) . d = imag f(a + 1e-30i d) / 1e-30.
+An oracle is (first, step): `first(p, shape)` is the carry of a new sequence for one step's input of
+`shape`, and `step(p, carry, x, noise)` gives the next carry and the output. Everything is analytic
+(no `conj`, no `abs` of the whole), so that a complex step gives directional derivatives to the last
+digit: f'(a) . d = imag f(a + 1e-30i d) / 1e-30.
 """
 
 import jax
@@ -119,7 +121,9 @@ def conv_step(p, carry, x, noise):
 
 
 def orthogonal_step(p, carry, x, noise):
-    """Lezcano-Casado & Martinez-Rubio 2019, arXiv:1901.08428; modReLU(z) = z / |z| * relu(|z| + b)."""
+    """Lezcano-Casado & Martinez-Rubio 2019, arXiv:1901.08428;
+    modReLU(z) = z / |z| * relu(|z| + b).
+    """
     z = x @ p.w_x + carry.h @ scipy.linalg.expm(p.a - p.a.T)
     sign = np.sign(z.real)
     h = sign * np.where((sign * z + p.b).real > 0, sign * z + p.b, 0)
@@ -132,26 +136,36 @@ def diagonal_step(p, carry, x, noise):
 
 
 def zoneout(inner, rates):
-    """Krueger et al. 2017, arXiv:1606.01305, eq. 5-6: h_t is made from the new c, before that is zoned out."""
+    """Krueger et al. 2017, arXiv:1606.01305, eq. 5-6: h_t is made from the new c,
+    before that is zoned out.
+    """
 
     def step(p, carry, x, noise):
         after, _ = inner.step(p, carry, x, None if noise is None else noise.inner)
         for name, rate in rates.items():
             d = rate if noise is None else getattr(noise.keep, name).astype(float)
-            after = after._replace(**{name: d * getattr(carry, name) + (1 - d) * getattr(after, name)})
+            after = after._replace(
+                **{name: d * getattr(carry, name) + (1 - d) * getattr(after, name)}
+            )
         return after, after.h
 
     return Oracle(inner.first, step)
 
 
 def variational(inner_first, inner_step, input=0.0, recurrent=0.0, output=0.0):
-    """Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7: `inner_step(p, carry, x, dropped h)` says where h meets its weights."""
+    """Gal & Ghahramani 2016, arXiv:1512.05287, eq. 7:
+    `inner_step(p, carry, x, dropped h)` says where h meets its weights.
+    """
 
     def step(p, carry, x, noise):
         if noise is None:
             return inner_step(p, carry, x, carry.h)
         x = x if noise.keep.input is None else x * noise.keep.input / (1 - input)
-        h = carry.h if noise.keep.recurrent is None else carry.h * noise.keep.recurrent / (1 - recurrent)
+        h = (
+            carry.h
+            if noise.keep.recurrent is None
+            else carry.h * noise.keep.recurrent / (1 - recurrent)
+        )
         after, y = inner_step(p, carry, x, h)
         return after, y if noise.keep.output is None else y * noise.keep.output / (1 - output)
 
@@ -171,7 +185,9 @@ def candidate_lstm(rate):
 
 
 def candidate_gru(rate):
-    """Semeniuta et al. 2016, arXiv:1603.05118, eq. 14-16, with z for 1 - z: h_t = z * h_{t-1} + (1 - z) * d(n)."""
+    """Semeniuta et al. 2016, arXiv:1603.05118, eq. 14-16, with z for 1 - z:
+    h_t = z * h_{t-1} + (1 - z) * d(n).
+    """
 
     def step(p, carry, x, noise):
         after, _ = gru_step(p, carry, x, None)
@@ -184,7 +200,9 @@ def candidate_gru(rate):
 
 
 def drop_connect(inner, rate):
-    """Merity et al. 2017, arXiv:1708.01009, section 2: the recurrent kernel with entries dropped, the same at every step."""
+    """Merity et al. 2017, arXiv:1708.01009, section 2:
+    the recurrent kernel with entries dropped, the same at every step.
+    """
 
     def step(p, carry, x, noise):
         p = p if noise is None else p._replace(w_h=p.w_h * noise.keep["w_h"] / (1 - rate))
@@ -238,11 +256,15 @@ def learned(inner):
 
 
 def stacked(*layers, rate=0.0):
-    """Layers of (oracle, width); the output of each is the input of the next, dropped in training."""
+    """Layers of (oracle, width); the output of each is the input of the next,
+    dropped in training.
+    """
 
     def first(p, shape):
         shapes = [shape, *((*shape[:-1], width) for _, width in layers)]
-        return tuple(oracle.first(own, s) for (oracle, _), own, s in zip(layers, p, shapes, strict=False))
+        return tuple(
+            oracle.first(own, s) for (oracle, _), own, s in zip(layers, p, shapes, strict=False)
+        )
 
     def step(p, carry, x, noise):
         carries = []
@@ -256,13 +278,17 @@ def stacked(*layers, rate=0.0):
     return Oracle(first, step)
 
 
-def drive(oracle, p, xs, carry=None, *, mask=None, reset=None, noise=None, reverse=False, feature_axes=1):
+def drive(
+    oracle, p, xs, carry=None, *, mask=None, reset=None, noise=None, reverse=False, feature_axes=1
+):
     """Runs an oracle over time, with the masks and resets of `jaxrnn.unroll`."""
     T, batch = len(xs), xs.shape[1 : xs.ndim - feature_axes]
     first = oracle.first(p, xs.shape[1:])
     carry, ys = first if carry is None else carry, {}
     for t in reversed(range(T)) if reverse else range(T):
-        begins = reset is not None and (reset[t] if not reverse else reset[t + 1] if t + 1 < T else np.zeros(batch, bool))
+        begins = reset is not None and (
+            reset[t] if not reverse else reset[t + 1] if t + 1 < T else np.zeros(batch, bool)
+        )
         carry = pick(begins, first, carry)
         valid = True if mask is None else mask[t]
         x = pick(valid, xs[t], np.zeros_like(xs[t]))
@@ -274,13 +300,17 @@ def drive(oracle, p, xs, carry=None, *, mask=None, reset=None, noise=None, rever
 
 def pick(rows, yes, no):
     rows = np.asarray(rows)
-    return jax.tree.map(lambda a, b: np.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b), yes, no)
+    return jax.tree.map(
+        lambda a, b: np.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b), yes, no
+    )
 
 
 LSTM = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), lstm_step)
 LSTMP = Oracle(zero(jaxrnn.LSTMCarry, "w_p", "w_h"), lstmp_step)
 GRU = Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_step)
-HEADS = Oracle(lambda p, shape: jaxrnn.LSTMCarry(*np.zeros((2, *shape[:-1], p.w_x.shape[-1]))), heads_step)
+HEADS = Oracle(
+    lambda p, shape: jaxrnn.LSTMCarry(*np.zeros((2, *shape[:-1], p.w_x.shape[-1]))), heads_step
+)
 ORTHOGONAL = Oracle(zero(jaxrnn.RNNCarry, "a"), orthogonal_step)
 CONV = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), conv_step)
 PEEPHOLE = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), peephole_step)
@@ -291,12 +321,20 @@ BUILT_IN = [  # (name, cell, oracle)
     ("lstm", jaxrnn.LSTMCell(4), LSTM),
     ("lstmp", jaxrnn.LSTMPCell(4, 2), LSTMP),
     ("gru", jaxrnn.GRUCell(4), GRU),
-    ("gru_reset_before", jaxrnn.GRUResetBeforeCell(4), Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_before_step)),
+    (
+        "gru_reset_before",
+        jaxrnn.GRUResetBeforeCell(4),
+        Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_before_step),
+    ),
     ("lstm_no_bias", jaxrnn.LSTMCell(4, bias=False), LSTM),
     ("gru_no_bias", jaxrnn.GRUCell(4, bias=False), GRU),
 ]
 TORTURE = [
-    ("layer_norm", jaxrnn.LayerNormLSTMCell(4), Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), layer_norm_step)),
+    (
+        "layer_norm",
+        jaxrnn.LayerNormLSTMCell(4),
+        Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), layer_norm_step),
+    ),
     ("peephole", jaxrnn.PeepholeLSTMCell(4), PEEPHOLE),
     ("lem", jaxrnn.LEMCell(4, dt=0.5), Oracle(zero(jaxrnn.LEMCarry, "w_z", "w_z"), lem_step)),
     ("heads", jaxrnn.MultiHeadLSTMCell(4, heads=2), HEADS),
@@ -306,7 +344,11 @@ TORTURE = [
 ]
 
 AROUND = [
-    ("zoneout", jaxrnn.Zoneout(jaxrnn.LSTMCell(4), h=0.3, c=0.1), zoneout(LSTM, {"h": 0.3, "c": 0.1})),
+    (
+        "zoneout",
+        jaxrnn.Zoneout(jaxrnn.LSTMCell(4), h=0.3, c=0.1),
+        zoneout(LSTM, {"h": 0.3, "c": 0.1}),
+    ),
     (
         "variational_dropout",
         jaxrnn.VariationalDropout(jaxrnn.GRUCell(4), input=0.2, recurrent=0.4, output=0.3),
@@ -321,13 +363,21 @@ AROUND = [
     ("learned_start", jaxrnn.LearnedInitialCarry(jaxrnn.GRUCell(4)), learned(GRU)),
     (
         "learned_zoneout_dropout_lstmp",
-        jaxrnn.LearnedInitialCarry(jaxrnn.Zoneout(jaxrnn.VariationalDropout(jaxrnn.LSTMPCell(4, 2), recurrent=0.4), 0.3, 0.1)),
+        jaxrnn.LearnedInitialCarry(
+            jaxrnn.Zoneout(
+                jaxrnn.VariationalDropout(jaxrnn.LSTMPCell(4, 2), recurrent=0.4), 0.3, 0.1
+            )
+        ),
         learned(zoneout(variational(LSTMP.first, lstmp_with, recurrent=0.4), {"h": 0.3, "c": 0.1})),
     ),
     (
         "stack",
         jaxrnn.Stack(
-            (jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3), jaxrnn.LearnedInitialCarry(jaxrnn.PeepholeLSTMCell(3))), dropout=0.5
+            (
+                jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3),
+                jaxrnn.LearnedInitialCarry(jaxrnn.PeepholeLSTMCell(3)),
+            ),
+            dropout=0.5,
         ),
         stacked((zoneout(GRU, {"h": 0.3}), 4), (learned(PEEPHOLE), 3), rate=0.5),
     ),
@@ -338,7 +388,8 @@ AROUND = [
     ),
 ]
 CELLS = BUILT_IN + TORTURE + AROUND
-EVERY = CELLS + GATED + MEMORY  # what holds the contract holds for these; tests of a few cells choose among CELLS
+# what holds the contract holds for these; tests of a few cells choose among CELLS
+EVERY = CELLS + GATED + MEMORY
 
 
 def parameters(cell, size=3, seed=0):
@@ -350,7 +401,9 @@ def parameters(cell, size=3, seed=0):
 
 def inputs(cell, T, batch=(), size=3, seed=1):
     """Random inputs [T, *batch, 4, ..., size], float64 NumPy."""
-    return np.random.default_rng(seed).normal(size=(T, *batch, *(4,) * (cell.feature_axes - 1), size))
+    return np.random.default_rng(seed).normal(
+        size=(T, *batch, *(4,) * (cell.feature_axes - 1), size)
+    )
 
 
 def randomised(tree, seed=2):

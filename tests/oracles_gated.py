@@ -15,17 +15,28 @@ def standard(a):
 
 def layer_norm_rnn_step(p, carry, x, noise):
     """Ba et al. 2016, arXiv:1607.06450, eq. 4."""
-    h = np.tanh(plus(p.scale[0] * standard(x @ p.w_x[:, 0] + carry.h @ p.w_h[:, 0]), None if p.b is None else p.b[0]))
+    h = np.tanh(
+        plus(
+            p.scale[0] * standard(x @ p.w_x[:, 0] + carry.h @ p.w_h[:, 0]),
+            None if p.b is None else p.b[0],
+        )
+    )
     return jaxrnn.RNNCarry(h=h), h
 
 
 def layer_norm_gru_step(p, carry, x, noise):
-    """Ba et al. 2016, supplementary material: two gates side by side in one norm, the candidate in another."""
+    """Ba et al. 2016, supplementary material: two gates side by side in one norm,
+    the candidate in another.
+    """
     width = carry.h.shape[-1]
 
     def norms(v, w, scale):
         gates = standard(np.concatenate([v @ w[:, 0], v @ w[:, 1]], -1))
-        return scale[0] * gates[..., :width], scale[1] * gates[..., width:], scale[2] * standard(v @ w[:, 2])
+        return (
+            scale[0] * gates[..., :width],
+            scale[1] * gates[..., width:],
+            scale[2] * standard(v @ w[:, 2]),
+        )
 
     b = np.zeros((3, width)) if p.b is None else p.b
     (x_r, x_z, x_n), (h_r, h_z, h_n) = norms(x, p.w_x, p.scale_x), norms(carry.h, p.w_h, p.scale_h)
@@ -91,7 +102,11 @@ def indrnn_step(p, carry, x, noise):
 
 def dense(p):
     """The parameters with the blocks of each gate in one matrix."""
-    return p._replace(w_h=np.stack([scipy.linalg.block_diag(*p.w_h[:, :, k]) for k in range(p.w_h.shape[2])], axis=1))
+    return p._replace(
+        w_h=np.stack(
+            [scipy.linalg.block_diag(*p.w_h[:, :, k]) for k in range(p.w_h.shape[2])], axis=1
+        )
+    )
 
 
 def heads_rnn_step(p, carry, x, noise):
@@ -102,7 +117,10 @@ def heads_rnn_step(p, carry, x, noise):
 def heads_gru_step(p, carry, x, noise):
     p = dense(p)
     r, z = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1))
-    n = np.tanh(plus(x @ p.w_x[:, 2], None if p.b is None else p.b[2]) + r * plus(carry.h @ p.w_h[:, 2], p.b_hn))
+    n = np.tanh(
+        plus(x @ p.w_x[:, 2], None if p.b is None else p.b[2])
+        + r * plus(carry.h @ p.w_h[:, 2], p.b_hn)
+    )
     h = n + z * (carry.h - n)
     return jaxrnn.GRUCarry(h=h), h
 
@@ -110,7 +128,8 @@ def heads_gru_step(p, carry, x, noise):
 RNN = zero(jaxrnn.RNNCarry, "w_x")
 GRU = zero(jaxrnn.GRUCarry, "w_x")
 
-GATED = [  # (name, cell, oracle); the layer-norm, peephole and multi-head LSTM stand in `oracles.py`
+# (name, cell, oracle); the layer-norm, peephole and multi-head LSTM stand in `oracles.py`
+GATED = [
     ("layer_norm_rnn", jaxrnn.LayerNormRNNCell(4), Oracle(RNN, layer_norm_rnn_step)),
     ("layer_norm_gru", jaxrnn.LayerNormGRUCell(4), Oracle(GRU, layer_norm_gru_step)),
     ("cifg", jaxrnn.CIFGCell(4), Oracle(zero(jaxrnn.LSTMCarry, "w_x", "w_x"), cifg_step)),

@@ -10,7 +10,9 @@ import jaxrnn
 
 
 def cornn(dt, gamma, epsilon):
-    """Rusch & Mishra 2021, arXiv:2010.00951: y'' = tanh(W y + W_z y' + V x + b) - gamma y - epsilon y', damped explicitly."""
+    """Rusch & Mishra 2021, arXiv:2010.00951: y'' = tanh(W y + W_z y' + V x + b) -
+    gamma y - epsilon y', damped explicitly.
+    """
 
     def step(p, carry, x, noise):
         force = np.tanh(plus(x @ p.w_x, p.b) + carry.y @ p.w_y + carry.z @ p.w_z)
@@ -21,7 +23,9 @@ def cornn(dt, gamma, epsilon):
 
 
 def unicornn(dt, alpha):
-    """Rusch & Mishra 2021, arXiv:2103.05487, with its 0.5 + 0.5 tanh(c / 2) for the sigmoid of c."""
+    """Rusch & Mishra 2021, arXiv:2103.05487, with its 0.5 + 0.5 tanh(c / 2)
+    for the sigmoid of c.
+    """
 
     def step(p, carry, x, noise):
         pace = dt * (0.5 + 0.5 * np.tanh(p.c / 2))
@@ -35,7 +39,9 @@ def antisymmetric(epsilon, gamma, gated):
     """Chang et al. 2019, arXiv:1902.09689; the gate shares the matrix of the candidate."""
 
     def step(p, carry, x, noise):
-        a = np.stack([plus(x @ p.w_x[:, k], None if p.b is None else p.b[k]) for k in range(p.w_x.shape[1])])
+        a = np.stack(
+            [plus(x @ p.w_x[:, k], None if p.b is None else p.b[k]) for k in range(p.w_x.shape[1])]
+        )
         a = a + carry.h @ p.w_h - carry.h @ p.w_h.T - gamma * carry.h
         h = carry.h + epsilon * (sigmoid(a[0]) if gated else 1) * np.tanh(a[-1])
         return jaxrnn.RNNCarry(h=h), h
@@ -44,19 +50,33 @@ def antisymmetric(epsilon, gamma, gated):
 
 
 def around(v, w, cell=None):
-    """The convolution, pixel by pixel: v [..., *space, C], w [*kernel, C, G, D]; without a cell as the recurrent one."""
+    """The convolution, pixel by pixel: v [..., *space, C], w [*kernel, C, G, D];
+    without a cell as the recurrent one.
+    """
     kernel, dims = w.shape[:-3], w.ndim - 3
     strides, dilation = ((1,) * dims,) * 2 if cell is None else (cell.strides, cell.dilation)
     same = cell is None or cell.padding == "same"
-    space, reach = v.shape[-dims - 1 : -1], [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    space, reach = (
+        v.shape[-dims - 1 : -1],
+        [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)],
+    )
     after = [-(-(n if same else n - r) // s) for n, r, s in zip(space, reach, strides, strict=True)]
-    lost = [max((m - 1) * s + r + 1 - n, 0) for m, s, r, n in zip(after, strides, reach, space, strict=True)]
-    padded = np.pad(v, [(0, 0)] * (v.ndim - dims - 1) + [(n // 2, n - n // 2) for n in lost] + [(0, 0)])
+    lost = [
+        max((m - 1) * s + r + 1 - n, 0)
+        for m, s, r, n in zip(after, strides, reach, space, strict=True)
+    ]
+    padded = np.pad(
+        v, [(0, 0)] * (v.ndim - dims - 1) + [(n // 2, n - n // 2) for n in lost] + [(0, 0)]
+    )
     out = np.zeros((*v.shape[: -dims - 1], *after, *w.shape[-2:]), np.result_type(v, w))
     for pixel in itertools.product(*map(range, after)):
         for tap in itertools.product(*map(range, kernel)):
-            at = tuple(p * s + t * d for p, s, t, d in zip(pixel, strides, tap, dilation, strict=True))
-            out[(..., *pixel, slice(None), slice(None))] += np.einsum("...c,cgd->...gd", padded[(..., *at, slice(None))], w[tap])
+            at = tuple(
+                p * s + t * d for p, s, t, d in zip(pixel, strides, tap, dilation, strict=True)
+            )
+            out[(..., *pixel, slice(None), slice(None))] += np.einsum(
+                "...c,cgd->...gd", padded[(..., *at, slice(None))], w[tap]
+            )
     return out
 
 
@@ -104,7 +124,11 @@ MEMORY: list[Any] = [
     ("cornn", jaxrnn.CoRNNCell(4, dt=0.3, gamma=1.2, epsilon=0.7), cornn(0.3, 1.2, 0.7)),
     ("unicornn", jaxrnn.UnICORNNCell(4, dt=0.7, alpha=1.5), unicornn(0.7, 1.5)),
     ("antisymmetric", jaxrnn.AntisymmetricRNNCell(4, 0.4, 0.2), antisymmetric(0.4, 0.2, False)),
-    ("antisymmetric_gated", jaxrnn.GatedAntisymmetricRNNCell(4, 0.4, 0.2), antisymmetric(0.4, 0.2, True)),
+    (
+        "antisymmetric_gated",
+        jaxrnn.GatedAntisymmetricRNNCell(4, 0.4, 0.2),
+        antisymmetric(0.4, 0.2, True),
+    ),
     ("conv_strided", STRIDED, conv_lstm(STRIDED)),
     ("conv_valid_dilated", DILATED, conv_lstm(DILATED)),
     ("conv_gru", GRU_2D, conv_gru(GRU_2D)),

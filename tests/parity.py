@@ -30,7 +30,13 @@ class Case(NamedTuple):
     ragged: bool
 
     def __str__(self) -> str:
-        words = (self.kind, f"{self.layers}layers", "bi" * self.bidirectional, "nobias" * (not self.bias), "ragged" * self.ragged)
+        words = (
+            self.kind,
+            f"{self.layers}layers",
+            "bi" * self.bidirectional,
+            "nobias" * (not self.bias),
+            "ragged" * self.ragged,
+        )
         return "-".join(w for w in words if w)
 
     @property
@@ -53,7 +59,9 @@ class Case(NamedTuple):
         return getattr(library, name)(*args, **self.options(), **kwargs)
 
 
-CASES = [Case(*c) for c in itertools.product(KINDS, (1, 3), (False, True), (True, False), (False, True))]
+CASES = [
+    Case(*c) for c in itertools.product(KINDS, (1, 3), (False, True), (True, False), (False, True))
+]
 
 
 def torch_installed() -> bool:
@@ -68,7 +76,8 @@ class Problem(NamedTuple):
     weights: dict[str, np.ndarray]  # torch's names; every entry random, biases too
     xs: np.ndarray  # [T, B, I]
     state: tuple[np.ndarray, ...]  # h_0, and c_0 for an LSTM
-    weigh: tuple[np.ndarray, ...]  # the loss is the sum of the outputs and final states, weighed by these
+    # the loss is the sum of the outputs and final states, weighed by these
+    weigh: tuple[np.ndarray, ...]
 
 
 @functools.cache
@@ -86,7 +95,9 @@ def problem(case: Case) -> Problem:
 
 def _answers(outputs, weights, xs, state) -> dict[str, np.ndarray]:
     """Values and gradients under common names."""
-    named = dict(zip(("output", "h_n", "c_n"), outputs, strict=False)) | {f"grad_{k}": v for k, v in weights.items()}
+    named = dict(zip(("output", "h_n", "c_n"), outputs, strict=False)) | {
+        f"grad_{k}": v for k, v in weights.items()
+    }
     named |= {"grad_xs": xs} | dict(zip(("grad_h_0", "grad_c_0"), state, strict=False))
     return {name: np.asarray(value) for name, value in named.items()}
 
@@ -98,17 +109,30 @@ def torch_answers(case: Case, dtype: str) -> dict[str, np.ndarray]:
     given = problem(case)
     module = case.make(torch.nn, I, H).to(getattr(torch, dtype))
     module.load_state_dict({k: torch.tensor(v) for k, v in given.weights.items()})
-    xs, *state = [torch.tensor(a, dtype=getattr(torch, dtype), requires_grad=True) for a in (given.xs, *given.state)]
+    xs, *state = [
+        torch.tensor(a, dtype=getattr(torch, dtype), requires_grad=True)
+        for a in (given.xs, *given.state)
+    ]
     rnn_utils, packed = torch.nn.utils.rnn, xs
     if case.ragged:
-        packed = rnn_utils.pack_padded_sequence(xs, torch.tensor(case.lengths), enforce_sorted=False)
+        packed = rnn_utils.pack_padded_sequence(
+            xs, torch.tensor(case.lengths), enforce_sorted=False
+        )
     output, final = module(packed, tuple(state) if case.is_lstm else state[0])
     if case.ragged:
         output, _ = rnn_utils.pad_packed_sequence(output, total_length=T)
     outputs = (output, *(final if case.is_lstm else (final,)))
-    sum((o * torch.tensor(w, dtype=o.dtype)).sum() for o, w in zip(outputs, given.weigh, strict=True)).backward()
+    sum(
+        (o * torch.tensor(w, dtype=o.dtype)).sum()
+        for o, w in zip(outputs, given.weigh, strict=True)
+    ).backward()
     grads = {k: p.grad.numpy() for k, p in module.named_parameters()}
-    return _answers([o.detach().numpy() for o in outputs], grads, xs.grad.numpy(), [s.grad.numpy() for s in state])
+    return _answers(
+        [o.detach().numpy() for o in outputs],
+        grads,
+        xs.grad.numpy(),
+        [s.grad.numpy() for s in state],
+    )
 
 
 def our_answers(case: Case, dtype: str) -> dict[str, np.ndarray]:
@@ -120,9 +144,14 @@ def our_answers(case: Case, dtype: str) -> dict[str, np.ndarray]:
         xs, *state = [jnp.asarray(a, dtype) for a in (given.xs, *given.state)]
 
         def loss(module, xs, state):
-            output, final = module(xs, tuple(state) if case.is_lstm else state[0], lengths=case.lengths)
+            output, final = module(
+                xs, tuple(state) if case.is_lstm else state[0], lengths=case.lengths
+            )
             outputs = (output, *(final if case.is_lstm else (final,)))
-            return sum((o * jnp.asarray(w, o.dtype)).sum() for o, w in zip(outputs, given.weigh, strict=True)), outputs
+            return sum(
+                (o * jnp.asarray(w, o.dtype)).sum()
+                for o, w in zip(outputs, given.weigh, strict=True)
+            ), outputs
 
         grads, outputs = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(module, xs, state)
         return _answers(outputs, grads[0].to_torch(), *grads[1:])
@@ -136,11 +165,17 @@ def _golden() -> dict[str, np.ndarray]:
 
 def golden_answers(case: Case) -> dict[str, np.ndarray]:
     """The committed answers of torch."""
-    return {key.split("/")[1]: value for key, value in _golden().items() if key.startswith(f"{case}/")}
+    return {
+        key.split("/")[1]: value for key, value in _golden().items() if key.startswith(f"{case}/")
+    }
 
 
-def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], tolerance: float) -> None:
-    """Equal relative to the larger of 1 and the reference's largest entry; our one bias has the gradient of torch's first."""
+def assert_same(
+    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], tolerance: float
+) -> None:
+    """Equal relative to the larger of 1 and the reference's largest entry;
+    our one bias has the gradient of torch's first.
+    """
     assert ours.keys() == theirs.keys()
     for name, reference in theirs.items():
         mine = ours[name]
@@ -156,6 +191,10 @@ def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], tole
 
 if __name__ == "__main__":
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    arrays = {f"{case}/{name}": array for case in CASES for name, array in torch_answers(case, "float64").items()}
+    arrays = {
+        f"{case}/{name}": array
+        for case in CASES
+        for name, array in torch_answers(case, "float64").items()
+    }
     np.savez_compressed(GOLDEN, **arrays)
     print(f"{GOLDEN}: {len(CASES)} cases, {GOLDEN.stat().st_size / 1e3:.0f} kB")

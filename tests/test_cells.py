@@ -1,4 +1,6 @@
-"""Cells: one step against the papers' equations, unbatched and batched, and the options that are refused."""
+"""Cells: one step against the papers' equations, unbatched and batched,
+and the options that are refused.
+"""
 
 import dataclasses
 import pickle
@@ -32,7 +34,9 @@ def test_the_two_grus_differ_where_the_reset_gate_is_not_one():
     p = parameters(jaxrnn.GRUResetBeforeCell(4))
     after = jaxrnn.GRUParams(*p, b_hn=np.zeros(4))
     carry, x = jaxrnn.GRUCarry(np.ones(4)), np.ones(3)
-    difference = jaxrnn.GRUCell(4)(after, carry, x)[1] - jaxrnn.GRUResetBeforeCell(4)(p, carry, x)[1]
+    difference = (
+        jaxrnn.GRUCell(4)(after, carry, x)[1] - jaxrnn.GRUResetBeforeCell(4)(p, carry, x)[1]
+    )
     assert np.abs(difference).max() > 1e-3
 
 
@@ -42,7 +46,9 @@ def test_a_cell_survives_pickle_and_hashes_alike(name, cell, oracle):
     assert again == cell and hash(again) == hash(cell)
 
 
-@pytest.mark.parametrize("make", [jaxrnn.RNNCell, jaxrnn.LSTMCell, jaxrnn.GRUCell, jaxrnn.GRUResetBeforeCell])
+@pytest.mark.parametrize(
+    "make", [jaxrnn.RNNCell, jaxrnn.LSTMCell, jaxrnn.GRUCell, jaxrnn.GRUResetBeforeCell]
+)
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, None])
 def test_a_hidden_size_that_is_no_positive_integer_is_refused(make, size):
     with pytest.raises(ValueError, match="hidden_size must be an integer of at least 1"):
@@ -53,10 +59,19 @@ def test_a_hidden_size_that_is_no_positive_integer_is_refused(make, size):
     "make, message",
     [
         (lambda: jaxrnn.RNNCell(3, "elu"), "nonlinearity must be 'tanh' or 'relu', got 'elu'"),
-        (lambda: jaxrnn.LSTMCell(3, init_scheme="keras"), "init_scheme must be 'jaxrnn' or 'torch', got 'keras'"),
-        (lambda: jaxrnn.LSTMCell(3, bias=False, forget_bias=jaxrnn.Chrono(9)), "a Chrono bias needs bias=True"),
+        (
+            lambda: jaxrnn.LSTMCell(3, init_scheme="keras"),
+            "init_scheme must be 'jaxrnn' or 'torch', got 'keras'",
+        ),
+        (
+            lambda: jaxrnn.LSTMCell(3, bias=False, forget_bias=jaxrnn.Chrono(9)),
+            "a Chrono bias needs bias=True",
+        ),
         (lambda: jaxrnn.LSTMPCell(3, 3), "proj_size=3 must be below hidden_size=3"),
-        (lambda: jaxrnn.GRUCell(3).init(jax.random.key(0), 0), "input_size must be an integer of at least 1, got 0"),
+        (
+            lambda: jaxrnn.GRUCell(3).init(jax.random.key(0), 0),
+            "input_size must be an integer of at least 1, got 0",
+        ),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(make, message):
@@ -69,7 +84,9 @@ def test_a_cell_without_its_methods_says_which_one_is_missing():
     class Empty(jaxrnn.Cell):
         pass
 
-    with pytest.raises(NotImplementedError, match=r"Empty does not define init\(key, input_size, dtype\)"):
+    with pytest.raises(
+        NotImplementedError, match=r"Empty does not define init\(key, input_size, dtype\)"
+    ):
         Empty().init(jax.random.key(0), 3)
 
 
@@ -87,7 +104,9 @@ def test_one_step_checks_its_carry_and_starts_without_one():
 
 def test_parameters_of_another_cell_are_refused():
     params = jaxrnn.GRUCell(4).init(jax.random.key(0), 3)
-    with pytest.raises(ValueError, match=r"params have structure .*GRUParams.* but GRUResetBeforeCell"):
+    with pytest.raises(
+        ValueError, match=r"params have structure .*GRUParams.* but GRUResetBeforeCell"
+    ):
         jaxrnn.unroll(jaxrnn.GRUResetBeforeCell(4), params, np.ones((5, 2, 3), np.float32))
     with pytest.raises(ValueError, match=r"params\.w_h \(4, 3, 4\), expected \(5, 3, 5\)"):
         jaxrnn.GRUCell(5)(params, None, np.ones((2, 3), np.float32))

@@ -1,4 +1,6 @@
-"""The table of conventions in the README: each row is the only one of all candidates that gives the library's numbers."""
+"""The table of conventions in the README: each row is the only one of all candidates
+that gives the library's numbers.
+"""
 
 import itertools
 import pathlib
@@ -32,7 +34,10 @@ def sigmoid(a):
 def blocks(step, order):
     """The products of x and of h, each with its bias, as dicts by gate."""
     a_x, a_h = X @ step.w_x + step.b, step.b_h
-    split = [dict(zip(order, np.split(a, len(order), axis=-1), strict=True)) for a in (a_x, a_h, step.w_h)]
+    split = [
+        dict(zip(order, np.split(a, len(order), axis=-1), strict=True))
+        for a in (a_x, a_h, step.w_h)
+    ]
     return split
 
 
@@ -66,7 +71,8 @@ def test_the_row_is_the_only_lstm_that_gives_the_numbers(library):
     order, offset, state = " ".join(found[0]), found[1], found[2]
     assert (order, state) == (told["lstm"].split(",")[0], told["state"].split(",")[0])
     assert np.array_equal(step.y, step.after[state.split().index("h")])
-    forget = np.asarray(first).reshape(4, H)["ifgo".index("f") if order[2] == "f" else order.split().index("f")]
+    place = "ifgo".index("f") if order[2] == "f" else order.split().index("f")
+    forget = np.asarray(first).reshape(4, H)[place]
     start = str(int(forget[0]) + offset) if np.ptp(forget) == 0 else "random"
     assert told["forget"] == start + ", in the step" * offset
     assert told["biases"].split(", ")[0] == f"{biases // H}H"
@@ -77,12 +83,18 @@ def test_the_row_is_the_only_gru_that_gives_the_numbers(library):
     told, (step, _, biases) = row(library), PROBES[library]("gru")
     choices = itertools.product(itertools.permutations("rzn"), ("z", "1 - z"), ("before", "after"))
     (found,) = [choice for choice in choices if fits(gru(step, *choice), step.after)]
-    assert (" ".join(found[0]), *found[1:]) == (told["gru"].split(",")[0], told["z"], told["reset"].split(",")[0])
+    assert (" ".join(found[0]), *found[1:]) == (
+        told["gru"].split(",")[0],
+        told["z"],
+        told["reset"].split(",")[0],
+    )
     assert told["biases"].split(", ")[1] == f"{biases // H}H"
 
 
 def final_state(library, xs):
-    """The state after a layer's default run over three axes of different sizes, of which one is time."""
+    """The state after a layer's default run over three axes of different sizes,
+    of which one is time.
+    """
     if library == "jaxrnn":
         cell = jaxrnn.GRUCell(H)
         return jaxrnn.unroll(cell, cell.init(jax.random.key(0), I), xs)[0].h
@@ -90,11 +102,16 @@ def final_state(library, xs):
         module = pytest.importorskip("torch", reason="its row needs it")
         return module.nn.GRU(I, H)(module.as_tensor(np.array(xs)))[1][0]
     if library == "Flax linen":
-        return nn.RNN(nn.GRUCell(H), return_carry=True).init_with_output(jax.random.key(0), xs)[0][0]
+        module = nn.RNN(nn.GRUCell(H), return_carry=True)
+        return module.init_with_output(jax.random.key(0), xs)[0][0]
     if library == "Flax nnx":
-        return nnx.RNN(nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), return_carry=True, rngs=nnx.Rngs(0))(xs)[0]
+        return nnx.RNN(nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), return_carry=True, rngs=nnx.Rngs(0))(
+            xs
+        )[0]
     if library == "Keras":
-        return pytest.importorskip("keras", reason="its row needs it").layers.GRU(H, return_state=True)(xs)[1]
+        return pytest.importorskip("keras", reason="its row needs it").layers.GRU(
+            H, return_state=True
+        )(xs)[1]
     hk = pytest.importorskip("haiku", reason="its row needs it")
     run = hk.transform(lambda xs: hk.dynamic_unroll(hk.GRU(H), xs, jnp.zeros((xs.shape[1], H)))[1])
     return run.apply(run.init(jax.random.key(0), xs), None, xs)
@@ -108,4 +125,6 @@ def test_the_row_tells_the_time_axis(library):
 
 def test_equinox_has_single_steps_only():
     eqx = pytest.importorskip("equinox", reason="its row needs it")
-    assert row("Equinox")["time"] == "none" and not [name for name in ("LSTM", "GRU", "RNN") if hasattr(eqx.nn, name)]
+    assert row("Equinox")["time"] == "none" and not [
+        name for name in ("LSTM", "GRU", "RNN") if hasattr(eqx.nn, name)
+    ]

@@ -24,14 +24,18 @@ def reference(x, h_0, c_0, weights, lengths, I, H, layers, dropout, bidirectiona
     assert lengths.dtype == jnp.int32
     parts = rnn.unpack_lstm_weights(weights, I, H, layers, bidirectional)
     found = rnn.lstm_ref(x, h_0, c_0, *parts, lengths, I, H, layers, dropout, bidirectional)
-    return tuple(jnp.where(jnp.min(lengths) > 0, a, jnp.nan) for a in found)  # cuDNN refuses a length of 0
+    return tuple(
+        jnp.where(jnp.min(lengths) > 0, a, jnp.nan) for a in found
+    )  # cuDNN refuses a length of 0
 
 
 @pytest.fixture(params=["reference", pytest.param("cudnn", marks=pytest.mark.gpu)], autouse=True)
 def computed_by(request, monkeypatch):
     if request.param == "cudnn" and not cudnn.gpu():
         pytest.skip("there is no NVIDIA GPU")
-    if request.param == "reference":  # of nothing but JAX's operations; it is wrong at length 0, as cuDNN is
+    if (
+        request.param == "reference"
+    ):  # of nothing but JAX's operations; it is wrong at length 0, as cuDNN is
         monkeypatch.setattr(rnn, "lstm", reference)
         monkeypatch.setattr(cudnn, "gpu", lambda: True)
     importlib.import_module("jaxrnn.running.unroll")._jitted.clear_cache()
@@ -42,13 +46,18 @@ def computed_by(request, monkeypatch):
 def random(tree, seed=0):
     leaves, structure = jax.tree.flatten(tree)
     rng = np.random.default_rng(seed)
-    return jax.tree.unflatten(structure, [jnp.asarray(rng.normal(0, 0.5, a.shape), jnp.float32) for a in leaves])
+    return jax.tree.unflatten(
+        structure, [jnp.asarray(rng.normal(0, 0.5, a.shape), jnp.float32) for a in leaves]
+    )
 
 
 def answers(cell, method, shape=(T, B, I), **options):
     """The results, and the gradients of parameters, inputs and the first carry."""
     params = random(jax.eval_shape(lambda: cell.init(jax.random.key(0), shape[-1])))
-    xs, carry = random(jnp.zeros(shape), 1), random(jaxrnn.initial_carry(cell, params, shape[1:-1]), 2)
+    xs, carry = (
+        random(jnp.zeros(shape), 1),
+        random(jaxrnn.initial_carry(cell, params, shape[1:-1]), 2),
+    )
 
     def run(params, xs, carry):
         return jaxrnn.unroll(cell, params, xs, carry, method=method, **options)
@@ -65,12 +74,18 @@ CELLS = {
     "lstm": LSTM,
     "no bias": jaxrnn.LSTMCell(H, bias=False),
     "both directions of two layers": BOTH,
-    "layers of several sizes": jaxrnn.Stack((jaxrnn.LSTMCell(H), jaxrnn.LSTMCell(2)), bidirectional=True),
-    "directions that are added": jaxrnn.Stack((jaxrnn.LSTMCell(H),) * 2, bidirectional=True, merge="sum"),
+    "layers of several sizes": jaxrnn.Stack(
+        (jaxrnn.LSTMCell(H), jaxrnn.LSTMCell(2)), bidirectional=True
+    ),
+    "directions that are added": jaxrnn.Stack(
+        (jaxrnn.LSTMCell(H),) * 2, bidirectional=True, merge="sum"
+    ),
     "a stack of stacks, of which one has both directions": jaxrnn.Stack(
         (jaxrnn.Stack((LSTM,), bidirectional=True), jaxrnn.Stack((LSTM, LSTM)))
     ),
-    "a stack of stacks in both directions": jaxrnn.Stack((jaxrnn.Stack((LSTM, LSTM)),), bidirectional=True),
+    "a stack of stacks in both directions": jaxrnn.Stack(
+        (jaxrnn.Stack((LSTM, LSTM)),), bidirectional=True
+    ),
     "a stack of stacks": jaxrnn.Stack((jaxrnn.Stack((LSTM, LSTM)), LSTM)),
     "a learned first carry": jaxrnn.LearnedInitialCarry(LSTM),
 }
@@ -118,7 +133,10 @@ def test_dropout_between_layers_and_of_weights_is_ours():
     stack = jaxrnn.Stack((jaxrnn.DropConnect(LSTM, 0.3), LSTM), bidirectional=True, dropout=0.4)
     noise = stack.noise(jax.random.key(7), T, jnp.zeros((B, I)))
     assert_close(answers(stack, "cudnn", noise=noise), answers(stack, "scan", noise=noise), 1e-5)
-    assert np.abs(answers(stack, "cudnn", noise=noise)[0][1] - answers(stack, "cudnn")[0][1]).max() > 0.05
+    assert (
+        np.abs(answers(stack, "cudnn", noise=noise)[0][1] - answers(stack, "cudnn")[0][1]).max()
+        > 0.05
+    )
 
 
 def test_the_modules_take_it_with_lengths():
@@ -167,7 +185,9 @@ REFUSED = {
 def test_what_cudnn_does_not_compute_is_refused(reason):
     cell, options = REFUSED[reason]
     xs = jnp.zeros((options.pop("T", T), B, I), options.pop("dtype", jnp.float32))
-    with pytest.raises(ValueError, match=f'method="cudnn" cannot run .*{reason}.*method=None runs everything'):
+    with pytest.raises(
+        ValueError, match=f'method="cudnn" cannot run .*{reason}.*method=None runs everything'
+    ):
         jaxrnn.unroll(cell, cell.init(jax.random.key(0), I), xs, method="cudnn", **options)
 
 
@@ -175,7 +195,9 @@ def test_carries_of_all_steps_and_other_remat_are_refused():
     params, xs = LSTM.init(jax.random.key(0), I), jnp.zeros((T, B, I))
     with pytest.raises(ValueError, match="it does not give the carries of all steps"):
         jaxrnn.unroll_carries(LSTM, params, xs, method="cudnn")
-    with pytest.raises(ValueError, match=r"remat must be one of \('none',\) for method='cudnn', got 'carry'"):
+    with pytest.raises(
+        ValueError, match=r"remat must be one of \('none',\) for method='cudnn', got 'carry'"
+    ):
         jaxrnn.unroll(LSTM, params, xs, method="cudnn", remat="carry")
 
 
@@ -189,6 +211,8 @@ def test_what_is_explained_is_what_runs():
     for cell in (LSTM, BOTH):
         (first, *_) = jaxrnn.explain(cell, (T, B, I), method="cudnn")
         assert first.method == "cudnn" and "cudnn" not in first.refused
-        assert jaxrnn.explain(cell, (T, B, I))[0].method == "fused"  # chosen by nobody but the caller
+        assert (
+            jaxrnn.explain(cell, (T, B, I))[0].method == "fused"
+        )  # chosen by nobody but the caller
     with pytest.raises(ValueError, match="reset begins"):
         jaxrnn.explain(LSTM, (T, B, I), method="cudnn", reset=True)

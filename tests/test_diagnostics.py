@@ -1,4 +1,6 @@
-"""Gradients against the lag, held against closed forms (no training), all in float64 unless the test is about float32."""
+"""Gradients against the lag, held against closed forms (no training),
+all in float64 unless the test is about float32.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +17,15 @@ KEY = jax.random.key(3)
 carry_gradients = jax.jit(diagnostics.carry_gradients, static_argnums=(0, 3))
 carry_gradient_norms = jax.jit(diagnostics.carry_gradient_norms, static_argnums=(0, 3))
 carry_jacobians = jax.jit(diagnostics.carry_jacobians, static_argnums=0)
-carry_jacobian_norms = jax.jit(diagnostics.carry_jacobian_norms, static_argnums=0, static_argnames="field")
-RNN, LSTM, GRU, GRU_BEFORE = jaxrnn.RNNCell(H), jaxrnn.LSTMCell(H), jaxrnn.GRUCell(H), jaxrnn.GRUResetBeforeCell(H)
+carry_jacobian_norms = jax.jit(
+    diagnostics.carry_jacobian_norms, static_argnums=0, static_argnames="field"
+)
+RNN, LSTM, GRU, GRU_BEFORE = (
+    jaxrnn.RNNCell(H),
+    jaxrnn.LSTMCell(H),
+    jaxrnn.GRUCell(H),
+    jaxrnn.GRUResetBeforeCell(H),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +35,9 @@ def float64():
 
 
 def init(cell, bias=None, dtype=jnp.float64):
-    """Parameters, with the bias of gate 1 (the forget gate of an LSTM, the update gate of a GRU) where given."""
+    """Parameters, with the bias of gate 1 (the forget gate of an LSTM, the update gate of a GRU)
+    where given.
+    """
     params = cell.init(KEY, INPUTS, dtype)
     return params if bias is None else params._replace(b=params.b.at[1].set(bias))
 
@@ -65,11 +76,14 @@ def test_without_recurrent_kernels_the_lstm_cell_state_decays_as_sigmoid_of_the_
     np.testing.assert_allclose(norms, powers(float(sigmoid(bias))), rtol=1e-10)
 
 
-def test_without_recurrent_kernels_the_gradient_to_c_is_that_of_the_output_gate_times_the_forget_gate_to_the_lag():
+def test_without_recurrent_kernels_the_gradient_to_c_is_half_of_a_power_of_the_forget_gate():
     norms = carry_gradient_norms(LSTM, scaled(init(LSTM, 1.0), 0), steps(), last)
     lags = np.arange(1, T + 1)
-    # c_T reaches the loss through h_T = sigmoid(0) tanh(c_T), which is made in the last step: 1/2 sqrt(H)
-    np.testing.assert_allclose(norms.fields.c[::-1][1:], 0.5 * np.sqrt(H) * float(sigmoid(1.0)) ** lags, rtol=1e-10)
+    # c_T reaches the loss through h_T = sigmoid(0) tanh(c_T), which is made in the last step:
+    # 1/2 sqrt(H)
+    np.testing.assert_allclose(
+        norms.fields.c[::-1][1:], 0.5 * np.sqrt(H) * float(sigmoid(1.0)) ** lags, rtol=1e-10
+    )
     assert norms.fields.c[-1] == 0
     np.testing.assert_allclose(norms.fields.h[::-1], np.sqrt(H) * (np.arange(T + 1) == 0))
     np.testing.assert_allclose(norms.whole, np.hypot(norms.fields.h, norms.fields.c))
@@ -83,11 +97,16 @@ def test_without_recurrent_kernels_a_gru_decays_as_sigmoid_of_the_update_bias(ce
 
 
 @pytest.mark.parametrize("bias", [0.0, 1.0, 2.0])
-def test_one_step_of_an_lstm_at_a_zero_state_give_the_forget_gate_and_a_quarter_of_the_kernel_of_g(bias):
+def test_one_step_of_an_lstm_at_a_zero_state_give_the_forget_gate_and_a_quarter_of_the_kernel_of_g(
+    bias,
+):
     params = init(LSTM, bias)
-    matrix = carry_jacobians(LSTM, params, steps(1))[0]  # d(h', c') / d(h, c); h = tanh(c) / 2 ties h to c
+    # d(h', c') / d(h, c); h = tanh(c) / 2 ties h to c
+    matrix = carry_jacobians(LSTM, params, steps(1))[0]
     to_c = matrix[H:, H:] + matrix[H:, :H] / 2
-    np.testing.assert_allclose(to_c, float(sigmoid(bias)) * np.eye(H) + params.w_h[:, 2].T / 4, atol=1e-12)
+    np.testing.assert_allclose(
+        to_c, float(sigmoid(bias)) * np.eye(H) + params.w_h[:, 2].T / 4, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("bias", [0.0, 1.5])
@@ -117,11 +136,16 @@ def test_the_product_of_jacobians_does_not_underflow_in_float32_where_the_gradie
     assert norms.dtype == jnp.float32
     np.testing.assert_allclose(norms, powers(0.5, 300), rtol=1e-3, atol=1e-4)
     gradients = carry_gradient_norms(RNN, params, xs, last).whole[::-1]
-    np.testing.assert_allclose(gradients[:120], np.sqrt(H) * 10 ** powers(0.5, 119), rtol=1e-3)  # squares would end at lag 63
+    # squares would end at lag 63
+    np.testing.assert_allclose(gradients[:120], np.sqrt(H) * 10 ** powers(0.5, 119), rtol=1e-3)
     assert gradients[200] == 0
 
 
-@pytest.mark.parametrize("cell", [RNN, LSTM, GRU, GRU_BEFORE, jaxrnn.LSTMPCell(H, 3)], ids=lambda cell: type(cell).__name__)
+@pytest.mark.parametrize(
+    "cell",
+    [RNN, LSTM, GRU, GRU_BEFORE, jaxrnn.LSTMPCell(H, 3)],
+    ids=lambda cell: type(cell).__name__,
+)
 def test_gradients_of_every_step_are_the_products_of_the_jacobians(cell):
     T = 6
     params = init(cell)
@@ -133,7 +157,9 @@ def test_gradients_of_every_step_are_the_products_of_the_jacobians(cell):
     for t in range(T):
         np.testing.assert_allclose(rows[t], rows[t + 1] @ matrices[t], rtol=1e-10, atol=1e-14)
         product = np.linalg.multi_dot([*matrices[t:][::-1], np.eye(len(matrices[0]))])
-        np.testing.assert_allclose(norms[T - t], np.log10(np.linalg.norm(product, 2)), rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(
+            norms[T - t], np.log10(np.linalg.norm(product, 2)), rtol=1e-8, atol=1e-10
+        )
 
 
 def test_gradients_agree_with_finite_differences_of_the_carry():
@@ -142,7 +168,10 @@ def test_gradients_agree_with_finite_differences_of_the_carry():
     gradients = carry_gradients(LSTM, params, xs, last)
     middle, _ = jaxrnn.unroll(LSTM, params, xs[:2])
     for k in range(H):
-        ends = [last(*jaxrnn.unroll(LSTM, params, xs[2:], middle._replace(c=middle.c.at[k].add(d)))) for d in (1e-5, -1e-5)]
+        ends = [
+            last(*jaxrnn.unroll(LSTM, params, xs[2:], middle._replace(c=middle.c.at[k].add(d))))
+            for d in (1e-5, -1e-5)
+        ]
         np.testing.assert_allclose(gradients.c[2, k], (ends[0] - ends[1]) / 2e-5, rtol=1e-6)
 
 
@@ -151,7 +180,9 @@ def test_each_sequence_of_a_batch_has_its_own_norms():
     xs = jax.random.normal(jax.random.key(5), (6, 2, INPUTS), jnp.float64)
     norms = carry_gradient_norms(GRU, params, xs, last).whole
     for b in range(2):
-        np.testing.assert_allclose(norms[:, b], carry_gradient_norms(GRU, params, xs[:, b], last).whole, rtol=1e-10)
+        np.testing.assert_allclose(
+            norms[:, b], carry_gradient_norms(GRU, params, xs[:, b], last).whole, rtol=1e-10
+        )
     assert np.max(np.abs(norms[0, 0] - norms[0, 1])) > 1e-3
 
 
@@ -160,8 +191,14 @@ def test_a_given_initial_carry_is_where_the_sequence_starts():
     xs = jax.random.normal(jax.random.key(5), (6, INPUTS), jnp.float64)
     middle, _ = jaxrnn.unroll(GRU, params, xs[:3])
     whole = carry_gradient_norms(GRU, params, xs, last).whole[3:]
-    np.testing.assert_allclose(carry_gradient_norms(GRU, params, xs[3:], last, middle).whole, whole, rtol=1e-10)
-    np.testing.assert_allclose(carry_jacobians(GRU, params, xs[3:], middle), carry_jacobians(GRU, params, xs)[3:], rtol=1e-10)
+    np.testing.assert_allclose(
+        carry_gradient_norms(GRU, params, xs[3:], last, middle).whole, whole, rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        carry_jacobians(GRU, params, xs[3:], middle),
+        carry_jacobians(GRU, params, xs)[3:],
+        rtol=1e-10,
+    )
 
 
 def test_an_unknown_field_is_an_error_that_names_the_fields():

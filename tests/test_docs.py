@@ -10,7 +10,9 @@ import jaxrnn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROOT = pathlib.Path(jaxrnn.__file__).parent
-NAMES = sorted(".".join(path.relative_to(ROOT.parent).with_suffix("").parts) for path in ROOT.rglob("*.py"))
+NAMES = sorted(
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts) for path in ROOT.rglob("*.py")
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

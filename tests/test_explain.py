@@ -59,7 +59,9 @@ def test_the_method_that_is_named_is_the_one_that_runs(cell, monkeypatch):
 
 
 def test_a_cell_without_products_is_scanned_whatever_is_saved():
-    assert {only(jaxrnn.IndRNNCell(4), SHAPE, remat=remat).method for remat in ("none", "carry", "sqrt")} == {"scan"}
+    assert {
+        only(jaxrnn.IndRNNCell(4), SHAPE, remat=remat).method for remat in ("none", "carry", "sqrt")
+    } == {"scan"}
 
 
 def test_nothing_to_run_over_is_a_reason():
@@ -112,7 +114,9 @@ def test_an_asked_for_method_is_the_one_explained():
 def test_the_form_follows_the_shape():
     text = {batch: str(only(jaxrnn.LSTMCell(64), (1024, batch, 64))) for batch in (1, 32)}
     assert "from all 1024 steps at once" in text[1] and "from chunks of 128 steps" in text[32]
-    assert "from all 32 steps" in str(only(jaxrnn.LSTMCell(64), (1024, 32, 64), remat="sqrt"))  # sqrt(1024)
+    assert "from all 32 steps" in str(
+        only(jaxrnn.LSTMCell(64), (1024, 32, 64), remat="sqrt")
+    )  # sqrt(1024)
     assert "the batch last in memory" in str(only(jaxrnn.LSTMCell(512), (16, 32, 64)))
 
 
@@ -121,14 +125,22 @@ def test_what_acts_elementwise_is_named():
 
 
 def test_a_stack_is_explained_cell_by_cell_with_its_noise():
-    stack = jaxrnn.Stack((jaxrnn.Zoneout(jaxrnn.GRUCell(4), 0.1), jaxrnn.IndRNNCell(3)), bidirectional=True, dropout=0.5)
+    stack = jaxrnn.Stack(
+        (jaxrnn.Zoneout(jaxrnn.GRUCell(4), 0.1), jaxrnn.IndRNNCell(3)),
+        bidirectional=True,
+        dropout=0.5,
+    )
     found = jaxrnn.explain(stack, SHAPE, mask=True, reset=True, noise=True)
-    assert [(e.cell, e.method) for e in found] == [(stack.cells[0], "fused")] * 2 + [(stack.cells[1], "scan")] * 2
+    assert [(e.cell, e.method) for e in found] == [(stack.cells[0], "fused")] * 2 + [
+        (stack.cells[1], "scan")
+    ] * 2
     assert str(found[0]).startswith("Zoneout(cell=GRUCell(hidden_size=4), h=0.1): fused")
 
 
 def test_why_others_cannot_is_said_beside():
-    assert only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("it is no LSTM as cuDNN has it")
+    assert (
+        only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("it is no LSTM as cuDNN has it")
+    )
     assert "reset begins" in only(jaxrnn.LSTMCell(4), SHAPE, reset=True).refused["cudnn"]
     assert "2 products" in only(jaxrnn.LSTMPCell(4, 2), SHAPE).refused["persistent"]
 
@@ -145,7 +157,10 @@ class Graded(jaxrnn.RNNCell):
 
 def test_a_step_that_does_not_run_on_one_unit_is_explained_all_the_same():
     found = only(Graded(5), SHAPE, method="fused")
-    assert found.method == "fused" and "does not run on a single hidden unit" in found.refused["persistent"]
+    assert (
+        found.method == "fused"
+        and "does not run on a single hidden unit" in found.refused["persistent"]
+    )
 
 
 def test_noise_of_no_steps_is_explained():

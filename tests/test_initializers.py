@@ -13,7 +13,12 @@ from jaxrnn import initializers
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(7)
-GATED = [(jaxrnn.LSTMCell, 4), (jaxrnn.GRUCell, 3), (jaxrnn.GRUResetBeforeCell, 3), (jaxrnn.RNNCell, 1)]
+GATED = [
+    (jaxrnn.LSTMCell, 4),
+    (jaxrnn.GRUCell, 3),
+    (jaxrnn.GRUResetBeforeCell, 3),
+    (jaxrnn.RNNCell, 1),
+]
 
 
 @pytest.mark.parametrize("make, gates", GATED)
@@ -40,7 +45,9 @@ def test_bfloat16_parameters_are_the_float32_draw_rounded():
 
 @pytest.mark.parametrize("name, variance", [("lecun_normal", 1 / 100), ("glorot_uniform", 2 / 300)])
 def test_input_kernels_have_the_variance_of_their_own_fans_not_of_the_fused_kernel(name, variance):
-    w_x = np.asarray(jaxrnn.LSTMCell(200, input_init=name, recurrent_init="identity").init(KEY, 100).w_x)
+    w_x = np.asarray(
+        jaxrnn.LSTMCell(200, input_init=name, recurrent_init="identity").init(KEY, 100).w_x
+    )
     for k in range(4):  # 20,000 draws: the standard error of a variance is below 1.5 per cent
         assert abs(w_x[:, k].mean()) < 4 * math.sqrt(variance / 20_000)
         assert abs(w_x[:, k].var() / variance - 1) < 0.06
@@ -52,18 +59,28 @@ def test_identity_is_the_identity_in_every_gate_times_its_scale():
 
 
 def test_orthogonal_scales():
-    w_h = np.asarray(jaxrnn.RNNCell(4, recurrent_init=initializers.Orthogonal(0.3)).init(KEY, 3).w_h)
+    w_h = np.asarray(
+        jaxrnn.RNNCell(4, recurrent_init=initializers.Orthogonal(0.3)).init(KEY, 3).w_h
+    )
     np.testing.assert_allclose(np.linalg.svd(w_h[:, 0], compute_uv=False), 0.3, rtol=1e-5)
 
 
 def test_normal_has_its_standard_deviation():
-    w_x = np.asarray(jaxrnn.RNNCell(200, input_init=initializers.Normal(0.1), recurrent_init="identity").init(KEY, 100).w_x)
+    w_x = np.asarray(
+        jaxrnn.RNNCell(200, input_init=initializers.Normal(0.1), recurrent_init="identity")
+        .init(KEY, 100)
+        .w_x
+    )
     assert abs(w_x.std() / 0.1 - 1) < 0.03
 
 
-@pytest.mark.parametrize("make", [lambda **k: jaxrnn.LSTMCell(2000, **k), lambda **k: jaxrnn.LSTMPCell(2000, 2, **k)])
+@pytest.mark.parametrize(
+    "make", [lambda **k: jaxrnn.LSTMCell(2000, **k), lambda **k: jaxrnn.LSTMPCell(2000, 2, **k)]
+)
 def test_chrono_draws_forget_biases_of_uniform_time_scales(make):
-    b = np.asarray(make(forget_bias=jaxrnn.Chrono(100), recurrent_init="glorot_uniform").init(KEY, 1).b)
+    b = np.asarray(
+        make(forget_bias=jaxrnn.Chrono(100), recurrent_init="glorot_uniform").init(KEY, 1).b
+    )
     times = np.exp(b[1])  # b_f = log U(1, 99)
     assert times.min() >= 1 - 1e-5 and times.max() <= 99 * (1 + 1e-5)
     assert abs(times.mean() - 50) < 4 * 98 / math.sqrt(12 * 2000)
@@ -73,7 +90,10 @@ def test_chrono_draws_forget_biases_of_uniform_time_scales(make):
 
 def test_chrono_draws_only_the_update_bias_of_a_gru():
     b = np.asarray(jaxrnn.GRUCell(50, update_bias=jaxrnn.Chrono(20)).init(KEY, 1).b)
-    assert np.all((np.exp(b[1]) >= 1 - 1e-5) & (np.exp(b[1]) <= 19 * (1 + 1e-5))) and len(set(b[1])) == 50
+    assert (
+        np.all((np.exp(b[1]) >= 1 - 1e-5) & (np.exp(b[1]) <= 19 * (1 + 1e-5)))
+        and len(set(b[1])) == 50
+    )
     np.testing.assert_array_equal(b[[0, 2]], 0)
 
 
@@ -84,14 +104,22 @@ def test_chrono_refuses_lags_it_has_no_logarithm_for(max_lag):
 
 
 def test_constant_biases_land_on_their_gate_alone():
-    np.testing.assert_array_equal(jaxrnn.LSTMCell(3).init(KEY, 2).b, np.array([[0.0], [1], [0], [0]]) * np.ones(3))
-    np.testing.assert_array_equal(jaxrnn.GRUCell(3, update_bias=-2.0).init(KEY, 2).b, np.array([[0.0], [-2], [0]]) * np.ones(3))
+    np.testing.assert_array_equal(
+        jaxrnn.LSTMCell(3).init(KEY, 2).b, np.array([[0.0], [1], [0], [0]]) * np.ones(3)
+    )
+    np.testing.assert_array_equal(
+        jaxrnn.GRUCell(3, update_bias=-2.0).init(KEY, 2).b,
+        np.array([[0.0], [-2], [0]]) * np.ones(3),
+    )
     np.testing.assert_array_equal(jaxrnn.GRUCell(3).init(KEY, 2).b_hn, np.zeros(3))
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.LSTMPCell(16, 9, init_scheme="torch"), jaxrnn.GRUCell(16, init_scheme="torch")])
+@pytest.mark.parametrize(
+    "cell", [jaxrnn.LSTMPCell(16, 9, init_scheme="torch"), jaxrnn.GRUCell(16, init_scheme="torch")]
+)
 def test_the_torch_scheme_draws_everything_within_torchs_bound(cell):
-    for leaf in jax.tree.leaves(cell.init(KEY, 100)):  # 1/sqrt(hidden_size) = 0.25, whatever the fan
+    # 1/sqrt(hidden_size) = 0.25, whatever the fan
+    for leaf in jax.tree.leaves(cell.init(KEY, 100)):
         assert np.abs(leaf).max() <= 0.25
         assert leaf.size < 100 or abs(np.var(leaf) - 0.25**2 / 3) < 0.2 * 0.25**2 / 3
         assert np.all(np.asarray(leaf) != 0)
@@ -104,19 +132,29 @@ def test_without_bias_there_are_no_bias_parameters():
 
 
 def test_a_misspelt_initializer_is_told_its_nearest_name():
-    with pytest.raises(ValueError, match=r"unknown initializer 'ortogonal'\. Did you mean 'orthogonal'"):
+    with pytest.raises(
+        ValueError, match=r"unknown initializer 'ortogonal'\. Did you mean 'orthogonal'"
+    ):
         jaxrnn.LSTMCell(3, recurrent_init="ortogonal")
 
 
 def test_equal_initializers_make_equal_cells():
-    a, b = (jaxrnn.LSTMCell(3, recurrent_init=initializers.Orthogonal(0.5), forget_bias=jaxrnn.Chrono(9)) for _ in range(2))
+    a, b = (
+        jaxrnn.LSTMCell(
+            3, recurrent_init=initializers.Orthogonal(0.5), forget_bias=jaxrnn.Chrono(9)
+        )
+        for _ in range(2)
+    )
     assert a == b and hash(a) == hash(b)
-    assert a != jaxrnn.LSTMCell(3, recurrent_init=initializers.Orthogonal(0.6), forget_bias=jaxrnn.Chrono(9))
+    assert a != jaxrnn.LSTMCell(
+        3, recurrent_init=initializers.Orthogonal(0.6), forget_bias=jaxrnn.Chrono(9)
+    )
 
 
 @pytest.mark.timeout(120)
 def test_a_vmapped_initialisation_comes_to_an_end():
-    init = jax.jit(jax.vmap(lambda key: jaxrnn.LSTMCell(32).init(key, 32)))  # hung after 65 calls on jaxlib 0.10.2
+    # hung after 65 calls on jaxlib 0.10.2
+    init = jax.jit(jax.vmap(lambda key: jaxrnn.LSTMCell(32).init(key, 32)))
     for seed in range(150):
         params = jax.block_until_ready(init(jax.random.split(jax.random.key(seed), 8)))
     assert bool(jnp.isfinite(params.w_h).all())

@@ -46,7 +46,11 @@ def imported(tree):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield from (f"jaxrnn.{alias.name}" for alias in node.names) if node.module == "jaxrnn" else (node.module,)
+            yield from (
+                (f"jaxrnn.{alias.name}" for alias in node.names)
+                if node.module == "jaxrnn"
+                else (node.module,)
+            )
 
 
 def test_every_part_has_its_place_in_the_order():
@@ -59,12 +63,21 @@ def test_imports_run_one_way(path):
     inner = {name.split(".")[1] for name in names if name.startswith("jaxrnn.")} - {part(path)}
     assert inner <= ORDER[part(path)]
     outer = {name.split(".")[0] for name in names} - {"jaxrnn"} - set(sys.stdlib_module_names)
-    assert outer <= EVERYWHERE | OUTSIDE.get(part(path), set()) | INSIDE_FUNCTIONS.get(part(path), set())
+    assert outer <= EVERYWHERE | OUTSIDE.get(part(path), set()) | INSIDE_FUNCTIONS.get(
+        part(path), set()
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_file_formats_are_imported_inside_functions_only(path):
-    top = ast.Module([node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    top = ast.Module(
+        [
+            node
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ],
+        [],
+    )
     assert not {name.split(".")[0] for name in imported(top)} & {"safetensors", "onnx"}
 
 

@@ -52,7 +52,9 @@ def test_the_dropout_stream_and_a_given_key_both_make_masks():
     module = rnn.GRU(3, 5, 2, dropout=0.5, deterministic=False)
     variables = module.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, XS)
     key = jax.random.key(1)
-    first, second = (module.apply(variables, XS, rngs={"dropout": jax.random.key(k)})[0] for k in (1, 2))
+    first, second = (
+        module.apply(variables, XS, rngs={"dropout": jax.random.key(k)})[0] for k in (1, 2)
+    )
     given = module.apply(variables, XS, key=key, rngs={"dropout": jax.random.key(2)})[0]
     assert (first != second).any() and (given != second).any()
     np.testing.assert_array_equal(given, module.apply(variables, XS, key=key)[0])

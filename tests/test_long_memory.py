@@ -1,4 +1,6 @@
-"""Long-memory and convolutional cells: closed forms, invariants, and Keras, beyond what every cell is held to."""
+"""Long-memory and convolutional cells: closed forms, invariants, and Keras,
+beyond what every cell is held to.
+"""
 
 import os
 
@@ -20,7 +22,11 @@ def slopes(cell, p, xs, lags):
     @jax.jit
     def norms(p, xs):
         starts = [jaxrnn.initial_carry(cell, p)] * len(lags)
-        ends = lambda starts: [jaxrnn.unroll(cell, p, xs[:T], c)[0].h[0] for T, c in zip(lags, starts, strict=True)]  # noqa: E731
+
+        def ends(starts):
+            runs = zip(lags, starts, strict=True)
+            return [jaxrnn.unroll(cell, p, xs[:T], carry)[0].h[0] for T, carry in runs]
+
         return [jnp.linalg.norm(d.h) for d in jax.grad(lambda starts: sum(ends(starts)))(starts)]
 
     return np.array(norms(p, xs))
@@ -31,7 +37,7 @@ def silent(cell):
     return jax.tree.map(np.zeros_like, parameters(cell))
 
 
-# --- LEM ------------------------------------------------------------------------------------------------------------------------
+# --- LEM ------------------------------------------------------------------------------------------
 
 
 def test_a_short_time_step_of_lem_keeps_the_state_to_first_order():
@@ -41,7 +47,10 @@ def test_a_short_time_step_of_lem_keeps_the_state_to_first_order():
     for dt in (1e-4, 1e-6):
         after, _ = jaxrnn.unroll(jaxrnn.LEMCell(4, dt=dt), p, xs, carry)
         moved.append([(a - b) / dt for a, b in zip(after, carry, strict=True)])
-        assert max(np.abs(m).max() for m in moved[-1]) < 6 * (1 + max(np.abs(a).max() for a in carry))  # 6 steps, each below
+        # 6 steps, each below
+        assert max(np.abs(m).max() for m in moved[-1]) < 6 * (
+            1 + max(np.abs(a).max() for a in carry)
+        )
     assert_close(moved[1], moved[0], 1e-2)  # the same slope, at a hundredth of the step
     assert min(np.abs(m).max() for m in moved[1]) > 0.1
 
@@ -53,7 +62,7 @@ def test_lem_is_drawn_from_the_papers_uniform_distribution_biases_too():
         np.testing.assert_allclose(np.std(leaf), 0.1 / np.sqrt(3), rtol=0.1)
 
 
-# --- oscillators ----------------------------------------------------------------------------------------------------------------
+# --- oscillators ----------------------------------------------------------------------------------
 
 
 def test_a_cornn_without_weights_is_the_damped_oscillator_of_the_closed_form():
@@ -62,11 +71,17 @@ def test_a_cornn_without_weights_is_the_damped_oscillator_of_the_closed_form():
     start = jaxrnn.CoRNNCarry(y=np.array([1.0, 0.5, -1.0, 2.0]), z=np.array([0.0, 1.0, 0.5, -1.0]))
     carries, _ = jaxrnn.unroll_carries(cell, silent(cell), inputs(cell, T), start)
     t, rate, omega = dt * np.arange(1, T + 1)[:, None], epsilon / 2, np.sqrt(gamma - epsilon**2 / 4)
-    y = np.exp(-rate * t) * (start.y * np.cos(omega * t) + (start.z + rate * start.y) / omega * np.sin(omega * t))
-    np.testing.assert_allclose(carries.y, y, atol=5e-3)  # an Euler step is off by dt^2 each, and there are 3 / dt of them
+    y = np.exp(-rate * t) * (
+        start.y * np.cos(omega * t) + (start.z + rate * start.y) / omega * np.sin(omega * t)
+    )
+    # an Euler step is off by dt^2 each, and there are 3 / dt of them
+    np.testing.assert_allclose(carries.y, y, atol=5e-3)
     energy = 0.5 * (np.asarray(carries.z) ** 2 + gamma * np.asarray(carries.y) ** 2).sum(-1)
-    period = round(np.pi / omega / dt)  # after half a period y and z come back, with the other sign and exp(-rate t) smaller
-    np.testing.assert_allclose(energy[period:] / energy[:-period], np.exp(-2 * rate * period * dt), rtol=5e-3)
+    # after half a period y and z come back, with the other sign and exp(-rate t) smaller
+    period = round(np.pi / omega / dt)
+    np.testing.assert_allclose(
+        energy[period:] / energy[:-period], np.exp(-2 * rate * period * dt), rtol=5e-3
+    )
 
 
 def test_a_step_of_unicornn_can_be_undone():
@@ -94,7 +109,7 @@ def test_a_step_of_unicornn_preserves_volumes_and_couples_no_units():
     assert np.all(jacobian[~within] == 0) and np.all(jacobian[within] != 0)
 
 
-# --- orthogonal and antisymmetric matrices --------------------------------------------------------------------------------------
+# --- orthogonal and antisymmetric matrices --------------------------------------------------------
 
 
 @pytest.mark.parametrize("draws", ["henaff", "cayley"])
@@ -118,7 +133,8 @@ def test_the_draws_of_exprnn_turn_pairs_of_units_by_the_angles_of_the_papers():
         a = np.asarray(jax.jit(lambda cell=cell: cell.init(KEY, 3, jnp.float64).a)())
         pairs = a[np.arange(0, 400, 2), np.arange(1, 401, 2)]
         assert np.count_nonzero(a) == 200 and low <= pairs.min() < pairs.max() <= high
-        angles = pairs if draws == "henaff" else -2 * np.arctan(pairs)  # uniform on (-pi, pi), and on (0, pi / 2)
+        # uniform on (-pi, pi), and on (0, pi / 2)
+        angles = pairs if draws == "henaff" else -2 * np.arctan(pairs)
         middle, spread = (0, 2 * np.pi) if draws == "henaff" else (np.pi / 4, np.pi / 2)
         assert abs(angles.mean() - middle) < 0.1 * spread
         np.testing.assert_allclose(angles.std(), spread / np.sqrt(12), rtol=0.1)
@@ -146,14 +162,18 @@ def test_gradients_of_an_antisymmetric_network_neither_vanish_nor_explode():
     cell = jaxrnn.AntisymmetricRNNCell(8, epsilon=0.01, gamma=0.0)
     p = jax.jit(lambda: cell.init(KEY, 3, jnp.float64))()
     norms = slopes(cell, p, 0.1 * inputs(cell, 400), (1, 50, 400))
-    assert 0.3 < np.min(norms) <= np.max(norms) < 3  # forward Euler of a rotation: (1 + epsilon^2 |eigenvalue|^2)^(T / 2)
+    # forward Euler of a rotation: (1 + epsilon^2 |eigenvalue|^2)^(T / 2)
+    assert 0.3 < np.min(norms) <= np.max(norms) < 3
 
 
-# --- convolutions ---------------------------------------------------------------------------------------------------------------
+# --- convolutions ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize("make, dense", [(jaxrnn.ConvLSTMCell, jaxrnn.LSTMCell), (jaxrnn.ConvGRUCell, jaxrnn.GRUResetBeforeCell)])
+@pytest.mark.parametrize(
+    "make, dense",
+    [(jaxrnn.ConvLSTMCell, jaxrnn.LSTMCell), (jaxrnn.ConvGRUCell, jaxrnn.GRUResetBeforeCell)],
+)
 def test_with_kernels_of_one_pixel_each_pixel_is_a_cell_of_its_own(make, dense, dims):
     cell = make(4, 1, dims=dims)
     p, xs = parameters(cell), inputs(cell, 5, (2,))
@@ -168,9 +188,12 @@ def test_a_convolution_over_three_axes_holds_those_over_fewer(make):
     p = parameters(cells[0])
     xs = np.random.default_rng(5).normal(size=(4, 2, 5, 3))
     outputs = []
-    for extra, cell in enumerate(cells):  # the other axes have one pixel, of which only the middle of the kernel sees anything
-        middle = lambda w, extra=extra: np.pad(w[(None,) * extra], [(1, 1)] * extra + [(0, 0)] * w.ndim)  # noqa: E731
-        own = p._replace(w_x=middle(p.w_x), w_h=middle(p.w_h))
+    # the other axes have one pixel, of which only the middle of the kernel sees anything
+    for extra, cell in enumerate(cells):
+        w_x, w_h = (
+            np.pad(w[(None,) * extra], [(1, 1)] * extra + [(0, 0)] * w.ndim) for w in (p.w_x, p.w_h)
+        )
+        own = p._replace(w_x=w_x, w_h=w_h)
         _, ys = jaxrnn.unroll(cell, own, xs.reshape(4, 2, *(1,) * extra, 5, 3))
         outputs.append(np.reshape(ys, (4, 2, 5, 2)))
     assert_close(outputs[1:], [outputs[0], outputs[0]])
@@ -200,12 +223,23 @@ def test_the_convolutional_lstm_has_the_numbers_of_keras(dims, options):
     theirs = {name.replace("dilation", "dilation_rate"): value for name, value in options.items()}
     make = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)[dims - 1]
     with jax.numpy_dtype_promotion("standard"):
-        layer = make(2, (3, 2, 3)[:dims], return_sequences=True, return_state=True, dtype="float32", **theirs)
+        layer = make(
+            2, (3, 2, 3)[:dims], return_sequences=True, return_state=True, dtype="float32", **theirs
+        )
         batch_first = np.swapaxes(xs, 0, 1).astype(np.float32)
         layer.build(batch_first.shape)
-        layer.set_weights([p.w_x.reshape(*p.w_x.shape[:-2], -1), p.w_h.reshape(*p.w_h.shape[:-2], -1), p.b.reshape(-1)])
+        layer.set_weights(
+            [
+                p.w_x.reshape(*p.w_x.shape[:-2], -1),
+                p.w_h.reshape(*p.w_h.shape[:-2], -1),
+                p.b.reshape(-1),
+            ]
+        )
         ys, h, c = (np.asarray(a) for a in layer(batch_first))
-    assert_close(jaxrnn.unroll(cell, p, xs), (jaxrnn.LSTMCarry(h=h, c=c), np.swapaxes(ys, 0, 1)), 1e-5)  # Keras is float32 here
+    # Keras is float32 here
+    assert_close(
+        jaxrnn.unroll(cell, p, xs), (jaxrnn.LSTMCarry(h=h, c=c), np.swapaxes(ys, 0, 1)), 1e-5
+    )
 
 
 def test_a_convolutional_cell_is_drawn_gate_by_gate_with_the_bias_of_its_forget_gate():
@@ -214,7 +248,9 @@ def test_a_convolutional_cell_is_drawn_gate_by_gate_with_the_bias_of_its_forget_
     w = np.moveaxis(p.w_h.reshape(30, 4, 5), 1, 0)
     assert_close(np.swapaxes(w, 1, 2) @ w, np.broadcast_to(np.eye(5), (4, 5, 5)))
     assert_close(p.b, np.array([0, 1.5, 0, 0])[:, None] * np.ones(5))
-    chrono = draw(jaxrnn.ConvLSTMCell(5, forget_bias=jaxrnn.Chrono(50), recurrent_init="glorot_uniform")).b
+    chrono = draw(
+        jaxrnn.ConvLSTMCell(5, forget_bias=jaxrnn.Chrono(50), recurrent_init="glorot_uniform")
+    ).b
     assert_close((chrono[0], chrono[2:]), (-chrono[1], np.zeros((2, 5))))
     assert np.all((chrono[1] >= 0) & (chrono[1] <= np.log(49))) and np.ptp(chrono[1]) > 0.1
     assert_close(
@@ -224,7 +260,9 @@ def test_a_convolutional_cell_is_drawn_gate_by_gate_with_the_bias_of_its_forget_
 
 
 def test_equal_windows_make_equal_cells():
-    assert jaxrnn.ConvLSTMCell(4) == jaxrnn.ConvLSTMCell(4, (3, 3), dims=2, strides=[1, 1], dilation=(1, 1))
+    assert jaxrnn.ConvLSTMCell(4) == jaxrnn.ConvLSTMCell(
+        4, (3, 3), dims=2, strides=[1, 1], dilation=(1, 1)
+    )
     assert jaxrnn.ConvLSTMCell(4, dims=1) != jaxrnn.ConvLSTMCell(4)
 
 
@@ -243,7 +281,7 @@ def test_convolutional_states_take_the_space_that_is_left():
     assert ys.shape == (3, 5, 2, 3, 2)
 
 
-# --- options --------------------------------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -260,7 +298,11 @@ def test_convolutional_states_take_the_space_that_is_left():
     ids=lambda cell: type(cell).__name__,
 )
 def test_without_a_bias_the_numbers_are_those_of_a_bias_of_zero(cell):
-    bare = jaxrnn.LEMCell(4, bias=False) if isinstance(cell, jaxrnn.LEMCell) else type(cell)(4, bias=False)
+    bare = (
+        jaxrnn.LEMCell(4, bias=False)
+        if isinstance(cell, jaxrnn.LEMCell)
+        else type(cell)(4, bias=False)
+    )
     p, xs = parameters(bare), inputs(cell, 4, (2,))
     assert p.b is None and bare.init(KEY, 3).b is None
     zero = p._replace(b=np.zeros(parameters(cell).b.shape))
@@ -288,25 +330,63 @@ def test_a_numpy_number_as_an_option_is_a_plain_one():
     [
         (lambda: jaxrnn.LEMCell(0), "hidden_size must be an integer of at least 1, got 0"),
         (lambda: jaxrnn.LEMCell(3, dt=0.0), "dt must be a number above 0, got 0.0"),
-        (lambda: jaxrnn.LEMCell(3, recurrent_init="orthogonl"), "unknown initializer 'orthogonl'. Did you mean 'orthogonal'"),
-        (lambda: jaxrnn.LEMCell(3).init(KEY, 0), "input_size must be an integer of at least 1, got 0"),
+        (
+            lambda: jaxrnn.LEMCell(3, recurrent_init="orthogonl"),
+            "unknown initializer 'orthogonl'. Did you mean 'orthogonal'",
+        ),
+        (
+            lambda: jaxrnn.LEMCell(3).init(KEY, 0),
+            "input_size must be an integer of at least 1, got 0",
+        ),
         (lambda: jaxrnn.CoRNNCell(3, dt=-1.0), "dt must be a number above 0, got -1.0"),
         (lambda: jaxrnn.CoRNNCell(3, gamma=-1.0), "gamma must be a number at least 0, got -1.0"),
-        (lambda: jaxrnn.CoRNNCell(3, epsilon=float("nan")), "epsilon must be a number at least 0, got nan"),
+        (
+            lambda: jaxrnn.CoRNNCell(3, epsilon=float("nan")),
+            "epsilon must be a number at least 0, got nan",
+        ),
         (lambda: jaxrnn.UnICORNNCell(3, alpha="1"), "alpha must be a number at least 0, got '1'"),
-        (lambda: jaxrnn.AntisymmetricRNNCell(3, epsilon=0), "epsilon must be a number above 0, got 0"),
-        (lambda: jaxrnn.GatedAntisymmetricRNNCell(3, gamma=-0.1), "gamma must be a number at least 0, got -0.1"),
-        (lambda: jaxrnn.ExpRNNCell(3, recurrent_init="haar"), r"must be one of \('henaff', 'cayley'\), got 'haar'"),
-        (lambda: jaxrnn.ConvLSTMCell(3, dims=4), "dims, the number of spatial axes, must be 1, 2 or 3, got 4"),
-        (lambda: jaxrnn.ConvLSTMCell(3, (3, 3), dims=1), r"kernel_size=\(3, 3\) must have one entry for each of dims=1"),
-        (lambda: jaxrnn.ConvLSTMCell(3, strides=(1, 2, 1)), r"strides=\(1, 2, 1\) must have one entry for each of dims=2"),
-        (lambda: jaxrnn.ConvLSTMCell(3, dilation=0), "dilation must be an integer of at least 1, got 0"),
+        (
+            lambda: jaxrnn.AntisymmetricRNNCell(3, epsilon=0),
+            "epsilon must be a number above 0, got 0",
+        ),
+        (
+            lambda: jaxrnn.GatedAntisymmetricRNNCell(3, gamma=-0.1),
+            "gamma must be a number at least 0, got -0.1",
+        ),
+        (
+            lambda: jaxrnn.ExpRNNCell(3, recurrent_init="haar"),
+            r"must be one of \('henaff', 'cayley'\), got 'haar'",
+        ),
+        (
+            lambda: jaxrnn.ConvLSTMCell(3, dims=4),
+            "dims, the number of spatial axes, must be 1, 2 or 3, got 4",
+        ),
+        (
+            lambda: jaxrnn.ConvLSTMCell(3, (3, 3), dims=1),
+            r"kernel_size=\(3, 3\) must have one entry for each of dims=1",
+        ),
+        (
+            lambda: jaxrnn.ConvLSTMCell(3, strides=(1, 2, 1)),
+            r"strides=\(1, 2, 1\) must have one entry for each of dims=2",
+        ),
+        (
+            lambda: jaxrnn.ConvLSTMCell(3, dilation=0),
+            "dilation must be an integer of at least 1, got 0",
+        ),
         (lambda: jaxrnn.ConvLSTMCell(3, ()), r"kernel_size=\(\) must have one entry"),
-        (lambda: jaxrnn.ConvGRUCell(3, padding="full"), "padding must be 'same' or 'valid', got 'full'"),
-        (lambda: jaxrnn.ConvGRUCell(3).init(KEY, 0), "input_size must be an integer of at least 1, got 0"),
+        (
+            lambda: jaxrnn.ConvGRUCell(3, padding="full"),
+            "padding must be 'same' or 'valid', got 'full'",
+        ),
+        (
+            lambda: jaxrnn.ConvGRUCell(3).init(KEY, 0),
+            "input_size must be an integer of at least 1, got 0",
+        ),
         (
             lambda: jaxrnn.unroll(
-                jaxrnn.ConvGRUCell(3, 5, padding="valid"), parameters(jaxrnn.ConvGRUCell(3, 5)), np.ones((2, 1, 4, 6, 3))
+                jaxrnn.ConvGRUCell(3, 5, padding="valid"),
+                parameters(jaxrnn.ConvGRUCell(3, 5)),
+                np.ones((2, 1, 4, 6, 3)),
             ),
             r"xs has the space \(4, 6\), too small for kernel_size=\(5, 5\)",
         ),

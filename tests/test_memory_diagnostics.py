@@ -1,4 +1,6 @@
-"""Singular values, Lyapunov exponents, effective memory and memory capacity, held against closed forms in float64."""
+"""Singular values, Lyapunov exponents, effective memory and memory capacity,
+held against closed forms in float64.
+"""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +18,9 @@ T, H = 60, 8
 KEY = jax.random.key(3)
 RNN, LSTM, GRU = jaxrnn.RNNCell(H), jaxrnn.LSTMCell(H), jaxrnn.GRUCell(H)
 
-exponent = jax.jit(diagnostics.largest_lyapunov_exponent, static_argnums=0, static_argnames="washout")
+exponent = jax.jit(
+    diagnostics.largest_lyapunov_exponent, static_argnums=0, static_argnames="washout"
+)
 singular_values = jax.jit(diagnostics.carry_jacobian_singular_values, static_argnums=0)
 capacity = jax.jit(diagnostics.memory_capacity, static_argnums=(0, 3), static_argnames="steps")
 
@@ -66,15 +70,21 @@ def shift(size=H):
 
 
 def zeros(cell, bias):
-    """No recurrent kernel, and a bias on gate 1: the forget gate of an LSTM, the update gate of a GRU."""
+    """No recurrent kernel, and a bias on gate 1: the forget gate of an LSTM,
+    the update gate of a GRU.
+    """
     params = cell.init(KEY, 2, jnp.float64)
-    return params._replace(w_h=jnp.zeros_like(params.w_h), b=jnp.zeros_like(params.b).at[1].set(bias))
+    return params._replace(
+        w_h=jnp.zeros_like(params.w_h), b=jnp.zeros_like(params.b).at[1].set(bias)
+    )
 
 
 def test_the_singular_values_of_a_tanh_rnn_at_zero_are_those_of_its_kernel():
     values = jnp.array([2.0, 1.5, 1.0, 0.9, 0.5, 0.2, 0.1, 0.0])
     params = RNN.init(KEY, 2, jnp.float64)
-    left, right = (jnp.linalg.qr(jax.random.normal(key, (H, H)))[0] for key in jax.random.split(KEY))
+    left, right = (
+        jnp.linalg.qr(jax.random.normal(key, (H, H)))[0] for key in jax.random.split(KEY)
+    )
     params = params._replace(w_h=left @ jnp.diag(values) @ right, b=jnp.zeros(H))
     found = singular_values(RNN, params, jnp.zeros((T, 2)))
     np.testing.assert_allclose(found, np.tile(values, (T, 1)), atol=1e-12)
@@ -109,7 +119,10 @@ def test_the_logistic_map_is_chaotic_with_exponent_ln_2():
 
 def test_the_largest_exponent_is_found_whatever_the_direction_it_starts_from():
     params = LinearParams(w_x=jnp.zeros((1, 3)), w_h=jnp.diag(jnp.array([0.3, 0.95, 0.8])))
-    found = [float(exponent(Linear(), params, jnp.zeros((400, 1)), key=jax.random.key(k), washout=200)) for k in range(3)]
+    found = [
+        float(exponent(Linear(), params, jnp.zeros((400, 1)), key=jax.random.key(k), washout=200))
+        for k in range(3)
+    ]
     np.testing.assert_allclose(found, np.log(0.95), atol=1e-10)
 
 
@@ -123,7 +136,8 @@ def test_a_washout_that_leaves_no_step_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("g", "share", "lags"), [(0.5, 0.01, 6), (0.9, 0.01, 43), (0.9, 0.5, 6), (1.0, 0.01, 99), (1.1, 0.01, 99)]
+    ("g", "share", "lags"),
+    [(0.5, 0.01, 6), (0.9, 0.01, 43), (0.9, 0.5, 6), (1.0, 0.01, 99), (1.1, 0.01, 99)],
 )
 def test_gradients_that_decay_as_g_to_the_lag_reach_as_far_as_they_exceed_the_share(g, share, lags):
     curve = np.arange(100) * np.log10(g) + 3.0
@@ -132,7 +146,9 @@ def test_gradients_that_decay_as_g_to_the_lag_reach_as_far_as_they_exceed_the_sh
 
 def test_the_effective_memory_of_a_cell_is_that_of_its_curve():
     params = RNN.init(KEY, 2, jnp.float64)
-    curve = diagnostics.carry_jacobian_norms(RNN, params._replace(w_h=0.8 * params.w_h, b=jnp.zeros(H)), jnp.zeros((T, 2)))
+    curve = diagnostics.carry_jacobian_norms(
+        RNN, params._replace(w_h=0.8 * params.w_h, b=jnp.zeros(H)), jnp.zeros((T, 2))
+    )
     assert int(diagnostics.effective_memory(curve)) == 20  # 0.8^20 = 0.0115, 0.8^21 = 0.0092
     two = diagnostics.effective_memory(jnp.stack([curve, curve / 2]))
     assert two.tolist() == [20, 41]
@@ -145,7 +161,8 @@ def test_a_share_outside_0_and_1_is_refused():
 
 def test_a_shift_register_remembers_what_it_holds_and_nothing_else():
     found = capacity(Linear(), shift(), KEY, 12)
-    np.testing.assert_allclose(found.delays[: H - 1], 1, atol=1e-6)  # the last of its units is the input H - 1 steps back
+    # the last of its units is the input H - 1 steps back
+    np.testing.assert_allclose(found.delays[: H - 1], 1, atol=1e-6)
     assert np.all(np.asarray(found.delays[H - 1 :]) < 0.01)
     np.testing.assert_allclose(found.total, np.sum(found.delays), rtol=1e-12)
 
@@ -162,7 +179,9 @@ def test_no_linear_network_remembers_more_than_it_has_units():
 def test_a_contractive_reservoir_remembers_less_than_an_orthogonal_one():
     totals = []
     for g in (0.3, 0.95):
-        params = LinearParams(w_x=jax.random.normal(jax.random.key(1), (1, H)), w_h=g * jnp.eye(H)[:, ::-1])
+        params = LinearParams(
+            w_x=jax.random.normal(jax.random.key(1), (1, H)), w_h=g * jnp.eye(H)[:, ::-1]
+        )
         params = params._replace(w_h=g * jnp.linalg.qr(jax.random.normal(KEY, (H, H)))[0])
         totals.append(float(capacity(Linear(), params, KEY, 40, ridge=1e-4).total))
     assert totals[0] < 0.8 * totals[1]

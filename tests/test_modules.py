@@ -21,7 +21,9 @@ XS = RNG.normal(size=(T, B, I)).astype(np.float32)
 
 
 def close(a, b, tolerance=1e-5):
-    chex.assert_trees_all_close(jax.tree.map(np.asarray, a), jax.tree.map(np.asarray, b), atol=tolerance, rtol=0)
+    chex.assert_trees_all_close(
+        jax.tree.map(np.asarray, a), jax.tree.map(np.asarray, b), atol=tolerance, rtol=0
+    )
 
 
 def batch_major(a):
@@ -48,7 +50,10 @@ def test_nnx_and_linen_give_the_same_numbers_from_the_same_weights(name):
     one = random_weights(Nnx(name, I, H, 2, bidirectional=True))
     two = Linen(name, I, H, 2, bidirectional=True)
     two.load_torch(one.to_torch())
-    (output_1, state_1), (output_2, state_2) = one(XS, lengths=[6, 0, 2, 3]), two(XS, lengths=[6, 0, 2, 3])
+    (output_1, state_1), (output_2, state_2) = (
+        one(XS, lengths=[6, 0, 2, 3]),
+        two(XS, lengths=[6, 0, 2, 3]),
+    )
     close((output_1, tuple(state_1)), (output_2, tuple(state_2)), 0)
 
 
@@ -63,7 +68,10 @@ def test_positional_arguments_are_in_the_order_of_torch(api):
 
 @both
 def test_batch_first_only_swaps_the_axes_of_what_has_a_time_axis(api):
-    major, minor = random_weights(api("LSTM", I, H, 2, batch_first=True)), random_weights(api("LSTM", I, H, 2))
+    major, minor = (
+        random_weights(api("LSTM", I, H, 2, batch_first=True)),
+        random_weights(api("LSTM", I, H, 2)),
+    )
     mask, reset = RNG.rand(T, B) < 0.7, RNG.rand(T, B) < 0.3
     state = tuple(RNG.normal(size=(2, 2, B, H)).astype(np.float32))
     output, final = minor(XS, state, mask=mask, reset=reset)
@@ -170,14 +178,25 @@ def test_hidden_units_are_split_by_the_partition_metadata_of_the_parameters(api)
     plain = random_weights(api("LSTM", I, 6, 2))
     with jax.set_mesh(mesh):
         module = api("LSTM", I, 6, 2, hidden_axis="model")
-        specs = nnx.get_partition_spec(nnx.state(module.weights)) if api is Nnx else nn.get_partition_spec(module.weights)
-        assert {spec[-1] for spec in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))} == {"model"}
+        specs = (
+            nnx.get_partition_spec(nnx.state(module.weights))
+            if api is Nnx
+            else nn.get_partition_spec(module.weights)
+        )
+        assert {
+            spec[-1] for spec in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))
+        } == {"model"}
         module.load_torch(plain.to_torch())
-        value = jax.jit(jax.value_and_grad(lambda w: (module(XS, weights=w)[0] ** 2).sum()))(module.weights)  # as they are made
+        # as they are made
+        value = jax.jit(jax.value_and_grad(lambda w: (module(XS, weights=w)[0] ** 2).sum()))(
+            module.weights
+        )
         assert jax.tree.structure(value[1]) == jax.tree.structure(module.weights)
         split = lambda a: jax.device_put(a, NamedSharding(mesh, P(*[None] * (a.ndim - 1), "model")))  # noqa: E731
         weights = jax.tree.map(split, module.weights)
-        placed = jax.jit(jax.value_and_grad(lambda w: (module(XS, weights=w)[0] ** 2).sum()))(weights)
+        placed = jax.jit(jax.value_and_grad(lambda w: (module(XS, weights=w)[0] ** 2).sum()))(
+            weights
+        )
     want = jax.value_and_grad(lambda w: (plain(XS, weights=w)[0] ** 2).sum())(plain.weights)
     close(jax.tree.leaves(value), jax.tree.leaves(want), 1e-4)
     close(jax.tree.leaves(placed), jax.tree.leaves(want), 1e-4)
@@ -199,7 +218,10 @@ def test_a_module_runs_under_shard_map(api):
 
 @both
 def test_the_second_eager_call_of_an_equal_module_compiles_nothing(api):
-    one, two = (random_weights(api("LSTM", I, H, 2, bidirectional=True, batch_first=True), s) for s in (0, 1))
+    one, two = (
+        random_weights(api("LSTM", I, H, 2, bidirectional=True, batch_first=True), s)
+        for s in (0, 1)
+    )
     xs = batch_major(XS)
     one(xs, lengths=[6, 1, 2, 3])
     with compilations() as compiled:
@@ -270,7 +292,8 @@ def test_param_dtype_bfloat16_initialises_and_runs(api):
     module = api("GRU", I, H, param_dtype=jnp.bfloat16)
     kernel = module.to_torch()["weight_hh_l0"].reshape(3, H, H)
     assert (kernel == kernel.astype(jnp.bfloat16).astype(np.float32)).all()
-    close(np.einsum("ghi,gji->ghj", kernel, kernel), np.stack([np.eye(H)] * 3), 2e-2)  # orthogonal, gate by gate
+    # orthogonal, gate by gate
+    close(np.einsum("ghi,gji->ghj", kernel, kernel), np.stack([np.eye(H)] * 3), 2e-2)
     assert np.isfinite(module(XS)[0]).all()
 
 
@@ -288,7 +311,12 @@ def test_recurrent_runs_any_cell_with_its_own_carry(api):
 
 @both
 def test_recurrent_takes_several_batch_axes_with_time_before_the_features(api):
-    module = api("Recurrent", jaxrnn.Stack((jaxrnn.GRUCell(H), jaxrnn.RNNCell(2)), bidirectional=True), I, batch_first=True)
+    module = api(
+        "Recurrent",
+        jaxrnn.Stack((jaxrnn.GRUCell(H), jaxrnn.RNNCell(2)), bidirectional=True),
+        I,
+        batch_first=True,
+    )
     xs = RNG.normal(size=(2, 3, T, I)).astype(np.float32)
     lengths = np.array([[6, 0, 1], [2, 3, 4]])
     output, carry = module(xs, lengths=lengths)
@@ -300,25 +328,77 @@ def test_recurrent_takes_several_batch_axes_with_time_before_the_features(api):
 
 ERRORS = [
     (lambda m, k: m("RNN", jaxrnn.RNNCell(3), 4), TypeError, r"for a cell use Recurrent\(cell\)"),
-    (lambda m, k: m("LSTM", I, H, proj_size=H), ValueError, "proj_size=5 must be below hidden_size=5"),
-    (lambda m, k: m("LSTM", I, 0), ValueError, "hidden_size must be an integer of at least 1, got 0"),
-    (lambda m, k: m("GRU", I, H, 0), ValueError, "num_layers must be an integer of at least 1, got 0"),
-    (lambda m, k: m("RNN", I, H, nonlinearity="tan"), ValueError, "nonlinearity must be 'tanh' or 'relu', got 'tan'"),
-    (lambda m, k: m("GRU", I, H, recurrent_init="ortogonal"), ValueError, "Did you mean 'orthogonal'"),
-    (lambda m, k: m("GRU", I, H, 2, dropout=1.5), ValueError, "dropout is a probability between 0 and 1, got 1.5"),
+    (
+        lambda m, k: m("LSTM", I, H, proj_size=H),
+        ValueError,
+        "proj_size=5 must be below hidden_size=5",
+    ),
+    (
+        lambda m, k: m("LSTM", I, 0),
+        ValueError,
+        "hidden_size must be an integer of at least 1, got 0",
+    ),
+    (
+        lambda m, k: m("GRU", I, H, 0),
+        ValueError,
+        "num_layers must be an integer of at least 1, got 0",
+    ),
+    (
+        lambda m, k: m("RNN", I, H, nonlinearity="tan"),
+        ValueError,
+        "nonlinearity must be 'tanh' or 'relu', got 'tan'",
+    ),
+    (
+        lambda m, k: m("GRU", I, H, recurrent_init="ortogonal"),
+        ValueError,
+        "Did you mean 'orthogonal'",
+    ),
+    (
+        lambda m, k: m("GRU", I, H, 2, dropout=1.5),
+        ValueError,
+        "dropout is a probability between 0 and 1, got 1.5",
+    ),
     (lambda m, k: k(XS[0, 0]), ValueError, r"xs has shape \(3,\), expected \(T, batch, features\)"),
-    (lambda m, k: k(XS[..., :2]), ValueError, "xs has 2 features but these parameters were made for input_size=3"),
+    (
+        lambda m, k: k(XS[..., :2]),
+        ValueError,
+        "xs has 2 features but these parameters were made for input_size=3",
+    ),
     (lambda m, k: k(XS.astype(np.int32)), TypeError, "Embed or one-hot encode"),
     (lambda m, k: k(XS, XS), TypeError, r"the state of this module is the pair \(h_0, c_0\)"),
-    (lambda m, k: k(XS, (XS, XS)), ValueError, r"h_0 has shape \(6, 4, 3\), expected \(1, 4, 5\).*whatever batch_first"),
-    (lambda m, k: k(XS, lengths=[1, 2]), ValueError, r"lengths has shape \(2,\), expected the batch axes of xs, \(4,\)"),
-    (lambda m, k: k(XS, lengths=[1, 2, 3, 7]), ValueError, "lengths must lie between 0 and T=6, got 1 to 7"),
+    (
+        lambda m, k: k(XS, (XS, XS)),
+        ValueError,
+        r"h_0 has shape \(6, 4, 3\), expected \(1, 4, 5\).*whatever batch_first",
+    ),
+    (
+        lambda m, k: k(XS, lengths=[1, 2]),
+        ValueError,
+        r"lengths has shape \(2,\), expected the batch axes of xs, \(4,\)",
+    ),
+    (
+        lambda m, k: k(XS, lengths=[1, 2, 3, 7]),
+        ValueError,
+        "lengths must lie between 0 and T=6, got 1 to 7",
+    ),
     (lambda m, k: k(XS, lengths=[1.0, 2, 3, 4]), TypeError, "lengths must be integers"),
-    (lambda m, k: k(XS, mask=np.ones((B, T), bool)), ValueError, r"mask has shape \(4, 6\), expected \(6, 4\)"),
-    (lambda m, k: m("Recurrent", jaxrnn.Stack(jaxrnn.GRUCell(3)), I, batch_first=True), ValueError, "needs a tuple with one"),
+    (
+        lambda m, k: k(XS, mask=np.ones((B, T), bool)),
+        ValueError,
+        r"mask has shape \(4, 6\), expected \(6, 4\)",
+    ),
+    (
+        lambda m, k: m("Recurrent", jaxrnn.Stack(jaxrnn.GRUCell(3)), I, batch_first=True),
+        ValueError,
+        "needs a tuple with one",
+    ),
     (lambda m, k: k(XS, reset=np.ones((T, B))), TypeError, "reset must be boolean"),
     (lambda m, k: m("LSTM", I, H, bidirectional=True).step(XS[0]), ValueError, "no single step"),
-    (lambda m, k: m("LSTM", I, H, method="fast")(XS), ValueError, r"method must be one of .*'scan', 'fused'.*, got 'fast'"),
+    (
+        lambda m, k: m("LSTM", I, H, method="fast")(XS),
+        ValueError,
+        r"method must be one of .*'scan', 'fused'.*, got 'fast'",
+    ),
 ]
 
 
@@ -335,7 +415,10 @@ def test_errors_speak_of_the_layout_that_was_passed(api):
     module, xs = api("LSTM", I, H, batch_first=True), batch_major(XS)
     with pytest.raises(ValueError, match=r"mask has shape \(6, 4\), expected \(4, 6\)"):
         module(xs, mask=np.ones((T, B), bool))
-    with pytest.raises(ValueError, match=r"xs has shape \(4, 6, 2\), expected \(\.\.\., T, 3\)(?!; is the time axis)"):
+    with pytest.raises(
+        ValueError,
+        match=r"xs has shape \(4, 6, 2\), expected \(\.\.\., T, 3\)(?!; is the time axis)",
+    ):
         module(xs[..., :2])
 
 
@@ -343,7 +426,9 @@ def test_errors_speak_of_the_layout_that_was_passed(api):
 def test_wrong_options_are_refused_when_the_module_is_made(api):
     with pytest.raises(ValueError, match="method must be one of"):
         api("LSTM", I, H, method="fastest")
-    with pytest.raises(TypeError, match=r"the bias of a gate must be a number or Chrono\(max_lag\), got 'chrono'"):
+    with pytest.raises(
+        TypeError, match=r"the bias of a gate must be a number or Chrono\(max_lag\), got 'chrono'"
+    ):
         api("LSTM", I, H, forget_bias="chrono")
     assert api("LSTM", I, np.int64(H)).to_torch()["weight_hh_l0"].shape == (4 * H, H)
 

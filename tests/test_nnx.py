@@ -13,7 +13,9 @@ XS = np.random.RandomState(3).normal(size=(6, 4, 3)).astype(np.float32)
 def test_a_module_without_dropout_holds_no_random_stream():
     module = rnn.LSTM(3, 5, 2, rngs=nnx.Rngs(0))
     assert not jax.tree.leaves(nnx.state(module, nnx.RngState))
-    assert jax.tree.leaves(nnx.state(rnn.LSTM(3, 5, 2, dropout=0.5, rngs=nnx.Rngs(0)), nnx.RngState))
+    assert jax.tree.leaves(
+        nnx.state(rnn.LSTM(3, 5, 2, dropout=0.5, rngs=nnx.Rngs(0)), nnx.RngState)
+    )
 
 
 def test_it_trains_by_default_and_eval_switches_dropout_off():
@@ -48,7 +50,9 @@ def test_training_without_randomness_is_an_error_that_says_so():
 
 
 def test_rngs_must_be_rngs():
-    with pytest.raises(TypeError, match=r"rngs must be an nnx.Rngs with a stream .*such as nnx.Rngs\(0\), got 0"):
+    with pytest.raises(
+        TypeError, match=r"rngs must be an nnx.Rngs with a stream .*such as nnx.Rngs\(0\), got 0"
+    ):
         rnn.GRU(3, 5, rngs=0)
 
 

@@ -26,7 +26,9 @@ def sequences(lengths, size=3, seed=0):
 
 @functools.lru_cache
 def outputs_and_slopes(cell, reverse):
-    """Outputs, and the gradients of parameters and inputs of their weighed sum; one compilation for all examples."""
+    """Outputs, and the gradients of parameters and inputs of their weighed sum;
+    one compilation for all examples.
+    """
 
     @jax.jit
     def run(p, xs, mask, reset, weigh):
@@ -43,7 +45,9 @@ def outputs_and_slopes(cell, reverse):
 @pytest.mark.parametrize("name", ["lstm", "learned_start"])
 @hypothesis.settings(max_examples=15, deadline=None)
 @hypothesis.given(lengths=LENGTHS, seed=st.integers(0, 99))
-def test_packed_sequences_give_the_outputs_and_gradients_of_separate_ones(name, reverse, lengths, seed):
+def test_packed_sequences_give_the_outputs_and_gradients_of_separate_ones(
+    name, reverse, lengths, seed
+):
     cell, oracle = BY_NAME[name]
     p, each = parameters(cell, seed=seed), sequences(lengths, seed=seed)
     packed = jaxrnn.pack(each, LENGTH)
@@ -51,22 +55,29 @@ def test_packed_sequences_give_the_outputs_and_gradients_of_separate_ones(name, 
     poison = np.where(packed.mask[..., None], packed.xs, [np.nan, np.inf, -np.inf])
     weights = sequences(lengths, 4, seed + 1)
     run = outputs_and_slopes(cell, reverse)
-    (d_p, d_xs), ys = run(p, poison, packed.mask, packed.reset, widen(jaxrnn.pack(weights, LENGTH).xs))
+    (d_p, d_xs), ys = run(
+        p, poison, packed.mask, packed.reset, widen(jaxrnn.pack(weights, LENGTH).xs)
+    )
     for y, xs in zip(jaxrnn.unpack(packed, ys), each, strict=True):
         if len(xs):
             assert_close(np.asarray(y), drive(oracle, p, xs, reverse=reverse)[1])
         assert y.shape == (len(xs), 4)
     padded, _ = jaxrnn.pad(each, LENGTH)
-    (e_p, e_xs), _ = run(p, padded, jaxrnn.lengths_to_mask(lengths, LENGTH), np.zeros((LENGTH, COUNT), bool),
-                         jaxrnn.pad(weights, LENGTH)[0])  # fmt: skip
+    mask, reset = jaxrnn.lengths_to_mask(lengths, LENGTH), np.zeros((LENGTH, COUNT), bool)
+    (e_p, e_xs), _ = run(p, padded, mask, reset, jaxrnn.pad(weights, LENGTH)[0])
     assert_close(d_p, e_p)
-    assert_close(jaxrnn.unpack(packed, np.asarray(d_xs)), [np.asarray(e_xs)[:n, k] for k, n in enumerate(lengths)])
+    assert_close(
+        jaxrnn.unpack(packed, np.asarray(d_xs)),
+        [np.asarray(e_xs)[:n, k] for k, n in enumerate(lengths)],
+    )
     assert not np.asarray(d_xs)[~packed.mask].any()
 
 
 def widen(a):
     """COUNT rows, whatever the packing took: the others are padding."""
-    return np.concatenate([a, np.zeros((a.shape[0], COUNT - a.shape[1], *a.shape[2:]), a.dtype)], axis=1)
+    return np.concatenate(
+        [a, np.zeros((a.shape[0], COUNT - a.shape[1], *a.shape[2:]), a.dtype)], axis=1
+    )
 
 
 @hypothesis.settings(max_examples=200, deadline=None)
@@ -76,11 +87,17 @@ def test_every_step_stands_once_and_rows_are_well_filled(lengths):
     packed = jaxrnn.pack(each, 10)
     rows = packed.mask.shape[1]
     assert packed.fill == (sum(lengths) / (10 * rows) if rows else 0)
-    assert rows <= max(1, 2 * -(-sum(lengths) // 10)) and (sum(lengths) > 0) == (rows > 0)  # no two rows fit into one
-    assert all(np.array_equal(a, b) for a, b in zip(jaxrnn.unpack(packed, packed.xs), each, strict=True))
-    assert packed.reset.sum() == np.count_nonzero(lengths) and not (packed.reset & ~packed.mask).any()
+    # no two rows fit into one
+    assert rows <= max(1, 2 * -(-sum(lengths) // 10)) and (sum(lengths) > 0) == (rows > 0)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(jaxrnn.unpack(packed, packed.xs), each, strict=True)
+    )
+    assert (
+        packed.reset.sum() == np.count_nonzero(lengths) and not (packed.reset & ~packed.mask).any()
+    )
     assert np.array_equal(packed.mask, packed.segment_ids > 0)
-    wide = np.pad(packed.segment_ids, ((0, 0), (0, 40 - rows)))  # one shape, and so one compilation, for all examples
+    # one shape, and so one compilation, for all examples
+    wide = np.pad(packed.segment_ids, ((0, 0), (0, 40 - rows)))
     assert np.array_equal(jaxrnn.resets_from_segment_ids(wide)[:, :rows], packed.reset)
 
 
@@ -91,21 +108,33 @@ def test_best_fit_fills_what_first_come_would_not():
 def test_inputs_and_targets_of_the_same_lengths_are_packed_alike():
     lengths = [3, 0, 5, 2]
     a, b = jaxrnn.pack(sequences(lengths), 8), jaxrnn.pack([np.arange(n) for n in lengths], 8)
-    assert np.array_equal(a.segment_ids, b.segment_ids) and b.xs.dtype == int and b.xs.shape == (8, 2)
+    assert (
+        np.array_equal(a.segment_ids, b.segment_ids) and b.xs.dtype == int and b.xs.shape == (8, 2)
+    )
 
 
 def test_an_episode_that_ends_resets_the_next_step():
     dones = jnp.array([[0, 1], [1, 0], [0, 0], [1, 1]], bool)
-    assert jaxrnn.resets_from_dones(dones).tolist() == [[False, False], [False, True], [True, False], [False, False]]
+    assert jaxrnn.resets_from_dones(dones).tolist() == [
+        [False, False],
+        [False, True],
+        [True, False],
+        [False, False],
+    ]
     later = jaxrnn.resets_from_dones(dones, before=dones[-1])
-    assert later[0].tolist() == [True, True] and jnp.array_equal(later[1:], jaxrnn.resets_from_dones(dones)[1:])
+    assert later[0].tolist() == [True, True] and jnp.array_equal(
+        later[1:], jaxrnn.resets_from_dones(dones)[1:]
+    )
     assert jaxrnn.resets_from_dones(dones[:0]).shape == (0, 2)
 
 
 def test_a_later_window_goes_on_with_the_sequence_of_the_window_before():
     ids = np.array([[1, 1], [1, 2], [1, 0], [3, 0], [3, 4], [0, 4]])
     whole = jaxrnn.resets_from_segment_ids(ids)
-    windows = [jaxrnn.resets_from_segment_ids(ids[:2]), jaxrnn.resets_from_segment_ids(ids[2:], before=ids[1])]
+    windows = [
+        jaxrnn.resets_from_segment_ids(ids[:2]),
+        jaxrnn.resets_from_segment_ids(ids[2:], before=ids[1]),
+    ]
     assert jnp.array_equal(jnp.concatenate(windows), whole)
     assert whole.tolist() == [[1, 1], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0]]
     assert jaxrnn.resets_from_segment_ids(ids[:0]).shape == (0, 2)
@@ -124,21 +153,28 @@ def test_packed_rows_and_single_steps_agree_on_where_a_sequence_begins():
 
 
 @pytest.mark.parametrize("lengths, count, sizes", [
-    ([3, 4, 4, 90, 100], 2, (4, 100)), ([3, 4, 4, 90, 100], 1, (100,)), ([5, 5], 3, (5,)), ([0, 7], 2, (0, 7)),
-    ([1, 10, 10, 10, 11], 2, (1, 11)),
+    ([3, 4, 4, 90, 100], 2, (4, 100)), ([3, 4, 4, 90, 100], 1, (100,)), ([5, 5], 3, (5,)),
+    ([0, 7], 2, (0, 7)), ([1, 10, 10, 10, 11], 2, (1, 11)),
 ])  # fmt: skip
 def test_buckets_have_the_least_padding(lengths, count, sizes):
     assert jaxrnn.bucket_sizes(lengths, count) == sizes
 
 
 @hypothesis.settings(max_examples=50, deadline=None)
-@hypothesis.given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=8), count=st.integers(1, 4))
+@hypothesis.given(
+    lengths=st.lists(st.integers(0, 12), min_size=1, max_size=8), count=st.integers(1, 4)
+)
 def test_no_other_sizes_have_less_padding(lengths, count):
     def steps(sizes):
         return sum(jaxrnn.bucket_size(n, sizes) for n in lengths)
 
     values = sorted(set(lengths))
-    others = (c for k in range(1, count + 1) for c in itertools.combinations(values, k) if c[-1] == values[-1])
+    others = (
+        c
+        for k in range(1, count + 1)
+        for c in itertools.combinations(values, k)
+        if c[-1] == values[-1]
+    )
     got = jaxrnn.bucket_sizes(lengths, count)
     assert len(got) <= count and steps(got) == min(map(steps, others))
 
@@ -165,19 +201,26 @@ A, B = np.zeros((3, 2)), np.zeros((2, 5))
 @pytest.mark.parametrize("call, error, message", [
     (lambda: jaxrnn.pack([], 4), ValueError, "at least one sequence"),
     (lambda: jaxrnn.pack([A, A, A[:2]], 2), ValueError, "got 2; sequence 0 has 3 steps"),
-    (lambda: jaxrnn.pack([A, B], 4), ValueError, r"same features, got shapes \[\(3, 2\), \(2, 5\)\]"),
+    (lambda: jaxrnn.pack([A, B], 4), ValueError,
+     r"same features, got shapes \[\(3, 2\), \(2, 5\)\]"),
     (lambda: jaxrnn.pack([A, 1.0], 4), ValueError, r"got shapes \[\(3, 2\), \(\)\]"),
-    (lambda: jaxrnn.pack([A, A.astype(np.float32)], 4), TypeError, r"one dtype, got \['float32', 'float64'\]"),
+    (lambda: jaxrnn.pack([A, A.astype(np.float32)], 4), TypeError,
+     r"one dtype, got \['float32', 'float64'\]"),
     (lambda: jaxrnn.pad([A], 2), ValueError, "length is 2, but sequence 0 has 3 steps"),
-    (lambda: jaxrnn.unpack(jaxrnn.pack([A], 4), np.zeros((3, 1, 2))), ValueError, r"shape \(3, 1, 2\), expected \(4, 1\)"),
+    (lambda: jaxrnn.unpack(jaxrnn.pack([A], 4), np.zeros((3, 1, 2))), ValueError,
+     r"shape \(3, 1, 2\), expected \(4, 1\)"),
     (lambda: jaxrnn.bucket_sizes([], 2), ValueError, "got 0 and 2"),
     (lambda: jaxrnn.bucket_sizes([3], 0), ValueError, "got 1 and 0"),
-    (lambda: jaxrnn.bucket_size(9, (4, 8)), ValueError, r"T=9 is beyond the largest bucket of \(4, 8\)"),
+    (lambda: jaxrnn.bucket_size(9, (4, 8)), ValueError,
+     r"T=9 is beyond the largest bucket of \(4, 8\)"),
     (lambda: jaxrnn.resets_from_segment_ids(A), TypeError, "must be integers, got dtype float64"),
     (lambda: jaxrnn.resets_from_dones(A), TypeError, "dones must be boolean, got dtype float64"),
-    (lambda: jaxrnn.resets_from_dones(A > 0, A[0]), TypeError, "before must be boolean, got dtype float64"),
-    (lambda: jaxrnn.resets_from_dones(True), ValueError, r"dones has shape \(\), expected \(T, \*batch\)"),
-    (lambda: jaxrnn.resets_from_dones(A > 0, A[0, :1] > 0), ValueError, r"shape \(3, 2\), expected .* `before` \(2,\)"),
+    (lambda: jaxrnn.resets_from_dones(A > 0, A[0]), TypeError,
+     "before must be boolean, got dtype float64"),
+    (lambda: jaxrnn.resets_from_dones(True), ValueError,
+     r"dones has shape \(\), expected \(T, \*batch\)"),
+    (lambda: jaxrnn.resets_from_dones(A > 0, A[0, :1] > 0), ValueError,
+     r"shape \(3, 2\), expected .* `before` \(2,\)"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):

@@ -24,7 +24,9 @@ persistent = importlib.import_module("jaxrnn.hardware.persistent.method")
 jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-new = pytest.mark.skipif(jax.__version_info__ < persistent.OLDEST, reason="the Mosaic GPU of this jax is another")
+new = pytest.mark.skipif(
+    jax.__version_info__ < persistent.OLDEST, reason="the Mosaic GPU of this jax is another"
+)
 T, B = 4, 10  # two blocks, of which the second is not full
 
 
@@ -45,11 +47,15 @@ class Users(jaxrnn.Cell):
         I, H = input_size, self.hidden_size
         shapes = Params((I, 2, H), (H, 2, H), (H,), ())
         keys = jax.random.split(key, 4)
-        leaves = [1 + 0.1 * jax.random.normal(k, s, dtype) for k, s in zip(keys, shapes, strict=True)]
+        leaves = [
+            1 + 0.1 * jax.random.normal(k, s, dtype) for k, s in zip(keys, shapes, strict=True)
+        ]
         return Params(*leaves)
 
     def init_carry(self, params, like):
-        return jaxrnn.LSTMCarry(h=jaxrnn.zeros(like, self.hidden_size), c=jaxrnn.zeros(like, self.hidden_size))
+        return jaxrnn.LSTMCarry(
+            h=jaxrnn.zeros(like, self.hidden_size), c=jaxrnn.zeros(like, self.hidden_size)
+        )
 
     def project(self, params, xs, noise=None):
         return jaxrnn.dot(xs, params.w_x)
@@ -98,7 +104,10 @@ def interpreted(monkeypatch):
     from jax.experimental.pallas import mosaic_gpu as plgpu
 
     def wgmma(acc, a, b, multiply=plgpu.wgmma):
-        a[...], b[...]  # the interpreter looks for races in reads like these, but not in those of its wgmma
+        (
+            a[...],
+            b[...],
+        )  # the interpreter looks for races in reads like these, but not in those of its wgmma
         multiply(acc, a, b)
 
     monkeypatch.setattr(plgpu, "wgmma", wgmma)
@@ -108,7 +117,10 @@ def interpreted(monkeypatch):
 
 def problem(cell, dtype=jnp.float32, steps=T, batch=(B,)):
     """Parameters, inputs and a first carry, random and not zero."""
-    p = jax.tree.map(lambda a: jnp.asarray(a / np.sqrt(max(a.shape[0], 4)) if a.ndim == 3 else a, jnp.float32), parameters(cell))
+    p = jax.tree.map(
+        lambda a: jnp.asarray(a / np.sqrt(max(a.shape[0], 4)) if a.ndim == 3 else a, jnp.float32),
+        parameters(cell),
+    )
     p = p._replace(s=jnp.abs(p.s) + 0.5) if isinstance(cell, Users) else p
     xs = jnp.asarray(inputs(cell, steps, batch), dtype)
     first = randomised(jax.eval_shape(lambda: jaxrnn.initial_carry(cell, p, batch, dtype)))
@@ -121,7 +133,9 @@ def results(method, cell, p, xs, first, entry=jaxrnn.unroll, **options):
     def loss(p, xs, first):
         after, ys = entry(cell, p, xs, first, method=method, **options)
         leaves = [a.astype(jnp.float32) for a in (ys, *jax.tree.leaves(after))]
-        loss = sum((a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves)
+        loss = sum(
+            (a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves
+        )
         return loss, (after, ys)
 
     return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(p, xs, first)
@@ -129,7 +143,10 @@ def results(method, cell, p, xs, first, entry=jaxrnn.unroll, **options):
 
 def rows(steps=T, batch=(B,)):
     rng = np.random.default_rng(5)
-    return dict(mask=jnp.asarray(rng.random((steps, *batch)) < 0.7), reset=jnp.asarray(rng.random((steps, *batch)) < 0.3))
+    return dict(
+        mask=jnp.asarray(rng.random((steps, *batch)) < 0.7),
+        reset=jnp.asarray(rng.random((steps, *batch)) < 0.3),
+    )
 
 
 def compare(cell, *given, tolerance=1e-5, **options):
@@ -138,7 +155,9 @@ def compare(cell, *given, tolerance=1e-5, **options):
 
 
 @new
-@pytest.mark.parametrize("name, reverse", [*zip(CELLS, [False, True] * 5, strict=True), ("lstm", True), ("gru", False)])
+@pytest.mark.parametrize(
+    "name, reverse", [*zip(CELLS, [False, True] * 5, strict=True), ("lstm", True), ("gru", False)]
+)
 def test_values_and_gradients_are_those_of_the_scan(name, reverse, interpreted):
     cell = CELLS[name]
     p, xs, first = problem(cell)
@@ -155,14 +174,22 @@ def test_masks_and_resets_each_by_itself(options, interpreted):
 
 @new
 @pytest.mark.parametrize(
-    "name, dtype", [("lstm", jnp.bfloat16), ("gru", jnp.bfloat16), ("peephole", jnp.bfloat16), ("rnn", jnp.float16)]
+    "name, dtype",
+    [
+        ("lstm", jnp.bfloat16),
+        ("gru", jnp.bfloat16),
+        ("peephole", jnp.bfloat16),
+        ("rnn", jnp.float16),
+    ],
 )
 def test_a_16_bit_run_has_the_results_of_the_scan_within_its_rounding(name, dtype, interpreted):
     compare(CELLS[name], *problem(CELLS[name], dtype), tolerance=2e-2, **rows())
 
 
 @new
-@pytest.mark.parametrize("steps, batch", [(1, (2,)), (1, ()), (3, (2, 3)), (2, (8,)), (8, (1,)), (0, (2,)), (2, (0,))])
+@pytest.mark.parametrize(
+    "steps, batch", [(1, (2,)), (1, ()), (3, (2, 3)), (2, (8,)), (8, (1,)), (0, (2,)), (2, (0,))]
+)
 def test_any_number_of_steps_and_batch_axes(steps, batch, interpreted):
     compare(CELLS["lstm"], *problem(CELLS["lstm"], steps=steps, batch=batch), **rows(steps, batch))
 
@@ -182,7 +209,10 @@ def test_every_direction_of_a_stack_is_a_kernel(interpreted):
 def test_a_batch_of_parameters(interpreted):
     cell, (p, xs, _) = CELLS["rnn"], problem(CELLS["rnn"])
     many = jax.tree.map(lambda a: jnp.stack([a, 0.5 * a]), p)
-    got, want = (jax.vmap(lambda p, m=m: jaxrnn.unroll(cell, p, xs, method=m))(many) for m in ("persistent", "scan"))
+    got, want = (
+        jax.vmap(lambda p, m=m: jaxrnn.unroll(cell, p, xs, method=m))(many)
+        for m in ("persistent", "scan")
+    )
     assert_close(got, want, 1e-5)
 
 
@@ -211,7 +241,10 @@ def operations(jaxpr, inside=False):
     for equation in jaxpr.eqns:
         loop = inside or equation.primitive.name in ("scan", "while")
         yield equation.primitive.name, inside
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
+        for inner in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr"),
+        ):
             inner = getattr(inner, "jaxpr", inner)
             yield from operations(inner, loop) if hasattr(inner, "eqns") else ()
 
@@ -220,9 +253,17 @@ def operations(jaxpr, inside=False):
 def test_the_weight_is_read_once_and_multiplied_in_the_loop(monkeypatch):
     monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
     cell, (p, xs, first) = CELLS["gru"], problem(CELLS["gru"])
-    found = list(operations(jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, first, method="persistent"))(p).jaxpr))
+    found = list(
+        operations(
+            jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, first, method="persistent"))(
+                p
+            ).jaxpr
+        )
+    )
     assert [inside for name, inside in found if name == "copy_gmem_to_smem"] == [False]
-    assert [inside for name, inside in found if name == "wgmma_ref"] == [True] * 3  # one for each gate
+    assert [inside for name, inside in found if name == "wgmma_ref"] == [
+        True
+    ] * 3  # one for each gate
     assert "dot_general" not in {name for name, inside in found if inside}
 
 
@@ -242,17 +283,26 @@ def lowered(cell, dtype):
     given = dict(mask=jnp.ones((T, 200), bool), reset=jnp.ones((T, 200), bool))
 
     def loss(p):
-        return jaxrnn.unroll(cell, p, xs, first, method="persistent", **given)[1].astype(jnp.float32).sum()
+        return (
+            jaxrnn.unroll(cell, p, xs, first, method="persistent", **given)[1]
+            .astype(jnp.float32)
+            .sum()
+        )
 
     return jax.jit(jax.value_and_grad(loss)).trace(p).lower(lowering_platforms=("cuda",)).as_text()
 
 
 @new
 @pytest.mark.parametrize("make, dtype, largest", LARGEST)
-def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(make, dtype, largest, monkeypatch):
+def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(
+    make, dtype, largest, monkeypatch
+):
     monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
     assert lowered(make(largest), dtype).count("@mosaic_gpu") == 2
-    with pytest.raises(ValueError, match=r"a weight of shape \(.*\) in .* and its operands do not fit the 227 KB on chip"):
+    with pytest.raises(
+        ValueError,
+        match=r"a weight of shape \(.*\) in .* and its operands do not fit the 227 KB on chip",
+    ):
         lowered(make(largest + 1), dtype)
 
 
@@ -260,7 +310,12 @@ def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(make, d
 @pytest.mark.slow
 @pytest.mark.parametrize("make, dtype, largest", LARGEST)
 def test_the_largest_kernels_have_the_results_of_the_scan(make, dtype, largest, interpreted):
-    compare(make(largest), *problem(make(largest), dtype), tolerance=2e-2 if dtype == jnp.bfloat16 else 1e-5, **rows())
+    compare(
+        make(largest),
+        *problem(make(largest), dtype),
+        tolerance=2e-2 if dtype == jnp.bfloat16 else 1e-5,
+        **rows(),
+    )
 
 
 @new
@@ -279,19 +334,31 @@ class Odd(jaxrnn.RNNCell):
     def step(self, params, carry, u, dot=jaxrnn.dot):
         v = carry.h
         if self.kind == "loop":
-            (a,) = jaxrnn.gates(u + jax.lax.fori_loop(0, 1, lambda _, a: a + dot(v, params.w_h), 0 * u))
+            (a,) = jaxrnn.gates(
+                u + jax.lax.fori_loop(0, 1, lambda _, a: a + dot(v, params.w_h), 0 * u)
+            )
         elif self.kind == "op":
             (a,) = jaxrnn.gates(u + dot(v, params.w_h, functools.partial(jnp.tensordot, axes=1)))
         else:
             (a,) = jaxrnn.gates(u + dot(v, params.w_h))
-        kinds = {"expm1": jnp.expm1, "soft_sign": jax.nn.soft_sign, "mean": lambda a: a - jnp.mean(a, -1, keepdims=True)}
+        kinds = {
+            "expm1": jnp.expm1,
+            "soft_sign": jax.nn.soft_sign,
+            "mean": lambda a: a - jnp.mean(a, -1, keepdims=True),
+        }
         h = kinds.get(self.kind, jnp.tanh)(a)
         return jaxrnn.RNNCarry(h=h), jnp.stack([h, h], -1) if self.kind == "pair" else h
 
 
 REFUSED = [
-    (jaxrnn.LSTMPCell(4, 2), r"LSTMPCell: its step has 2 products with a weight, expected one. method=None runs everything"),
-    (jaxrnn.LayerNormLSTMCell(4), r"hidden units act on each other outside `dot` \(elementwise = False\)"),
+    (
+        jaxrnn.LSTMPCell(4, 2),
+        r"LSTMPCell: its step has 2 products with a weight, expected one. method=None runs everything",
+    ),
+    (
+        jaxrnn.LayerNormLSTMCell(4),
+        r"hidden units act on each other outside `dot` \(elementwise = False\)",
+    ),
     (jaxrnn.IndRNNCell(4), r"its step has 0 products"),
     (Odd(4, kind="loop"), r"calls `dot` inside a loop"),
     (Odd(4, kind="op"), r"must be `dot\(v, w\)` without `op`"),
@@ -310,34 +377,51 @@ def test_a_cell_that_it_cannot_run_is_refused_with_the_reason(cell, message):
 
 def test_other_dtypes_and_options_are_refused(x64):
     cell, (p, xs, _) = CELLS["lstm"], problem(CELLS["lstm"])
-    with pytest.raises(ValueError, match="tensor cores multiply float32 and 16-bit numbers, got xs of float64"):
+    with pytest.raises(
+        ValueError, match="tensor cores multiply float32 and 16-bit numbers, got xs of float64"
+    ):
         jaxrnn.unroll(cell, p, xs.astype(jnp.float64), method="persistent")
-    with jax.default_matmul_precision("highest"), pytest.raises(ValueError, match="it multiplies in TF32"):
+    with (
+        jax.default_matmul_precision("highest"),
+        pytest.raises(ValueError, match="it multiplies in TF32"),
+    ):
         jaxrnn.unroll(cell, p, xs, method="persistent")
-    with pytest.raises(ValueError, match=r"remat must be one of \('none',\) for method='persistent', got 'carry'"):
+    with pytest.raises(
+        ValueError, match=r"remat must be one of \('none',\) for method='persistent', got 'carry'"
+    ):
         jaxrnn.unroll(cell, p, xs, method="persistent", remat="carry")
 
 
 @new
-@pytest.mark.parametrize("found, message", [({}, "here is no GPU"), ({"8.0"}, "here is GPUs of compute capability 8.0")])
+@pytest.mark.parametrize(
+    "found, message", [({}, "here is no GPU"), ({"8.0"}, "here is GPUs of compute capability 8.0")]
+)
 def test_without_a_hopper_gpu_it_is_an_error(found, message, monkeypatch):
     monkeypatch.setattr(persistent, "_capabilities", lambda: found)
-    with pytest.raises(ValueError, match=rf"a kernel for NVIDIA GPUs of the Hopper generation .*, and {message}"):
+    with pytest.raises(
+        ValueError, match=rf"a kernel for NVIDIA GPUs of the Hopper generation .*, and {message}"
+    ):
         jaxrnn.unroll(CELLS["lstm"], *problem(CELLS["lstm"])[:2], method="persistent")
 
 
 @new
 @pytest.mark.gpu
-@pytest.mark.parametrize("name, dtype, tolerance", [("lstm", jnp.float32, 5e-3), ("gru", jnp.bfloat16, 2e-2)])
+@pytest.mark.parametrize(
+    "name, dtype, tolerance", [("lstm", jnp.float32, 5e-3), ("gru", jnp.bfloat16, 2e-2)]
+)
 def test_on_a_gpu_the_results_are_those_of_the_scan_within_its_rounding(name, dtype, tolerance):
     if persistent.HOPPER not in persistent._capabilities():
         pytest.skip("there is no Hopper GPU")
-    compare(CELLS[name], *problem(CELLS[name], dtype), tolerance=tolerance, **rows())  # 5e-3: TF32 has 10 bits of mantissa
+    compare(
+        CELLS[name], *problem(CELLS[name], dtype), tolerance=tolerance, **rows()
+    )  # 5e-3: TF32 has 10 bits of mantissa
 
 
 def test_an_older_jax_is_an_error(monkeypatch):
     monkeypatch.setattr(persistent, "OLDEST", (99, 1))
-    with pytest.raises(ValueError, match=rf"it needs jax 99\.1 or newer, and this is {jax.__version__}"):
+    with pytest.raises(
+        ValueError, match=rf"it needs jax 99\.1 or newer, and this is {jax.__version__}"
+    ):
         jaxrnn.unroll(CELLS["lstm"], *problem(CELLS["lstm"])[:2], method="persistent")
 
 

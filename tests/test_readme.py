@@ -1,4 +1,6 @@
-"""The README is true: its code runs, its equations are the code's, its names exist, its numbers are those of the results."""
+"""The README is true: its code runs, its equations are the code's, its names exist,
+its numbers are those of the results.
+"""
 
 import inspect
 import json
@@ -47,9 +49,15 @@ def test_the_table_of_the_adding_task_has_the_numbers_of_the_committed_run():
     summary = json.loads((ROOT / "experiments" / "results" / "adding" / "summary.json").read_text())
     for row in summary["results"]:
         solved = [steps for steps in row["steps_to_solve"] if steps is not None]
-        steps = f"{sorted(solved)[1]:,} ({min(solved):,}-{max(solved):,})" if len(solved) == 3 else "not solved in 2,000 updates"
+        steps = (
+            f"{sorted(solved)[1]:,} ({min(solved):,}-{max(solved):,})"
+            if len(solved) == 3
+            else "not solved in 2,000 updates"
+        )
         numbers = [f"{row['parameters']:,}", f"{len(solved)}/3", steps, str(row["ms_per_update"])]
-        assert any(all(number in line for number in numbers) for line in README.splitlines()), numbers
+        assert any(all(number in line for number in numbers) for line in README.splitlines()), (
+            numbers
+        )
 
 
 def test_the_table_of_lags_has_the_numbers_of_the_committed_runs():
@@ -65,7 +73,9 @@ def test_the_table_of_lags_has_the_numbers_of_the_committed_runs():
 
 
 def test_the_table_of_every_cell_has_the_numbers_of_the_committed_run():
-    summary = json.loads((ROOT / "experiments" / "results" / "adding_family" / "summary.json").read_text())
+    summary = json.loads(
+        (ROOT / "experiments" / "results" / "adding_family" / "summary.json").read_text()
+    )
     for row in summary["results"]:
         solved = sorted(steps for steps in row["steps_to_solve"] if steps is not None)
         if len(solved) == 3:

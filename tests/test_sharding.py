@@ -1,4 +1,5 @@
-"""Sharded batches and sharded hidden units: the numbers of one device, and no more communication than there must be.
+"""Sharded batches and sharded hidden units: the numbers of one device,
+and no more communication than there must be.
 
 The compiled program of two CPU devices is read: which collectives stand inside which loop.
 """
@@ -17,14 +18,20 @@ import jaxrnn
 
 T, B, I, H = 64, 16, 4, 8  # two chunks of 32 steps in the backward pass
 CELLS = {"lstm": jaxrnn.LSTMCell(H), "gru": jaxrnn.GRUCell(H)}
-WIDE = {"wide_lstm": jaxrnn.LSTMCell(192), "wide_gru": jaxrnn.GRUCell(216)}  # as hidden units are that are worth sharding
-ELEMENTWISE = {"peephole": jaxrnn.PeepholeLSTMCell(H)}  # parameters that act inside the step otherwise than as biases
-COLLECTIVE = re.compile(r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
+# as hidden units are that are worth sharding
+WIDE = {"wide_lstm": jaxrnn.LSTMCell(192), "wide_gru": jaxrnn.GRUCell(216)}
+# parameters that act inside the step otherwise than as biases
+ELEMENTWISE = {"peephole": jaxrnn.PeepholeLSTMCell(H)}
+COLLECTIVE = re.compile(
+    r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
 CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?%?([\w.\-]+)")
 
 
 def collectives(text):
-    """Of every loop of a compiled program: whether it is an innermost one, and the collectives in its body."""
+    """Of every loop of a compiled program: whether it is an innermost one,
+    and the collectives in its body.
+    """
     parts = {}
     for line in text.splitlines():
         if line and not line[0].isspace() and line.endswith("{"):
@@ -38,13 +45,30 @@ def collectives(text):
         found = list(parts[name])
         for line in parts[name]:
             if " while(" not in line:
-                found += [inner for called in CALLED.findall(line) if called in parts for inner in inside(called)]
+                found += [
+                    inner
+                    for called in CALLED.findall(line)
+                    if called in parts
+                    for inner in inside(called)
+                ]
         return found
 
-    bodies = {name for lines in parts.values() for line in lines for name in re.findall(r"body=%?([\w.\-]+)", line)}
-    entry = next(re.match(r"ENTRY %?([\w.\-]+)", line)[1] for line in text.splitlines() if line.startswith("ENTRY"))
+    bodies = {
+        name
+        for lines in parts.values()
+        for line in lines
+        for name in re.findall(r"body=%?([\w.\-]+)", line)
+    }
+    entry = next(
+        re.match(r"ENTRY %?([\w.\-]+)", line)[1]
+        for line in text.splitlines()
+        if line.startswith("ENTRY")
+    )
     everything = {name: inside(name) for name in (*bodies, entry)}
-    kinds = {name: [found for line in lines for found in COLLECTIVE.findall(line)] for name, lines in everything.items()}
+    kinds = {
+        name: [found for line in lines for found in COLLECTIVE.findall(line)]
+        for name, lines in everything.items()
+    }
     innermost = {name for name in bodies if not any(" while(" in line for line in everything[name])}
     return {
         "innermost": [kinds[name] for name in innermost],
@@ -66,7 +90,10 @@ def run(cell, p, xs):
 
 def compiled(function, mesh, *placed):
     """A function of arrays and their specs, compiled for a mesh."""
-    arrays = [jax.tree.map(lambda a, s: jax.device_put(a, NamedSharding(mesh, s)), tree, specs) for tree, specs in placed]
+    arrays = [
+        jax.tree.map(lambda a, s: jax.device_put(a, NamedSharding(mesh, s)), tree, specs)
+        for tree, specs in placed
+    ]
     with jax.set_mesh(mesh):
         program = jax.jit(function).lower(*arrays).compile()
     return program(*arrays), collectives(program.as_text())
@@ -84,13 +111,23 @@ def test_a_sharded_batch_needs_nothing_inside_the_loops_over_steps(name):
     got, found = compiled(grad, mesh, (p, everywhere(p, P())), (xs, P(None, "data")))
     assert_close(jax.tree.leaves(got), jax.tree.leaves(grad(p, xs)), 1e-5)
     assert len(found["innermost"]) == 2 and not any(found["innermost"])
-    assert all(len(kinds) <= len(jax.tree.leaves(p)) and set(kinds) <= {"all-reduce"} for kinds in found["outer"])
-    _, found = compiled(lambda p, xs: jaxrnn.unroll(cell, p, xs)[1], mesh, (p, everywhere(p, P())), (xs, P(None, "data")))
+    assert all(
+        len(kinds) <= len(jax.tree.leaves(p)) and set(kinds) <= {"all-reduce"}
+        for kinds in found["outer"]
+    )
+    _, found = compiled(
+        lambda p, xs: jaxrnn.unroll(cell, p, xs)[1],
+        mesh,
+        (p, everywhere(p, P())),
+        (xs, P(None, "data")),
+    )
     assert len(found["innermost"]) == 1 and not any(found["innermost"]) and not found["outside"]
 
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=lambda a: a.name)
-@pytest.mark.parametrize("around", [jaxrnn.Zoneout, lambda cell: jaxrnn.VariationalDropout(cell, 0.3, 0.3, 0.3)])
+@pytest.mark.parametrize(
+    "around", [jaxrnn.Zoneout, lambda cell: jaxrnn.VariationalDropout(cell, 0.3, 0.3, 0.3)]
+)
 def test_noise_drawn_for_an_unsharded_input_fits_a_sharded_one(around, axis_type):
     cell, (_, p, xs) = around(CELLS["lstm"]), setting("lstm")
     noise = cell.noise(jax.random.key(0), T, xs[0])
@@ -106,12 +143,24 @@ def test_under_shard_map_weight_gradients_are_reduced_once_in_all(name):
     cell, p, xs = setting(name)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     split = jax.shard_map(
-        lambda p, xs: jax.lax.pmean(run(cell, p, xs), "data"), mesh=mesh, in_specs=(P(), P(None, "data")), out_specs=P()
+        lambda p, xs: jax.lax.pmean(run(cell, p, xs), "data"),
+        mesh=mesh,
+        in_specs=(P(), P(None, "data")),
+        out_specs=P(),
     )
-    got, found = compiled(jax.value_and_grad(split), mesh, (p, everywhere(p, P())), (xs, P(None, "data")))
-    assert_close(jax.tree.leaves(got), jax.tree.leaves(jax.value_and_grad(lambda p: run(cell, p, xs))(p)), 1e-5)
+    got, found = compiled(
+        jax.value_and_grad(split), mesh, (p, everywhere(p, P())), (xs, P(None, "data"))
+    )
+    assert_close(
+        jax.tree.leaves(got),
+        jax.tree.leaves(jax.value_and_grad(lambda p: run(cell, p, xs))(p)),
+        1e-5,
+    )
     assert not any(found["innermost"]) and not any(found["outer"])
-    assert len(found["outside"]) <= len(jax.tree.leaves(p)) + 1 and set(found["outside"]) == {"all-reduce"}  # and of the loss
+    # and of the loss
+    assert len(found["outside"]) <= len(jax.tree.leaves(p)) + 1 and set(found["outside"]) == {
+        "all-reduce"
+    }
 
 
 @pytest.mark.parametrize("name", WIDE)

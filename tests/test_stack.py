@@ -16,7 +16,9 @@ RESET = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0]], bool)
 
 
 def by_layer(names, p, xs, carry, bidirectional, feature_axes=1, keep=None, rate=0.0, **options):
-    """What a stack is: each layer runs over the outputs of the one before, in one or two directions."""
+    """What a stack is: each layer runs over the outputs of the one before,
+    in one or two directions.
+    """
     after, directions = [], (False, True) if bidirectional else (False,)
     for layer, name in enumerate(names):
         if layer > 0 and keep is not None:
@@ -25,7 +27,9 @@ def by_layer(names, p, xs, carry, bidirectional, feature_axes=1, keep=None, rate
         for reverse in directions:
             k, oracle = len(after), BY_NAME[name][1]
             start = None if carry is None else carry[k]
-            last, ys = drive(oracle, p[k], xs, start, reverse=reverse, feature_axes=feature_axes, **options)
+            last, ys = drive(
+                oracle, p[k], xs, start, reverse=reverse, feature_axes=feature_axes, **options
+            )
             after.append(last)
             outputs.append(ys)
         xs = np.concatenate(outputs, axis=-1)
@@ -35,7 +39,11 @@ def by_layer(names, p, xs, carry, bidirectional, feature_axes=1, keep=None, rate
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(
     "names, bidirectional",
-    [(("lstmp", "orthogonal", "rnn"), False), (("lstmp", "learned_start"), True), (("conv", "conv"), True)],
+    [
+        (("lstmp", "orthogonal", "rnn"), False),
+        (("lstmp", "learned_start"), True),
+        (("conv", "conv"), True),
+    ],
     ids=["heterogeneous", "bidirectional", "convolutional"],
 )
 def test_a_stack_equals_its_layers_one_after_another(names, bidirectional, given):
@@ -77,13 +85,18 @@ def test_dropout_draws_each_step_anew_with_its_probability():
 def test_the_same_key_gives_the_same_result_and_another_key_another():
     stack = jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2, dropout=0.5)
     p, xs = parameters(stack), inputs(stack, T, BATCH)
-    a, b, c = (jaxrnn.unroll(stack, p, xs, noise=stack.noise(jax.random.key(k), T, xs[0]))[1] for k in (0, 0, 1))
+    a, b, c = (
+        jaxrnn.unroll(stack, p, xs, noise=stack.noise(jax.random.key(k), T, xs[0]))[1]
+        for k in (0, 0, 1)
+    )
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
 def test_without_noise_dropout_does_nothing():
     p, xs = parameters(jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2)), inputs(jaxrnn.GRUCell(4), T, BATCH)
-    a, b = (jaxrnn.unroll(jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2, dropout=d), p, xs) for d in (0.0, 0.9))
+    a, b = (
+        jaxrnn.unroll(jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2, dropout=d), p, xs) for d in (0.0, 0.9)
+    )
     assert_close(a, b, 0)
 
 
@@ -98,7 +111,9 @@ def test_dropout_of_one_drops_everything_and_stays_finite():
 
 
 def test_a_stack_without_dropout_has_no_noise():
-    assert jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2).noise(jax.random.key(0), T, jnp.zeros((2, 3))) is None
+    assert (
+        jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2).noise(jax.random.key(0), T, jnp.zeros((2, 3))) is None
+    )
 
 
 def test_each_cell_draws_parameters_of_its_own_for_its_own_input_size():
@@ -127,12 +142,30 @@ def test_a_carry_with_too_few_entries_is_refused():
     [
         (lambda: jaxrnn.Stack([]), "needs a tuple with one jaxrnn.Cell per layer"),
         (lambda: jaxrnn.Stack([4]), "needs a tuple with one jaxrnn.Cell per layer"),
-        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4), BY_NAME["conv"][0]]), "must agree in feature_axes"),
-        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], dropout=1.5), "probability between 0 and 1, got 1.5"),
-        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], True, merge="add"), r"one of \('concat', 'sum', .*, got 'add'"),
-        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], merge="sum"), "merge joins the directions of a bidirectional stack"),
-        (lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2, True, merge="apart"), "is for a single layer"),
-        (lambda: jaxrnn.Stack([jaxrnn.Stack([jaxrnn.GRUCell(4)], True, merge="apart")] * 2), "has no next layer"),
+        (
+            lambda: jaxrnn.Stack([jaxrnn.GRUCell(4), BY_NAME["conv"][0]]),
+            "must agree in feature_axes",
+        ),
+        (
+            lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], dropout=1.5),
+            "probability between 0 and 1, got 1.5",
+        ),
+        (
+            lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], True, merge="add"),
+            r"one of \('concat', 'sum', .*, got 'add'",
+        ),
+        (
+            lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)], merge="sum"),
+            "merge joins the directions of a bidirectional stack",
+        ),
+        (
+            lambda: jaxrnn.Stack([jaxrnn.GRUCell(4)] * 2, True, merge="apart"),
+            "is for a single layer",
+        ),
+        (
+            lambda: jaxrnn.Stack([jaxrnn.Stack([jaxrnn.GRUCell(4)], True, merge="apart")] * 2),
+            "has no next layer",
+        ),
     ],
 )
 def test_a_stack_that_cannot_be_is_refused(make, message):
@@ -158,7 +191,15 @@ def test_the_directions_are_merged_as_asked(merge):
     want, after = xs, []
     for layer in range(len(layers)):
         pairs = [
-            jaxrnn.unroll(layers[0], p[2 * layer + d], want, mask=MASK, reset=RESET, reverse=d == 1, method="scan")
+            jaxrnn.unroll(
+                layers[0],
+                p[2 * layer + d],
+                want,
+                mask=MASK,
+                reset=RESET,
+                reverse=d == 1,
+                method="scan",
+            )
             for d in (0, 1)
         ]
         after += [pair[0] for pair in pairs]
@@ -174,7 +215,9 @@ def test_layers_of_both_directions_may_be_stacked_with_layers_of_one():
     noise = stack.noise(jax.random.key(0), T, jnp.asarray(xs[0], jnp.float32))
     carry, ys = jaxrnn.unroll(stack, p, xs, mask=MASK, noise=noise)
     after, between = jaxrnn.unroll(both, p[0], xs, mask=MASK)
-    last, want = jaxrnn.unroll(stack.cells[1], p[1], np.where(noise.keep[0], between * 2, 0), mask=MASK)
+    last, want = jaxrnn.unroll(
+        stack.cells[1], p[1], np.where(noise.keep[0], between * 2, 0), mask=MASK
+    )
     assert_close((carry, ys), ((after, last), want))
     with pytest.raises(ValueError, match="no single step"):
         stack(p, None, xs[0])

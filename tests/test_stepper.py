@@ -19,7 +19,9 @@ def setting(cell):
     p, xs = parameters(cell), jnp.asarray(inputs(cell, T, BATCH))
     noise = cell.noise(jax.random.key(3), T, jnp.asarray(xs[0], jnp.float32))
     first = jaxrnn.initial_carry(cell, p, BATCH, spatial_shape=xs.shape[2:-1])
-    carry = jax.tree.map(lambda a: a + jnp.cos(jnp.arange(a.size)).reshape(a.shape).astype(a.dtype), first)
+    carry = jax.tree.map(
+        lambda a: a + jnp.cos(jnp.arange(a.size)).reshape(a.shape).astype(a.dtype), first
+    )
     return jax.tree.map(jnp.asarray, p), xs, carry, noise
 
 
@@ -35,7 +37,9 @@ def by_steps(cell, p, xs, carry, noise):
 
 def weighed(tree):
     leaves = jax.tree.leaves(tree)
-    return sum((a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves)
+    return sum(
+        (a * jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)).sum() for a in leaves
+    )
 
 
 @pytest.mark.parametrize("name", STEPPED)
@@ -51,7 +55,9 @@ def test_gradients_through_steps_are_those_of_unroll(name):
     cell = STEPPED[name]
     p, xs, carry, noise = setting(cell)
     own = jax.grad(lambda *a: weighed(by_steps(cell, *a, noise)), argnums=(0, 1, 2))
-    whole = jax.grad(lambda *a: weighed(jaxrnn.unroll(cell, *a, reset=RESET, noise=noise)), argnums=(0, 1, 2))
+    whole = jax.grad(
+        lambda *a: weighed(jaxrnn.unroll(cell, *a, reset=RESET, noise=noise)), argnums=(0, 1, 2)
+    )
     assert_close(jax.jit(own)(p, xs, carry), jax.jit(whole)(p, xs, carry))
 
 
@@ -76,7 +82,9 @@ def test_a_stepper_is_an_argument_of_jit_and_scan():
     assert_close(run(step, xs[0], carry), cell(p, carry, xs[0]))
     assert_close(run(jaxrnn.stepper(cell, p), xs[1], carry), cell(p, carry, xs[1]))
     assert run._cache_size() == 1
-    (_, last), _ = lax.scan(lambda state, x: ((state[0], state[0](state[1], x)[0]), ()), (step, carry), xs)
+    (_, last), _ = lax.scan(
+        lambda state, x: ((state[0], state[0](state[1], x)[0]), ()), (step, carry), xs
+    )
     assert_close(last, jaxrnn.unroll(cell, p, xs, carry)[0])
 
 
@@ -94,12 +102,21 @@ def test_a_stepper_is_for_the_inputs_it_was_made_for(dtype, other):
     "wrong, message",
     [
         (lambda s: s(None, jnp.ones((2, 4))), "xs has 4 features but .* input_size=3"),
-        (lambda s: s(None, jnp.ones((2, 3)), reset=jnp.ones(2)), "reset must be boolean, got dtype float64"),
-        (lambda s: s(None, jnp.ones((2, 3)), reset=jnp.ones(3, bool)), r"reset has shape \(3,\), expected \(2,\)"),
+        (
+            lambda s: s(None, jnp.ones((2, 3)), reset=jnp.ones(2)),
+            "reset must be boolean, got dtype float64",
+        ),
+        (
+            lambda s: s(None, jnp.ones((2, 3)), reset=jnp.ones(3, bool)),
+            r"reset has shape \(3,\), expected \(2,\)",
+        ),
         (lambda s: s.first((2,), spatial_shape=(3,)), "needs 0 spatial axes"),
         (lambda s: jaxrnn.stepper(jaxrnn.GRUCell(5), s.params), "params do not fit"),
         (lambda s: jaxrnn.stepper(jaxrnn.GRUCell, s.params), r"cell must be a jaxrnn\.Cell"),
-        (lambda s: jaxrnn.stepper(jaxrnn.Stack((s.cell,), bidirectional=True), s.params), "both directions has no single"),
+        (
+            lambda s: jaxrnn.stepper(jaxrnn.Stack((s.cell,), bidirectional=True), s.params),
+            "both directions has no single",
+        ),
     ],
 )
 def test_a_mistake_is_told(wrong, message):

@@ -13,9 +13,22 @@ from jaxrnn.testing import check_cell
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-LONG = {"stack", "learned_stack", "orthogonal", "conv", "learned_zoneout_dropout_lstmp", "layer_norm", "heads", "lem", "lstmp"}
+LONG = {
+    "stack",
+    "learned_stack",
+    "orthogonal",
+    "conv",
+    "learned_zoneout_dropout_lstmp",
+    "layer_norm",
+    "heads",
+    "lem",
+    "lstmp",
+}
 QUICK = {name for name, _, _ in CELLS} - set(LONG)
-MARKED = [pytest.param(cell, id=name, marks=[] if name in QUICK else [pytest.mark.slow]) for name, cell, _ in EVERY]
+MARKED = [
+    pytest.param(cell, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name, cell, _ in EVERY
+]
 
 
 @pytest.mark.parametrize("cell", MARKED)
@@ -56,7 +69,13 @@ def private_product(self, params, carry, u, dot=jaxrnn.dot):
 
 
 def quadratic_product(self, params, carry, u, dot=jaxrnn.dot):
-    return jaxrnn.GRUCell.step(self, params, carry, u, lambda v, w, op=None: dot(v, w, op=lambda v, w: jnp.tensordot(v**2, w, 1)))
+    return jaxrnn.GRUCell.step(
+        self,
+        params,
+        carry,
+        u,
+        lambda v, w, op=None: dot(v, w, op=lambda v, w: jnp.tensordot(v**2, w, 1)),
+    )
 
 
 def renamed_carry(self, params, carry, u, dot=jaxrnn.dot):
@@ -77,11 +96,23 @@ def mixing_project(self, params, xs, noise=None):
 
 
 FAULTS = {
-    "batch": (broken(**after(lambda self, p, carry, u, h: h - jnp.mean(h, axis=0, keepdims=True))), "never mix entries"),
+    "batch": (
+        broken(**after(lambda self, p, carry, u, h: h - jnp.mean(h, axis=0, keepdims=True))),
+        "never mix entries",
+    ),
     "steps": (broken(project=mixing_project), "project never mixes steps"),
-    "hidden_size": (broken(**after(lambda self, p, carry, u, h: h / jnp.ones(self.hidden_size, h.dtype))), "never hidden_size"),
-    "silent_hidden_size": (broken(**after(lambda self, p, carry, u, h: h / self.hidden_size * h.shape[-1])), "never hidden_size"),
-    "mixed_units": (broken(**after(lambda self, p, carry, u, h: h - jnp.mean(h, -1, keepdims=True))), "set elementwise = False"),
+    "hidden_size": (
+        broken(**after(lambda self, p, carry, u, h: h / jnp.ones(self.hidden_size, h.dtype))),
+        "never hidden_size",
+    ),
+    "silent_hidden_size": (
+        broken(**after(lambda self, p, carry, u, h: h / self.hidden_size * h.shape[-1])),
+        "never hidden_size",
+    ),
+    "mixed_units": (
+        broken(**after(lambda self, p, carry, u, h: h - jnp.mean(h, -1, keepdims=True))),
+        "set elementwise = False",
+    ),
     "private_product": (broken(**stepped(private_product)), "put every product through dot"),
     "quadratic": (broken(**stepped(quadratic_product)), "not linear in its vector"),
     "dtype_drift": (
@@ -94,8 +125,14 @@ FAULTS = {
         "step keeps the structure, shapes and dtypes|no available implicit dtype promotion",
     ),
     "init_dtype": (broken(init=narrow_init), "asked for bfloat16, got .*w_x.*float32"),
-    "input_size": (broken(input_size=lambda self, params: 7), r"input_size\(params\) is 7; override it"),
-    "gradient": (broken(**after(lambda self, p, carry, u, h: wrong_slope(h))), "Gradients are those of finite differences"),
+    "input_size": (
+        broken(input_size=lambda self, params: 7),
+        r"input_size\(params\) is 7; override it",
+    ),
+    "gradient": (
+        broken(**after(lambda self, p, carry, u, h: wrong_slope(h))),
+        "Gradients are those of finite differences",
+    ),
     "zero_input": (
         broken(**after(lambda self, p, carry, u, h: h + jnp.sqrt((u[..., 0, :] - p.b[0]) ** 2))),
         "differentiable at an input of 0",
@@ -110,7 +147,9 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broken_cell_is_told_what_is_broken(fault):
     cell, message = FAULTS[fault]
-    with pytest.raises(AssertionError, match=f"(?s)Broken breaks the contract of a cell.*({message})"):
+    with pytest.raises(
+        AssertionError, match=f"(?s)Broken breaks the contract of a cell.*({message})"
+    ):
         check_cell(cell)
 
 

@@ -41,15 +41,25 @@ def of(cell, params=None):
         ("lstm", WHOLE, ()),
         ("rnn_relu", WHOLE, ()),
         ("gru", GATES, ("b_hn",)),  # n needs its two parts apart: r multiplies the product
-        ("gru_reset_before", (*GATES, (Part(1, None), Part(0, 2))), ()),  # the second product meets the third gate after it is taken apart
+        (
+            "gru_reset_before",
+            (*GATES, (Part(1, None), Part(0, 2))),
+            (),
+        ),  # the second product meets the third gate after it is taken apart
         ("peephole", WHOLE, ("w_c",)),
-        ("layer_norm", (), ("scale_h", "scale_c", "b_c")),  # the product is normalised before it meets the input
+        (
+            "layer_norm",
+            (),
+            ("scale_h", "scale_c", "b_c"),
+        ),  # the product is normalised before it meets the input
         ("diagonal", (), ("w_h",)),
     ],
 )
 def test_sums_and_acting_parameters_are_found(name, sums, acting):
     found, params = of(NAMED[name])
-    fields = [field for field, value in zip(params._fields, params, strict=True) if value is not None]
+    fields = [
+        field for field, value in zip(params._fields, params, strict=True) if value is not None
+    ]
     assert found.sums == sums
     assert tuple(field for field, acts in zip(fields, found.acting, strict=True) if acts) == acting
     assert all(found.recorded)
@@ -70,7 +80,10 @@ class Odd(jaxrnn.Cell):
     """The base of cells that no equation asks for: two gates, and whatever `mix` makes of them."""
 
     def init(self, key, input_size, dtype=jnp.float32):
-        return Params(jax.random.normal(key, (input_size, 2, 3), dtype), jax.random.normal(key, (3, 2, 3), dtype) / 2)
+        return Params(
+            jax.random.normal(key, (input_size, 2, 3), dtype),
+            jax.random.normal(key, (3, 2, 3), dtype) / 2,
+        )
 
     def init_carry(self, params, like):
         return Carry(h=jaxrnn.zeros(like, 3), a=jaxrnn.zeros(like, 3, 3))
@@ -92,7 +105,9 @@ class GatePutOut(Odd):
     def mix(self, params, carry, u, dot):
         (u_a, u_b), (a, b) = jaxrnn.gates(u), jaxrnn.gates(dot(carry.h, params.w_h))
         c = dot(a, params.w_h[:, 0])
-        return jnp.tanh(u_a + a) * jax.nn.sigmoid(u_b + b) + jnp.tanh(c), carry.a + u_b[..., None] * 0.1
+        return jnp.tanh(u_a + a) * jax.nn.sigmoid(u_b + b) + jnp.tanh(c), carry.a + u_b[
+            ..., None
+        ] * 0.1
 
 
 class GateAlone(GatePutOut):
@@ -141,7 +156,9 @@ class OpWithParameter(Odd):
     """The operation brings a parameter of its own, so that the product is no function of vector and weight alone."""
 
     def mix(self, params, carry, u, dot):
-        a, b = jaxrnn.gates(u + dot(carry.h, params.w_h, lambda v, w: jnp.tensordot(v, w * params.w_h, 1)))
+        a, b = jaxrnn.gates(
+            u + dot(carry.h, params.w_h, lambda v, w: jnp.tensordot(v, w * params.w_h, 1))
+        )
         return jnp.tanh(a) * jax.nn.sigmoid(b), carry.a
 
 
@@ -150,7 +167,9 @@ class ProductOfParameters(Odd):
 
     def mix(self, params, carry, u, dot):
         a, b = jaxrnn.gates(u)
-        return jnp.tanh(a + dot(carry.h, dot(params.w_h[:, 0], params.w_h[:, 1]))) * jax.nn.sigmoid(b), carry.a
+        return jnp.tanh(a + dot(carry.h, dot(params.w_h[:, 0], params.w_h[:, 1]))) * jax.nn.sigmoid(
+            b
+        ), carry.a
 
 
 class ProductInLoop(Odd):
@@ -203,7 +222,9 @@ def test_an_odd_step_is_read_as_it_is(cell):
     assert (found.sums, found.recorded) == ODD[cell]
 
 
-@pytest.mark.parametrize("remat", ["none", *(pytest.param(remat, marks=pytest.mark.slow) for remat in ("carry", "sqrt"))])
+@pytest.mark.parametrize(
+    "remat", ["none", *(pytest.param(remat, marks=pytest.mark.slow) for remat in ("carry", "sqrt"))]
+)
 @pytest.mark.parametrize("cell", [*ODD, ProductInLoop, Biased])
 def test_an_odd_step_keeps_its_gradients(cell, remat):
     p, xs = parameters(cell()), inputs(cell(), 11, (2,))
@@ -236,7 +257,9 @@ class Clockwork(jaxrnn.Cell):
 
     def init(self, key, input_size, dtype=jnp.float32):
         period = jnp.arange(1, 5, dtype=jnp.int32)
-        return ClockParams(jnp.ones((input_size, 4), dtype), jax.random.normal(key, (4, 4), dtype), period)
+        return ClockParams(
+            jnp.ones((input_size, 4), dtype), jax.random.normal(key, (4, 4), dtype), period
+        )
 
     def init_carry(self, params, like):
         return Carry(h=jaxrnn.zeros(like, 4), a=jaxrnn.zeros(like, 1).astype(jnp.int32))
@@ -256,8 +279,12 @@ def test_integers_in_carry_and_parameters_have_no_gradient_and_disturb_none(rema
     reset = rng.random((11, 2)) < 0.2
 
     def slopes(method, remat):
-        run = lambda w_h, xs: jaxrnn.unroll(cell, p._replace(w_h=w_h), xs, reset=reset, method=method, remat=remat)  # noqa: E731
-        return jax.jit(jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(run(*args)[1])), argnums=(0, 1)))(p.w_h, xs)
+        run = lambda w_h, xs: jaxrnn.unroll(
+            cell, p._replace(w_h=w_h), xs, reset=reset, method=method, remat=remat
+        )  # noqa: E731
+        return jax.jit(
+            jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(run(*args)[1])), argnums=(0, 1))
+        )(p.w_h, xs)
 
     assert_close(slopes("fused", remat), slopes("scan", "none"))
 
@@ -271,7 +298,10 @@ class Rows(Odd):
 
     def init(self, key, input_size, dtype=jnp.float32):
         shape = (self.gates, 3)
-        return Params(jax.random.normal(key, (input_size, *shape), dtype), jax.random.normal(key, (3, *shape), dtype) / 2)
+        return Params(
+            jax.random.normal(key, (input_size, *shape), dtype),
+            jax.random.normal(key, (3, *shape), dtype) / 2,
+        )
 
     def init_carry(self, params, like):
         spatial = jaxrnn.zeros(like, like.shape[-2], 3, feature_axes=2)
@@ -301,9 +331,14 @@ class UnbatchedCounter(Odd):
         return jnp.tanh(a) * jax.nn.sigmoid(b), carry.a + 1
 
 
-@pytest.mark.parametrize("cell, spatial", [(Rows(2), (4,)), (ManyGates(9), ()), (UnbatchedCounter(), ())])
+@pytest.mark.parametrize(
+    "cell, spatial", [(Rows(2), (4,)), (ManyGates(9), ()), (UnbatchedCounter(), ())]
+)
 def test_an_odd_shape_keeps_its_gradients(cell, spatial):
-    p, xs = cell.init(jax.random.key(0), 4, jnp.float64), np.random.default_rng(1).normal(size=(3, 2, *spatial, 4))
+    p, xs = (
+        cell.init(jax.random.key(0), 4, jnp.float64),
+        np.random.default_rng(1).normal(size=(3, 2, *spatial, 4)),
+    )
 
     def slopes(method):
         loss = lambda p, xs: jnp.sum(jnp.sin(jaxrnn.unroll(cell, p, xs, method=method)[1]))  # noqa: E731
@@ -325,5 +360,9 @@ def test_a_program_with_a_symbolic_batch_can_be_exported():
 def test_the_gradient_of_a_bias_keeps_growing_in_16_bits(method):
     cell, xs = jaxrnn.GRUCell(3), jnp.ones((512, 32, 4), jnp.bfloat16)
     p = cell.init(jax.random.key(0), 4, jnp.float32)
-    slopes = jax.jit(jax.grad(lambda p: jnp.sum(jaxrnn.unroll(cell, p, xs, method=method)[1].astype(jnp.float32))))(p)
+    slopes = jax.jit(
+        jax.grad(
+            lambda p: jnp.sum(jaxrnn.unroll(cell, p, xs, method=method)[1].astype(jnp.float32))
+        )
+    )(p)
     assert_close(slopes.b, slopes.w_x[0], 2e-2)  # every input is 1

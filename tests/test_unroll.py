@@ -17,10 +17,16 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 5, (3,)
 BY_NAME = {name: (cell, oracle) for name, cell, oracle in EVERY}
 NAMES = list(BY_NAME)
-QUICK = {name for name, _, _ in CELLS} | {"cifg", "indrnn", "cornn"}  # the gradients of the other cells are slow tests
+QUICK = {name for name, _, _ in CELLS} | {
+    "cifg",
+    "indrnn",
+    "cornn",
+}  # the gradients of the other cells are slow tests
 MASK = jaxrnn.lengths_to_mask(np.array([5, 2, 0]), T=T)  # a full, a padded and an empty sequence
 HOLES = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0], [1, 1, 0]], bool)
-RESET = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0]], bool)  # on valid and on masked steps
+RESET = np.array(
+    [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0]], bool
+)  # on valid and on masked steps
 LSTM = jaxrnn.LSTMCell(4)
 REVERSED = [
     "lstm",
@@ -51,25 +57,38 @@ def poisoned(xs, mask, cell):
     return np.where(mask, xs, np.where(np.arange(xs.shape[-1]) % 2, np.nan, np.inf))
 
 
-@pytest.mark.parametrize("name, reverse", [(name, False) for name in NAMES] + [(name, True) for name in REVERSED])
+@pytest.mark.parametrize(
+    "name, reverse", [(name, False) for name in NAMES] + [(name, True) for name in REVERSED]
+)
 def test_a_sequence_equals_the_equations_step_by_step(name, reverse):
     cell, oracle, p, xs, carry, noise = setting(name)
     noise = noise if reverse else None
     starts = (carry, oracle.first(p, xs.shape[1:]))
-    for mask, reset, start in ((MASK, RESET, carry), (HOLES, RESET, carry), (HOLES | True, RESET & False, starts[1])):
-        bad, options = poisoned(xs, mask, cell), dict(mask=np.asarray(mask), reset=reset, noise=noise, reverse=reverse)
+    for mask, reset, start in (
+        (MASK, RESET, carry),
+        (HOLES, RESET, carry),
+        (HOLES | True, RESET & False, starts[1]),
+    ):
+        bad, options = (
+            poisoned(xs, mask, cell),
+            dict(mask=np.asarray(mask), reset=reset, noise=noise, reverse=reverse),
+        )
         got = jaxrnn.unroll(cell, p, bad, start, **options)
         assert_close(got, drive(oracle, p, xs, start, **options, feature_axes=cell.feature_axes))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in NAMES]
+)
 def test_gradients_equal_the_derivatives_of_the_equations(name):
     cell, oracle, p, xs, carry, noise = setting(name)
     options = dict(mask=HOLES, reset=RESET, noise=noise, reverse=len(name) % 2 == 0)
     leaves, tree = jax.tree.flatten((p, xs, carry))
 
     def loss(result):
-        return sum((a * np.cos(np.arange(a.size)).reshape(a.shape)).sum() for a in jax.tree.leaves(result))
+        return sum(
+            (a * np.cos(np.arange(a.size)).reshape(a.shape)).sum() for a in jax.tree.leaves(result)
+        )
 
     def ours(leaves):
         p, xs, carry = tree.unflatten(leaves)
@@ -81,8 +100,12 @@ def test_gradients_equal_the_derivatives_of_the_equations(name):
 
     for index, slope in enumerate(jax.jit(jax.grad(ours))(leaves)):
         way = np.random.default_rng(index).normal(size=slope.shape)
-        moved = [leaf + 1e-30j * way if k == index else leaf for k, leaf in enumerate(leaves)]  # a complex step
-        assert_close(np.vdot(slope, way), theirs(moved).imag / 1e-30, 1e-11)  # a sum of as many as 100 terms of size 1
+        moved = [
+            leaf + 1e-30j * way if k == index else leaf for k, leaf in enumerate(leaves)
+        ]  # a complex step
+        assert_close(
+            np.vdot(slope, way), theirs(moved).imag / 1e-30, 1e-11
+        )  # a sum of as many as 100 terms of size 1
 
 
 @pytest.mark.parametrize("name", ["lstm", "conv", "layer_norm"])
@@ -101,7 +124,10 @@ def test_gradients_at_padding_are_exactly_zero_whatever_stands_there(name):
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
-@pytest.mark.parametrize("name, steps", [("lstmp", 0), ("lstmp", 1), ("lstmp", 2), ("learned_start", 0), ("learned_stack", 1)])
+@pytest.mark.parametrize(
+    "name, steps",
+    [("lstmp", 0), ("lstmp", 1), ("lstmp", 2), ("learned_start", 0), ("learned_stack", 1)],
+)
 def test_any_number_of_batch_axes_and_steps(name, steps, batch):
     cell, oracle, p, xs, carry, _ = setting(name, steps, batch)
     rows = np.random.default_rng(0).random((2, steps, *batch)) < 0.6
@@ -113,15 +139,26 @@ def test_any_number_of_batch_axes_and_steps(name, steps, batch):
     assert ys.shape[: 1 + len(batch)] == (steps, *batch)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2), ("float16", 4e-3)])  # of float16: 1e-3 each
-@pytest.mark.parametrize("name", ["lstmp", "gru", "orthogonal", "conv", "stack", "layer_norm_input", "variational_dropout"])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2), ("float16", 4e-3)]
+)  # of float16: 1e-3 each
+@pytest.mark.parametrize(
+    "name",
+    ["lstmp", "gru", "orthogonal", "conv", "stack", "layer_norm_input", "variational_dropout"],
+)
 def test_narrow_dtypes_agree_with_float64(name, dtype, tolerance):
     cell, oracle, p, xs, _, noise = setting(name)
     narrow = jax.tree.map(lambda a: jnp.asarray(a / 2, dtype), (p, xs))
     p, xs = jax.tree.map(lambda a: np.asarray(a, np.float64), narrow)
     carry, ys = jaxrnn.unroll(cell, *narrow, mask=MASK, noise=noise)
-    assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype("float32")} and ys.dtype == dtype
-    assert_close((carry, ys), drive(oracle, p, xs, mask=MASK, noise=noise, feature_axes=cell.feature_axes), tolerance)
+    assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {
+        jnp.dtype("float32")
+    } and ys.dtype == dtype
+    assert_close(
+        (carry, ys),
+        drive(oracle, p, xs, mask=MASK, noise=noise, feature_axes=cell.feature_axes),
+        tolerance,
+    )
 
 
 def test_the_matmul_precision_is_that_of_jax_forward_and_backward():
@@ -131,12 +168,17 @@ def test_the_matmul_precision_is_that_of_jax_forward_and_backward():
         with jax.default_matmul_precision(precision):
             text = slope.lower(p, xs).as_text()
         products = [line for line in text.splitlines() if "dot_general" in line]
-        assert len(products) >= 5 and all(f"precision = [{word}, {word}]" in line for line in products)
+        assert len(products) >= 5 and all(
+            f"precision = [{word}, {word}]" in line for line in products
+        )
 
 
 def test_inputs_set_the_dtype_not_parameters():
     _, _, p, xs, _, _ = setting("lstm")
-    for param_dtype, dtype, wide in (("float32", "bfloat16", "float32"), ("bfloat16", "float64", "float64")):
+    for param_dtype, dtype, wide in (
+        ("float32", "bfloat16", "float32"),
+        ("bfloat16", "float64", "float64"),
+    ):
         cast = jax.tree.map(lambda a, d=param_dtype: jnp.asarray(a, d), p)
         carry, ys = jaxrnn.unroll(LSTM, cast, jnp.asarray(xs, dtype))
         assert (str(carry.c.dtype), str(ys.dtype)) == (wide, dtype)
@@ -148,7 +190,11 @@ def test_absent_arguments_equal_neutral_ones(name):
     ones = np.ones((T, *BATCH), bool)
     initial = jaxrnn.initial_carry(cell, p, BATCH)
     assert_close(initial, oracle.first(p, xs.shape[1:]))
-    assert_close(jaxrnn.unroll(cell, p, xs), jaxrnn.unroll(cell, p, xs, initial, mask=ones, reset=~ones), 1e-15)
+    assert_close(
+        jaxrnn.unroll(cell, p, xs),
+        jaxrnn.unroll(cell, p, xs, initial, mask=ones, reset=~ones),
+        1e-15,
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "learned_start"])
@@ -214,11 +260,16 @@ def test_method_and_remat_change_no_value_and_no_gradient(name):
     cell, _, p, xs, carry, noise = setting(name)
 
     def loss(p, xs, carry, method, remat):
-        after, ys = jaxrnn.unroll(cell, p, xs, carry, mask=HOLES, reset=RESET, noise=noise, method=method, remat=remat)
+        after, ys = jaxrnn.unroll(
+            cell, p, xs, carry, mask=HOLES, reset=RESET, noise=noise, method=method, remat=remat
+        )
         return jnp.sum(ys**2) + jnp.sum(after.h), (after, ys)
 
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True), static_argnums=(3, 4))
-    results = [run(p, xs, carry, m, r) for m, r in ((None, "none"), ("scan", "none"), (None, "carry"), ("scan", "carry"))]
+    results = [
+        run(p, xs, carry, m, r)
+        for m, r in ((None, "none"), ("scan", "none"), (None, "carry"), ("scan", "carry"))
+    ]
     for result in results[1:]:
         assert_close(result, results[0])
 
@@ -256,7 +307,11 @@ def test_vmap_over_parameters_equals_separate_calls():
 @pytest.mark.parametrize("how", ["auto", "explicit", "shard_map"])
 @pytest.mark.parametrize(
     "name, given, method",
-    [("lstm", True, None), ("stack", False, "scan"), pytest.param("stack", True, None, marks=pytest.mark.slow)],
+    [
+        ("lstm", True, None),
+        ("stack", False, "scan"),
+        pytest.param("stack", True, None, marks=pytest.mark.slow),
+    ],
 )
 def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, method):
     cell, _, p, xs, carry, noise = setting(name, batch=(4,))
@@ -271,11 +326,15 @@ def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, meth
         return result, back(jax.tree.map(lambda a: 2 * a, result))[0]
 
     want = jax.jit(slopes)(p, xs, carry, noise, *rows)
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit if how == "explicit" else AxisType.Auto,))
+    mesh = jax.make_mesh(
+        (2,), ("data",), axis_types=(AxisType.Explicit if how == "explicit" else AxisType.Auto,)
+    )
     specs = (P(), P(None, "data"), P("data"), P(None, "data"), P(None, "data"), P(None, "data"))
     with jax.set_mesh(mesh):
         if how == "shard_map":
-            sharded = jax.shard_map(slopes, in_specs=specs, out_specs=((P("data"), P(None, "data")), P()))
+            sharded = jax.shard_map(
+                slopes, in_specs=specs, out_specs=((P("data"), P(None, "data")), P())
+            )
             got = jax.jit(sharded)(p, xs, carry, noise, *rows)
         else:
             args = (p, xs, carry, noise, *rows)
@@ -294,14 +353,21 @@ def test_second_derivatives_in_every_parameter_are_those_of_the_scan(name):
     way = randomised(p, 8)
 
     def slopes(method):
-        grad = jax.grad(lambda p: jnp.sum(jnp.sin(jaxrnn.unroll(cell, p, xs, reset=RESET, method=method)[1])))
+        grad = jax.grad(
+            lambda p: jnp.sum(jnp.sin(jaxrnn.unroll(cell, p, xs, reset=RESET, method=method)[1]))
+        )
 
         def along(p):
             pairs = zip(jax.tree.leaves(grad(p)), jax.tree.leaves(way), strict=True)
             return sum(jnp.vdot(a, b) for a, b in pairs)
 
         reverse = jax.grad(along)
-        return jax.jit(lambda p: (reverse(p), reverse(p) if method == "scan" else jax.jvp(grad, (p,), (way,))[1]))(p)
+        return jax.jit(
+            lambda p: (
+                reverse(p),
+                reverse(p) if method == "scan" else jax.jvp(grad, (p,), (way,))[1],
+            )
+        )(p)
 
     p = jax.tree.map(jnp.asarray, p)
     assert_close(slopes("fused"), slopes("scan"), 1e-11)
@@ -311,11 +377,17 @@ def test_second_derivatives_in_every_parameter_are_those_of_the_scan(name):
 def test_hessian_and_forward_over_reverse_agree_with_finite_differences(method):
     _, _, p, xs, _, _ = setting("gru")
     cell = jaxrnn.GRUCell(4)
-    grad = jax.jit(jax.grad(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs, method=method)[1] ** 2)))
+    grad = jax.jit(
+        jax.grad(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs, method=method)[1] ** 2))
+    )
     b, way = jnp.asarray(p.b), np.random.default_rng(0).normal(size=p.b.shape)
     difference = (grad(b + 1e-5 * way) - grad(b - 1e-5 * way)) / 2e-5
     along = jax.jvp(grad, (b,), (jnp.asarray(way),))[1]
-    whole = jax.jit(jax.hessian(lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs, method=method)[1] ** 2)))(b)
+    whole = jax.jit(
+        jax.hessian(
+            lambda b: jnp.sum(jaxrnn.unroll(cell, p._replace(b=b), xs, method=method)[1] ** 2)
+        )
+    )(b)
     assert_close(along, difference, 1e-8)  # finite differences are off by 1e-5 squared
     assert_close(np.einsum("ghkl,kl->gh", whole, way), along)
 
@@ -324,7 +396,9 @@ def test_noise_that_is_held_equals_the_same_draw_at_every_step():
     cell, _, p, xs, _, noise = setting("variational_dropout")
     repeated = jax.tree.map(lambda n: np.repeat(n, T, axis=0), noise)
     assert jax.tree.leaves(noise)[0].shape[0] == 1
-    assert_close(jaxrnn.unroll(cell, p, xs, noise=noise), jaxrnn.unroll(cell, p, xs, noise=repeated), 0)
+    assert_close(
+        jaxrnn.unroll(cell, p, xs, noise=noise), jaxrnn.unroll(cell, p, xs, noise=repeated), 0
+    )
 
 
 XS = np.zeros((5, 15, 10))
@@ -335,22 +409,46 @@ ERRORS = {
         ValueError,
         r"12 features .* input_size=10. xs has shape \(5, 15, 12\), expected \(T, ..., 10\); is the time",
     ),
-    "integers": (dict(xs=np.zeros((5, 15, 10), int)), TypeError, r"xs has dtype int.*Embed or one-hot"),
-    "rank": (dict(xs=np.zeros(10)), ValueError, r"xs has shape \(10,\), expected \(T, ..., features\): at least 2 axes"),
+    "integers": (
+        dict(xs=np.zeros((5, 15, 10), int)),
+        TypeError,
+        r"xs has dtype int.*Embed or one-hot",
+    ),
+    "rank": (
+        dict(xs=np.zeros(10)),
+        ValueError,
+        r"xs has shape \(10,\), expected \(T, ..., features\): at least 2 axes",
+    ),
     "mask_shape": (
         dict(mask=np.ones((15, 5), bool)),
         ValueError,
         r"mask has shape \(15, 5\), expected \(5, 15\): \(T, \*batch\)",
     ),
-    "mask_dtype": (dict(mask=np.ones((5, 15))), TypeError, "mask must be boolean, got dtype float64; mask != 0 makes one"),
-    "reset_shape": (dict(reset=np.ones(5, bool)), ValueError, r"reset has shape \(5,\), expected \(5, 15\)"),
-    "structure": (dict(carry=(np.zeros((15, 4)), np.zeros((15, 4)))), ValueError, r"carry has structure .* expected .*LSTMCarry"),
+    "mask_dtype": (
+        dict(mask=np.ones((5, 15))),
+        TypeError,
+        "mask must be boolean, got dtype float64; mask != 0 makes one",
+    ),
+    "reset_shape": (
+        dict(reset=np.ones(5, bool)),
+        ValueError,
+        r"reset has shape \(5,\), expected \(5, 15\)",
+    ),
+    "structure": (
+        dict(carry=(np.zeros((15, 4)), np.zeros((15, 4)))),
+        ValueError,
+        r"carry has structure .* expected .*LSTMCarry",
+    ),
     "carry": (
         dict(carry=jaxrnn.LSTMCarry(h=np.zeros((15, 4)), c=np.zeros(4))),
         ValueError,
         r"carry.c has shape \(4,\), expected \(15, 4\)",
     ),
-    "noise": (dict(noise=np.zeros((3, 15, 4))), ValueError, "noise was given, but LSTMCell draws none: noise must be None"),
+    "noise": (
+        dict(noise=np.zeros((3, 15, 4))),
+        ValueError,
+        "noise was given, but LSTMCell draws none: noise must be None",
+    ),
     "method": (dict(method="fast"), ValueError, r"method must be one of .*'scan'.*, got 'fast'"),
     "remat": (dict(remat="all"), ValueError, r"remat must be one of .*, got 'all'"),
     "class": (
@@ -373,7 +471,9 @@ def test_an_unhashable_cell_is_refused():
     class Listed(jaxrnn.Cell):
         sizes: list
 
-    with pytest.raises(TypeError, match=r"Listed is not hashable .*frozen dataclass of plain values"):
+    with pytest.raises(
+        TypeError, match=r"Listed is not hashable .*frozen dataclass of plain values"
+    ):
         jaxrnn.unroll(Listed([1]), PARAMS, XS)
 
 
@@ -386,7 +486,9 @@ def test_lengths_make_a_mask():
     assert jaxrnn.lengths_to_mask([], T=3).shape == (3, 0)
     want = np.arange(3)[:, None] < np.array([2, 0, 3])
     assert np.array_equal(jaxrnn.lengths_to_mask([2, 0, 3], T=3), want)
-    assert np.array_equal(jax.jit(lambda n: jaxrnn.lengths_to_mask(n, T=3))(jnp.array([2, 0, 9])), want)
+    assert np.array_equal(
+        jax.jit(lambda n: jaxrnn.lengths_to_mask(n, T=3))(jnp.array([2, 0, 9])), want
+    )
 
 
 @pytest.mark.parametrize(
@@ -404,6 +506,10 @@ def test_impossible_lengths_are_refused(lengths, error, message):
 
 def test_the_initial_carry_of_a_convolutional_cell_needs_its_spatial_axes():
     cell, oracle, p, _, _, _ = setting("conv")
-    assert_close(jaxrnn.initial_carry(cell, p, (2,), spatial_shape=(5, 6)), oracle.first(p, (2, 5, 6, 3)))
-    with pytest.raises(ValueError, match=r"ConvLSTMCell needs 2 spatial axes, got spatial_shape=\(\)"):
+    assert_close(
+        jaxrnn.initial_carry(cell, p, (2,), spatial_shape=(5, 6)), oracle.first(p, (2, 5, 6, 3))
+    )
+    with pytest.raises(
+        ValueError, match=r"ConvLSTMCell needs 2 spatial axes, got spatial_shape=\(\)"
+    ):
         jaxrnn.initial_carry(cell, p)

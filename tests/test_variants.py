@@ -1,4 +1,6 @@
-"""Gated variants: how they are related to each other and to other libraries, what they are drawn with, what they refuse."""
+"""Gated variants: how they are related to each other and to other libraries,
+what they are drawn with, what they refuse.
+"""
 
 import math
 
@@ -14,7 +16,9 @@ import jaxrnn
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 KEY, T, BATCH, H = jax.random.key(11), 5, (3,), 4
 Chrono = jaxrnn.Chrono
-VARIANTS = {  # the class, its other positional arguments, the keeping gate's name, its row of b, and whether that is -f
+# the class, its other positional arguments, the keeping gate's name, its row of b, and whether that
+# is -f
+VARIANTS = {
     "layer_norm_lstm": (jaxrnn.LayerNormLSTMCell, {}, "forget_bias", 1, 1),
     "layer_norm_gru": (jaxrnn.LayerNormGRUCell, {}, "update_bias", 1, 1),
     "peephole": (jaxrnn.PeepholeLSTMCell, {}, "forget_bias", 1, 1),
@@ -44,7 +48,7 @@ def same_sequences(cell, p, other, q, rename=lambda carry: carry):
     assert_close((rename(after), ys), (after_other, ys_other))
 
 
-# --- related cells --------------------------------------------------------------------------------------------------------------
+# --- related cells --------------------------------------------------------------------------------
 
 
 def test_cifg_is_the_lstm_whose_input_gate_has_the_negative_weights_of_the_forget_gate():
@@ -74,13 +78,21 @@ def test_ugrnn_is_janet_with_beta_zero():
     same_sequences(cell, p, jaxrnn.JANETCell(H, beta=0.0), jaxrnn.JANETParams(*p))
 
 
-@pytest.mark.parametrize("make, reset_gate", [(jaxrnn.MGUResetAfterCell, True), (jaxrnn.UGRNNCell, False)])
+@pytest.mark.parametrize(
+    "make, reset_gate", [(jaxrnn.MGUResetAfterCell, True), (jaxrnn.UGRNNCell, False)]
+)
 def test_flax_computes_the_same_minimal_gated_unit(make, reset_gate):
     cell = make(H)
     p, x = parameters(cell), inputs(cell, 1, BATCH)[0]
     carry = randomised(jaxrnn.initial_carry(cell, p, BATCH))
-    tree = {"if": {"kernel": p.w_x[:, 0], "bias": p.b[0]}, "in": {"kernel": p.w_x[:, 1], "bias": p.b[1]}}
-    tree |= {"hf": {"kernel": p.w_h[:, 0]}, "hn": {"kernel": p.w_h[:, 1]} | ({"bias": p.b_hn} if reset_gate else {})}
+    tree = {
+        "if": {"kernel": p.w_x[:, 0], "bias": p.b[0]},
+        "in": {"kernel": p.w_x[:, 1], "bias": p.b[1]},
+    }
+    tree |= {
+        "hf": {"kernel": p.w_h[:, 0]},
+        "hn": {"kernel": p.w_h[:, 1]} | ({"bias": p.b_hn} if reset_gate else {}),
+    }
     flax_cell = flax.linen.MGUCell(H, reset_gate=reset_gate, param_dtype=jnp.float64)
     assert_close(cell(p, carry, x)[1], flax_cell.apply({"params": tree}, carry.h, x)[1])
 
@@ -89,7 +101,12 @@ def test_flax_computes_the_same_minimal_gated_unit(make, reset_gate):
 def test_indrnn_is_the_elman_cell_with_a_diagonal_recurrent_matrix(nonlinearity):
     cell = jaxrnn.IndRNNCell(H, nonlinearity)
     p = parameters(cell)
-    same_sequences(cell, p, jaxrnn.RNNCell(H, nonlinearity), jaxrnn.RNNParams(p.w_x, np.diag(p.w_h)[:, None], p.b))
+    same_sequences(
+        cell,
+        p,
+        jaxrnn.RNNCell(H, nonlinearity),
+        jaxrnn.RNNParams(p.w_x, np.diag(p.w_h)[:, None], p.b),
+    )
 
 
 def test_an_lstm_without_peepholes_is_the_lstm():
@@ -113,7 +130,9 @@ def test_one_head_is_the_plain_cell(make, plain):
     same_sequences(cell, p, other, kind(*p._replace(w_h=p.w_h[0])))
 
 
-@pytest.mark.parametrize("make", [jaxrnn.MultiHeadRNNCell, jaxrnn.MultiHeadLSTMCell, jaxrnn.MultiHeadGRUCell])
+@pytest.mark.parametrize(
+    "make", [jaxrnn.MultiHeadRNNCell, jaxrnn.MultiHeadLSTMCell, jaxrnn.MultiHeadGRUCell]
+)
 def test_hidden_units_see_those_of_their_own_head_only(make):
     cell = make(6, heads=2)
     p, x = parameters(cell), np.ones(3)
@@ -123,7 +142,7 @@ def test_hidden_units_see_those_of_their_own_head_only(make):
     assert np.all(slope[own] != 0) and np.all(slope[~own] == 0)
 
 
-# --- layer norm -----------------------------------------------------------------------------------------------------------------
+# --- layer norm -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [jaxrnn.LayerNormLSTMCell, jaxrnn.LayerNormGRUCell])
@@ -131,7 +150,9 @@ def test_layer_norm_ignores_the_scale_of_each_kernel_and_a_shift_of_all_units(ma
     cell = make(H, epsilon=1e-30)
     p = parameters(cell)
     shift = np.random.default_rng(3).normal(size=(2, 4, 1, 1))
-    same_sequences(cell, p, cell, p._replace(w_x=3 * p.w_x + shift[0, :3], w_h=0.2 * p.w_h + shift[1]))
+    same_sequences(
+        cell, p, cell, p._replace(w_x=3 * p.w_x + shift[0, :3], w_h=0.2 * p.w_h + shift[1])
+    )
 
 
 def test_the_layer_norm_of_a_sum_ignores_the_scale_of_both_kernels_together_and_no_other():
@@ -145,7 +166,9 @@ def test_the_layer_norm_of_a_sum_ignores_the_scale_of_both_kernels_together_and_
 @pytest.mark.parametrize("make", [jaxrnn.LayerNormLSTMCell, jaxrnn.LayerNormGRUCell])
 def test_layer_norm_in_sixteen_bits_adds_many_rows_without_losing_them(make):
     cell = make(H)
-    p, xs = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (parameters(cell), inputs(cell, 1, (4096,))))
+    p, xs = jax.tree.map(
+        lambda a: jnp.asarray(a, jnp.bfloat16), (parameters(cell), inputs(cell, 1, (4096,)))
+    )
 
     @jax.jit
     def slopes(p, xs):
@@ -154,10 +177,11 @@ def test_layer_norm_in_sixteen_bits_adds_many_rows_without_losing_them(make):
 
     wide = slopes(*jax.tree.map(lambda a: a.astype(jnp.float64), (p, xs)))
     assert np.abs(wide[0]).max() > 256  # where a 16-bit sum of ones ends
-    assert_close(slopes(p, xs), wide, 2**-8)  # one rounding of the sum; all of project in 16 bits is off by 0.006 and 0.012
+    # one rounding of the sum; all of project in 16 bits is off by 0.006 and 0.012
+    assert_close(slopes(p, xs), wide, 2**-8)
 
 
-# --- initial values -------------------------------------------------------------------------------------------------------------
+# --- initial values -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -176,7 +200,9 @@ def test_a_large_bias_of_the_gate_that_keeps_holds_the_state(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_chrono_draws_the_bias_of_the_gate_that_keeps_and_no_other(name):
     make, options, bias, row, sign = VARIANTS[name]
-    b = np.array(make(200, **options, **{bias: Chrono(100)}, recurrent_init="identity").init(KEY, 1).b)
+    b = np.array(
+        make(200, **options, **{bias: Chrono(100)}, recurrent_init="identity").init(KEY, 1).b
+    )
     lags = np.exp(sign * b[row])
     assert lags.min() >= 1 - 1e-5 and lags.max() <= 99 * (1 + 1e-5)
     assert abs(lags.mean() - 50) < 4 * 98 / math.sqrt(12 * 200)
@@ -189,7 +215,9 @@ def test_chrono_draws_the_bias_of_the_gate_that_keeps_and_no_other(name):
 
 def test_janet_with_chrono_remembers_for_as_long_as_it_was_told():
     cell = jaxrnn.JANETCell(64, forget_bias=Chrono(100))
-    params = jax.tree.map(lambda a: 0 * a, cell.init(KEY, 3, jnp.float64))._replace(b=cell.init(KEY, 3, jnp.float64).b)
+    params = jax.tree.map(lambda a: 0 * a, cell.init(KEY, 3, jnp.float64))._replace(
+        b=cell.init(KEY, 3, jnp.float64).b
+    )
     after, _ = jaxrnn.unroll(cell, params, np.zeros((50, 3)), jaxrnn.RNNCarry(h=np.ones(64)))
     lags = np.exp(params.b[0])  # the gate is lag / (1 + lag)
     assert_close(after.h, (lags / (1 + lags)) ** 50)
@@ -237,7 +265,8 @@ def test_the_torch_scheme_draws_all_but_scales_within_torchs_bound(name):
         if field.startswith("scale"):
             np.testing.assert_array_equal(leaf, 1)
         elif field != "b_c":  # of layer norm, as the scales
-            assert np.abs(leaf).max() <= 0.25 and np.all(np.asarray(leaf) != 0)  # 1/sqrt(hidden_size)
+            # 1/sqrt(hidden_size)
+            assert np.abs(leaf).max() <= 0.25 and np.all(np.asarray(leaf) != 0)
             assert leaf.size < 100 or abs(np.var(leaf) - 0.25**2 / 3) < 0.25 * 0.25**2 / 3
 
 
@@ -254,7 +283,7 @@ def test_without_bias_a_cell_is_that_with_biases_of_zero(name):
     same_sequences(cell, p, other, q)
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -268,7 +297,9 @@ def test_a_hidden_size_that_is_no_positive_integer_is_refused(name, size):
 @pytest.mark.parametrize("name", EVERY)
 def test_a_misspelt_initializer_is_refused_when_the_cell_is_made(name):
     make, options = EVERY[name]
-    with pytest.raises(ValueError, match=r"unknown initializer 'lecun_norml'\. Did you mean 'lecun_normal'"):
+    with pytest.raises(
+        ValueError, match=r"unknown initializer 'lecun_norml'\. Did you mean 'lecun_normal'"
+    ):
         make(H, **options, input_init="lecun_norml")
 
 
@@ -277,24 +308,50 @@ def test_a_chrono_bias_needs_a_bias(name):
     make, options, bias, _, _ = VARIANTS[name]
     with pytest.raises(ValueError, match="a Chrono bias needs bias=True"):
         make(H, **options, **{bias: Chrono(9)}, bias=False)
-    with pytest.raises(TypeError, match=r"the bias of a gate must be a number or Chrono\(max_lag\), got 'one'"):
+    with pytest.raises(
+        TypeError, match=r"the bias of a gate must be a number or Chrono\(max_lag\), got 'one'"
+    ):
         make(H, **options, **{bias: "one"})
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: jaxrnn.MultiHeadLSTMCell(6, heads=4), "hidden_size=6 must be a multiple of heads=4"),
-        (lambda: jaxrnn.MultiHeadGRUCell(6, heads=0), "heads must be an integer of at least 1, got 0"),
-        (lambda: jaxrnn.MultiHeadRNNCell(6, 2, "elu"), "nonlinearity must be 'tanh' or 'relu', got 'elu'"),
-        (lambda: jaxrnn.LayerNormRNNCell(3, "elu"), "nonlinearity must be 'tanh' or 'relu', got 'elu'"),
+        (
+            lambda: jaxrnn.MultiHeadLSTMCell(6, heads=4),
+            "hidden_size=6 must be a multiple of heads=4",
+        ),
+        (
+            lambda: jaxrnn.MultiHeadGRUCell(6, heads=0),
+            "heads must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: jaxrnn.MultiHeadRNNCell(6, 2, "elu"),
+            "nonlinearity must be 'tanh' or 'relu', got 'elu'",
+        ),
+        (
+            lambda: jaxrnn.LayerNormRNNCell(3, "elu"),
+            "nonlinearity must be 'tanh' or 'relu', got 'elu'",
+        ),
         (lambda: jaxrnn.IndRNNCell(3, "elu"), "nonlinearity must be 'relu' or 'tanh', got 'elu'"),
-        (lambda: jaxrnn.IndRNNCell(3, recurrent_range=0.5), r"recurrent_range must be a tuple \(low, high\), got 0.5"),
+        (
+            lambda: jaxrnn.IndRNNCell(3, recurrent_range=0.5),
+            r"recurrent_range must be a tuple \(low, high\), got 0.5",
+        ),
         (lambda: jaxrnn.IndRNNCell(3, recurrent_range=(1, 0)), r"with low <= high, got \(1, 0\)"),
-        (lambda: jaxrnn.LayerNormGRUCell(3, epsilon=0.0), "epsilon must be a number above 0, got 0.0"),
+        (
+            lambda: jaxrnn.LayerNormGRUCell(3, epsilon=0.0),
+            "epsilon must be a number above 0, got 0.0",
+        ),
         (lambda: jaxrnn.JANETCell(3, beta=-1.0), "beta must be a number at least 0, got -1.0"),
-        (lambda: jaxrnn.CIFGCell(3, init_scheme="keras"), "init_scheme must be 'jaxrnn' or 'torch', got 'keras'"),
-        (lambda: jaxrnn.IndRNNCell(3).init(KEY, 0), "input_size must be an integer of at least 1, got 0"),
+        (
+            lambda: jaxrnn.CIFGCell(3, init_scheme="keras"),
+            "init_scheme must be 'jaxrnn' or 'torch', got 'keras'",
+        ),
+        (
+            lambda: jaxrnn.IndRNNCell(3).init(KEY, 0),
+            "input_size must be an integer of at least 1, got 0",
+        ),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(make, message):

@@ -1,4 +1,6 @@
-"""Truncated backpropagation in windows, and the carries of all steps: against the same written by hand."""
+"""Truncated backpropagation in windows, and the carries of all steps:
+against the same written by hand.
+"""
 
 import functools
 
@@ -59,7 +61,9 @@ def by_hand(window, cell, p, xs, carry, weigh, options):
     ys, d_p, d_xs, d_carries = [], [], [], []
     for start in range(0, T, window):
         at = slice(start, start + window)
-        now = dict(mask=options["mask"][at], reset=options["reset"][at], noise=within(options["noise"], at))
+        now = dict(
+            mask=options["mask"][at], reset=options["reset"][at], noise=within(options["noise"], at)
+        )
         last = start + window >= T
         weigh_now = (weigh[0] if last else jax.tree.map(np.zeros_like, weigh[0]), weigh[1][at])
         slope, (carry, y) = scan(cell)(p, xs[at], carry, weigh_now, now)
@@ -74,8 +78,12 @@ def by_hand(window, cell, p, xs, carry, weigh, options):
 def test_windows_equal_the_manual_version_values_and_gradients(name, window):
     cell, p, xs, carry, noise = setting(name)
     options = dict(mask=MASK, reset=RESET, noise=noise)
-    weigh = waves((carry, np.zeros(jax.eval_shape(functools.partial(jaxrnn.unroll, cell), p, xs)[1].shape)))
-    got = slopes(functools.partial(jaxrnn.unroll_windows, cell, window=window))(p, xs, carry, weigh, options)
+    weigh = waves(
+        (carry, np.zeros(jax.eval_shape(functools.partial(jaxrnn.unroll, cell), p, xs)[1].shape))
+    )
+    got = slopes(functools.partial(jaxrnn.unroll_windows, cell, window=window))(
+        p, xs, carry, weigh, options
+    )
     assert_close(got, by_hand(window, cell, p, xs, carry, weigh, options))
 
 
@@ -88,7 +96,7 @@ def test_the_values_are_those_of_unroll_whatever_the_window(window, remat):
     assert_close(got, jaxrnn.unroll(cell, p, xs, carry, **options))
 
 
-def test_no_gradient_reaches_an_earlier_window_and_a_learned_start_gets_its_from_the_first_and_from_resets():
+def test_no_gradient_reaches_an_earlier_window_and_a_learned_start_has_its_own_and_that_of_resets():
     cell, p, xs, _, _ = setting("learned_start")
     reset = np.zeros((T, *BATCH), bool)
 
@@ -131,8 +139,11 @@ def test_the_carries_of_all_steps_are_those_of_single_steps(name, reverse):
     for t in range(1, T):
         part, reset = slice(T - t, T) if reverse else slice(0, t), RESET.copy()
         if reverse:
-            reset[part.start] = False  # the boundary before step T - t comes after it in this direction
-        options = dict(mask=MASK[part], reset=reset[part], noise=within(noise, part), reverse=reverse)
+            # the boundary before step T - t comes after it in this direction
+            reset[part.start] = False
+        options = dict(
+            mask=MASK[part], reset=reset[part], noise=within(noise, part), reverse=reverse
+        )
         after, _ = drive(oracle, p, xs[part], carry, **options)
         assert_close(jax.tree.map(lambda a, t=t: a[T - t if reverse else t - 1], carries), after)
 
@@ -141,7 +152,9 @@ def test_the_carries_of_all_steps_are_those_of_single_steps(name, reverse):
 def carries_and_slopes(name, method, remat):
     cell, p, xs, carry, noise = setting(name)
     reverse = name in ("peephole", "zoneout")
-    run = functools.partial(jaxrnn.unroll_carries, cell, method=method, remat=remat, reverse=reverse)
+    run = functools.partial(
+        jaxrnn.unroll_carries, cell, method=method, remat=remat, reverse=reverse
+    )
     options = dict(mask=MASK, reset=RESET, noise=noise)
     return slopes(run)(p, xs, carry, waves(jax.eval_shape(run, p, xs, carry)), options)
 
@@ -160,18 +173,28 @@ def test_the_carries_of_a_bidirectional_stack_and_their_gradients():
     assert_close(ys, want)
     last = tuple(jax.tree.map(lambda a, k=k: a[-(k % 2 == 0)], c) for k, c in enumerate(carries))
     assert_close(last, final)
-    slope = jax.grad(lambda xs: jaxrnn.unroll_carries(stack, p, xs, remat="carry")[0][0].c[3].sum())(xs)
+    slope = jax.grad(
+        lambda xs: jaxrnn.unroll_carries(stack, p, xs, remat="carry")[0][0].c[3].sum()
+    )(xs)
     assert slope[:4].any(axis=(1, 2)).all() and not slope[4:].any()
 
 
 FUNCTIONS = {
     "windows": lambda cell, p, xs, mask: jaxrnn.unroll_windows(cell, p, xs, window=3, mask=mask),
     "carries": lambda cell, p, xs, mask: jaxrnn.unroll_carries(cell, p, xs, mask=mask),
-    "last_output": lambda cell, p, xs, mask: jaxrnn.last_output(jaxrnn.unroll(cell, p, xs, mask=mask)[1], mask),
-    "penalty": lambda cell, p, xs, mask: jax.vmap(jaxrnn.temporal_activation_regularization, 1)(xs, mask),
+    "last_output": lambda cell, p, xs, mask: jaxrnn.last_output(
+        jaxrnn.unroll(cell, p, xs, mask=mask)[1], mask
+    ),
+    "penalty": lambda cell, p, xs, mask: jax.vmap(jaxrnn.temporal_activation_regularization, 1)(
+        xs, mask
+    ),
     "resets": lambda cell, p, xs, mask: jaxrnn.resets_from_dones(mask),
 }
-ALONG = {"windows": (P("data"), P(None, "data")), "carries": P(None, "data"), "resets": P(None, "data")}
+ALONG = {
+    "windows": (P("data"), P(None, "data")),
+    "carries": P(None, "data"),
+    "resets": P(None, "data"),
+}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -179,7 +202,9 @@ def test_batches_may_be_vmapped_or_split_over_devices(function):
     cell, p, xs, _, _ = setting("gru")
     xs, mask = np.stack([xs[:, :2], -xs[:, 1:]]), np.stack([MASK[:, :2], MASK[:, 1:]])
     run = functools.partial(FUNCTIONS[function], cell)
-    want = jax.tree.map(lambda *a: np.stack(a), *(run(p, x, m) for x, m in zip(xs, mask, strict=True)))
+    want = jax.tree.map(
+        lambda *a: np.stack(a), *(run(p, x, m) for x, m in zip(xs, mask, strict=True))
+    )
     assert_close(jax.jit(jax.vmap(run, in_axes=(None, 0, 0)))(p, xs, mask), want)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     specs = (P(), P(None, "data"), P(None, "data"))
@@ -189,7 +214,9 @@ def test_batches_may_be_vmapped_or_split_over_devices(function):
 
 def test_carries_keep_their_dtype_in_half_precision():
     cell = jaxrnn.LSTMCell(4)
-    carries, ys = jaxrnn.unroll_carries(cell, parameters(cell), inputs(cell, T, BATCH).astype(jnp.bfloat16))
+    carries, ys = jaxrnn.unroll_carries(
+        cell, parameters(cell), inputs(cell, T, BATCH).astype(jnp.bfloat16)
+    )
     assert carries.c.dtype == jnp.float32 and ys.dtype == jnp.bfloat16
 
 
@@ -204,13 +231,20 @@ STACK = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True)
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=0), "window must be an integer of at least 1, got 0"),
-    (lambda cell, p, xs: jaxrnn.unroll_windows(STACK, parameters(STACK), xs, window=2), "both directions sees the whole"),
-    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, method="fast"), "method must be one of"),
-    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, mask=MASK.T), r"mask .* \(3, 8\), expected \(8, 3\)"),
-    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs[..., :2], window=2), "xs has 2 features but .* input_size=3"),
-    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=4, noise=MASK[:4]), "first axis must be T=8 or 1"),
-    (lambda cell, p, xs: jaxrnn.unroll_carries(cell, p, xs, method="cudnn", remat="sqrt"), "remat must be one of"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=0),
+     "window must be an integer of at least 1, got 0"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(STACK, parameters(STACK), xs, window=2),
+     "both directions sees the whole"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, method="fast"),
+     "method must be one of"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=2, mask=MASK.T),
+     r"mask .* \(3, 8\), expected \(8, 3\)"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs[..., :2], window=2),
+     "xs has 2 features but .* input_size=3"),
+    (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=4, noise=MASK[:4]),
+     "first axis must be T=8 or 1"),
+    (lambda cell, p, xs: jaxrnn.unroll_carries(cell, p, xs, method="cudnn", remat="sqrt"),
+     "remat must be one of"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_what_was_expected(call, message):
     cell, p, xs, _, _ = setting("lstm")

@@ -1,6 +1,8 @@
-"""Cells around cells: statistics of what they draw, their means at evaluation, and what they refuse.
+"""Cells around cells: statistics of what they draw, their means at evaluation,
+and what they refuse.
 
-That their equations hold, alone and in combination, step by step and with every method, is tested with all other cells.
+That their equations hold, alone and in combination, step by step and with every method, is tested
+with all other cells.
 """
 
 import math
@@ -25,7 +27,9 @@ def drawn(cell, key=0, steps=T, batch=BATCH, size=3):
 def assert_rate(keep, probability):
     """Within five standard deviations."""
     n = keep.size
-    assert abs(float(keep.mean()) - probability) < 5 * math.sqrt(probability * (1 - probability) / n)
+    assert abs(float(keep.mean()) - probability) < 5 * math.sqrt(
+        probability * (1 - probability) / n
+    )
 
 
 def test_every_rate_is_the_share_of_what_is_drawn_and_every_mask_has_its_axes():
@@ -41,7 +45,10 @@ def test_every_rate_is_the_share_of_what_is_drawn_and_every_mask_has_its_axes():
     assert candidate.shape == (200, 5, 4)
     assert_rate(candidate, 0.7)
     weights = drawn(jaxrnn.DropConnect(jaxrnn.LSTMCell(32), 0.3, ("w_h", "w_x"))).keep
-    assert {name: a.shape for name, a in weights.items()} == {"w_h": (1, 32, 4, 32), "w_x": (1, 3, 4, 32)}
+    assert {name: a.shape for name, a in weights.items()} == {
+        "w_h": (1, 32, 4, 32),
+        "w_x": (1, 3, 4, 32),
+    }
     assert_rate(weights["w_h"], 0.7)
 
 
@@ -55,8 +62,8 @@ def test_masks_of_steps_rows_and_places_differ():
 
 
 @pytest.mark.parametrize("cell", [
-    jaxrnn.Zoneout(LSTM, 0.3, 0.3), jaxrnn.VariationalDropout(LSTM, 0.3, 0.3, 0.3), jaxrnn.RecurrentDropout(LSTM, 0.3),
-    jaxrnn.DropConnect(LSTM, 0.3),
+    jaxrnn.Zoneout(LSTM, 0.3, 0.3), jaxrnn.VariationalDropout(LSTM, 0.3, 0.3, 0.3),
+    jaxrnn.RecurrentDropout(LSTM, 0.3), jaxrnn.DropConnect(LSTM, 0.3),
 ], ids=lambda cell: type(cell).__name__)  # fmt: skip
 def test_the_same_key_replays_a_run_and_another_key_does_not(cell):
     p, xs = parameters(cell), inputs(cell, T, BATCH)
@@ -74,7 +81,10 @@ def test_zoneout_at_evaluation_is_the_expectation_of_a_step():
     noise = drawn(cell, steps=1, batch=(many,))
     trained, _ = jaxrnn.unroll(cell, p, np.repeat(xs, many, 1), wide, noise=noise)
     mean, _ = jaxrnn.unroll(cell, p, xs, carry)
-    assert_close(jax.tree.map(lambda a: a.mean(0), trained), jax.tree.map(lambda a: a[0], mean), 0.02)  # 4000 draws
+    # 4000 draws
+    assert_close(
+        jax.tree.map(lambda a: a.mean(0), trained), jax.tree.map(lambda a: a[0], mean), 0.02
+    )
 
 
 def test_without_noise_dropout_is_the_cell_inside_and_a_rate_of_zero_draws_nothing():
@@ -94,7 +104,9 @@ def test_a_zoneout_of_everything_holds_the_carry():
     p, xs = parameters(cell), inputs(cell, T, BATCH)
     carry = jaxrnn.LSTMCarry(h=np.full((5, 4), 0.5), c=np.full((5, 4), -0.5))
     for noise in (None, drawn(cell)):
-        assert_close(jaxrnn.unroll(cell, p, xs, carry, noise=noise), (carry, np.full((T, 5, 4), 0.5)))
+        assert_close(
+            jaxrnn.unroll(cell, p, xs, carry, noise=noise), (carry, np.full((T, 5, 4), 0.5))
+        )
 
 
 def test_a_dropped_weight_is_dropped_for_all_steps_and_gets_no_gradient():
@@ -109,21 +121,36 @@ def test_weights_are_dropped_inside_a_stack_that_runs_step_by_step():
     cell = jaxrnn.LearnedInitialCarry(stack)
     p, xs, noise = parameters(cell), inputs(cell, T, BATCH), drawn(cell)
     first = jax.tree.map(lambda a: np.broadcast_to(a, (5, 4)), p.first)
-    assert_close(jaxrnn.unroll(cell, p, xs, noise=noise), jaxrnn.unroll(stack, p.inner, xs, first, noise=noise))
-    slope = jax.grad(lambda p: (jaxrnn.unroll(cell, p, xs, noise=noise)[1] ** 2).sum())(p).inner[1].w_h
+    assert_close(
+        jaxrnn.unroll(cell, p, xs, noise=noise),
+        jaxrnn.unroll(stack, p.inner, xs, first, noise=noise),
+    )
+    slope = (
+        jax.grad(lambda p: (jaxrnn.unroll(cell, p, xs, noise=noise)[1] ** 2).sum())(p).inner[1].w_h
+    )
     assert np.array_equal(np.asarray(slope != 0), np.asarray(noise.cells[1].keep["w_h"][0]))
 
 
 def test_wrappers_around_one_that_draws_nothing_train():
-    for around in (jaxrnn.Zoneout, jaxrnn.VariationalDropout, lambda cell: jaxrnn.DropConnect(cell, 0.2)):
+    for around in (
+        jaxrnn.Zoneout,
+        jaxrnn.VariationalDropout,
+        lambda cell: jaxrnn.DropConnect(cell, 0.2),
+    ):
         cell = around(jaxrnn.DropConnect(LSTM, 0.0))
         p, xs = parameters(cell), inputs(cell, T, BATCH)
-        assert_close(jaxrnn.unroll(cell, p, xs, noise=drawn(cell)), jaxrnn.unroll(around(LSTM), p, xs, noise=drawn(cell)))
+        assert_close(
+            jaxrnn.unroll(cell, p, xs, noise=drawn(cell)),
+            jaxrnn.unroll(around(LSTM), p, xs, noise=drawn(cell)),
+        )
 
 
 def test_rates_of_numpy_change_no_dtype():
     cell = jaxrnn.VariationalDropout(LSTM, 0.0, np.float64(0.5), np.linspace(0, 1, 3)[1])
-    p, xs = (jax.tree.map(lambda a: np.asarray(a, np.float32), a) for a in (parameters(cell), inputs(cell, T, BATCH)))
+    p, xs = (
+        jax.tree.map(lambda a: np.asarray(a, np.float32), a)
+        for a in (parameters(cell), inputs(cell, T, BATCH))
+    )
     assert jaxrnn.unroll(cell, p, xs, noise=drawn(cell))[1].dtype == np.float32
     assert cell == jaxrnn.VariationalDropout(LSTM, 0.0, 0.5, 0.5)
 
@@ -138,7 +165,10 @@ def test_connections_go_around_a_bidirectional_stack_and_stay_out_of_padding(aro
     seen, q = xs, p
     if around is jaxrnn.LayerNormInput:
         centred = xs - xs.mean(-1, keepdims=True)
-        seen, q = p.scale * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) + p.bias, p.inner
+        seen, q = (
+            p.scale * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) + p.bias,
+            p.inner,
+        )
     after, want = jaxrnn.unroll(inner, q, seen, mask=mask)
     if around is not jaxrnn.LayerNormInput:
         want = want + xs if around is jaxrnn.Residual else np.concatenate([want, xs], -1)
@@ -146,7 +176,13 @@ def test_connections_go_around_a_bidirectional_stack_and_stay_out_of_padding(aro
 
 
 def test_a_stack_of_wrapped_layers_runs_step_by_step_as_well():
-    stack = jaxrnn.Stack([jaxrnn.Skip(jaxrnn.LayerNormInput(LSTM)), jaxrnn.Residual(jaxrnn.GRUCell(7)), jaxrnn.RNNCell(2)])
+    stack = jaxrnn.Stack(
+        [
+            jaxrnn.Skip(jaxrnn.LayerNormInput(LSTM)),
+            jaxrnn.Residual(jaxrnn.GRUCell(7)),
+            jaxrnn.RNNCell(2),
+        ]
+    )
     p, xs = parameters(stack), inputs(stack, T, BATCH)
     carry, ys = jaxrnn.unroll(stack, p, xs)
     state, outputs = None, []
@@ -162,17 +198,26 @@ AROUND = jaxrnn.VariationalDropout(jaxrnn.Skip(LSTM), output=0.5)
 
 @pytest.mark.parametrize("make, error, message", [
     (lambda: jaxrnn.Zoneout(LSTM, h=1.5), ValueError, "h is a probability from 0 to 1, got 1.5"),
-    (lambda: jaxrnn.VariationalDropout(LSTM, recurrent=1.0), ValueError, "recurrent is a probability from 0 to below 1, got 1.0"),
-    (lambda: jaxrnn.RecurrentDropout(jaxrnn.RNNCell(4), 0.1), TypeError, "candidate of an LSTMCell or a GRUCell, got RNNCell"),
+    (lambda: jaxrnn.VariationalDropout(LSTM, recurrent=1.0), ValueError,
+     "recurrent is a probability from 0 to below 1, got 1.0"),
+    (lambda: jaxrnn.RecurrentDropout(jaxrnn.RNNCell(4), 0.1), TypeError,
+     "candidate of an LSTMCell or a GRUCell, got RNNCell"),
     (lambda: jaxrnn.DropConnect(LSTM, "half"), ValueError, "rate is a probability"),
-    (lambda: drawn(jaxrnn.DropConnect(LSTM, 0.1, ("w_hh",))), ValueError, r"has no parameters \['w_hh'\]; it has \('w_x',"),
-    (lambda: drawn(jaxrnn.VariationalDropout(jaxrnn.Stack([LSTM]), 0.1)), TypeError, "a carry with a field h"),
-    (lambda: jaxrnn.unroll(jaxrnn.Zoneout(jaxrnn.Skip(LSTM)), parameters(LSTM), inputs(LSTM, T)), TypeError, "around Zoneout"),
-    (lambda: jaxrnn.unroll(jaxrnn.Residual(LSTM), parameters(LSTM), inputs(LSTM, T)), ValueError, r"\(6, 4\) and \(6, 3\)"),
-    (lambda: jaxrnn.unroll(jaxrnn.LearnedInitialCarry(LSTM), parameters(LSTM), inputs(LSTM, T)), ValueError,
+    (lambda: drawn(jaxrnn.DropConnect(LSTM, 0.1, ("w_hh",))), ValueError,
+     r"has no parameters \['w_hh'\]; it has \('w_x',"),
+    (lambda: drawn(jaxrnn.VariationalDropout(jaxrnn.Stack([LSTM]), 0.1)), TypeError,
+     "a carry with a field h"),
+    (lambda: jaxrnn.unroll(jaxrnn.Zoneout(jaxrnn.Skip(LSTM)), parameters(LSTM), inputs(LSTM, T)),
+     TypeError, "around Zoneout"),
+    (lambda: jaxrnn.unroll(jaxrnn.Residual(LSTM), parameters(LSTM), inputs(LSTM, T)), ValueError,
+     r"\(6, 4\) and \(6, 3\)"),
+    (lambda: jaxrnn.unroll(jaxrnn.LearnedInitialCarry(LSTM), parameters(LSTM), inputs(LSTM, T)),
+     ValueError,
      r"params of LearnedInitialCarry are LearnedParams\(inner=.*got LSTMParams"),
-    (lambda: jaxrnn.unroll(BOTH, parameters(BOTH), inputs(LSTM, T)), ValueError, "wrap the cell of each of its layers"),
-    (lambda: jaxrnn.unroll(AROUND, parameters(AROUND), inputs(LSTM, T), noise=drawn(AROUND, batch=())), TypeError, "around it"),
+    (lambda: jaxrnn.unroll(BOTH, parameters(BOTH), inputs(LSTM, T)), ValueError,
+     "wrap the cell of each of its layers"),
+    (lambda: jaxrnn.unroll(AROUND, parameters(AROUND), inputs(LSTM, T),
+                           noise=drawn(AROUND, batch=())), TypeError, "around it"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_what_was_expected(make, error, message):
     with pytest.raises(error, match=message):
@@ -184,8 +229,14 @@ def test_noise_of_another_cell_batch_or_length_is_told_what_was_expected():
     p, xs = parameters(cell), inputs(cell, 5, (2,))
     noise = cell.noise(jax.random.key(0), 5, xs[0])
     stack = jaxrnn.Stack((cell, cell), dropout=0.5)
-    for wrong in (jax.tree.map(lambda n: n[:, :1], noise), jax.tree.leaves(noise)[0], stack.noise(jax.random.key(0), 5, xs[0])):
-        with pytest.raises(ValueError, match=r"noise does not fit Zoneout and xs of shape \(5, 2, 3\): .* expected"):
+    for wrong in (
+        jax.tree.map(lambda n: n[:, :1], noise),
+        jax.tree.leaves(noise)[0],
+        stack.noise(jax.random.key(0), 5, xs[0]),
+    ):
+        with pytest.raises(
+            ValueError, match=r"noise does not fit Zoneout and xs of shape \(5, 2, 3\): .* expected"
+        ):
             jaxrnn.unroll(cell, p, xs, noise=wrong)
     with pytest.raises(ValueError, match="noise does not fit Stack"):
         jaxrnn.unroll(stack, parameters(stack), xs, noise=noise)

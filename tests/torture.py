@@ -1,4 +1,6 @@
-"""Cells that strain the contract of `jaxrnn.Cell`, written as a user would write them: with the public names only."""
+"""Cells that strain the contract of `jaxrnn.Cell`, written as a user would write them:
+with the public names only.
+"""
 
 import dataclasses
 import math
@@ -13,7 +15,9 @@ from jaxrnn import RNNCarry
 
 def draw(key, fan_in, *shape, dtype):
     """N(0, 1 / fan_in), drawn in float32 at least."""
-    return (jax.random.normal(key, shape, jaxrnn.carry_dtype(dtype)) / math.sqrt(fan_in)).astype(dtype)
+    return (jax.random.normal(key, shape, jaxrnn.carry_dtype(dtype)) / math.sqrt(fan_in)).astype(
+        dtype
+    )
 
 
 class DiagonalParams(NamedTuple):

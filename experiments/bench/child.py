@@ -1,8 +1,10 @@
-"""The resident memory of one candidate's forward and backward pass, in a process of its own: `python -m experiments.bench.child`.
+"""The resident memory of one candidate's forward and backward pass, in a process of its own:
+`python -m experiments.bench.child`.
 
-What counts is how far the process grows beyond what it holds just before the first call, with its inputs in place and its program
-compiled: temporary memory, outputs and gradients, and whatever else the library takes for itself while it runs. The peak of
-the whole process would say more about the compiler and the imports than about the run.
+What counts is how far the process grows beyond what it holds just before the first call, with its
+inputs in place and its program compiled: temporary memory, outputs and gradients, and whatever else
+the library takes for itself while it runs. The peak of the whole process would say more about the
+compiler and the imports than about the run.
 """
 
 import ctypes
@@ -36,7 +38,8 @@ def grown(name: str, job: Job, seed: int) -> dict[str, Any]:
     given = problem.draw(job, seed)
     made = measure.make(Choice(name, "float32"), given, Inputs(given), "cpu", modes=(BOTH,))
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else what the compiler freed would be taken again by the run, and not be seen
+    # else what the compiler freed would be taken again by the run, and not be seen
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (man proc_pid_clear_refs)
     before = resident("VmRSS")
     for _ in range(CALLS):

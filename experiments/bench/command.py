@@ -9,7 +9,9 @@ from experiments.bench.config import BenchConfig
 
 
 def run(config: BenchConfig) -> str:
-    """Measures what `config` says in a folder of its own, prints what came of it, and returns its status."""
+    """Measures what `config` says in a folder of its own, prints what came of it,
+    and returns its status.
+    """
     bench.use_device(config.device, config.cpu_devices)
     say = functools.partial(print, flush=True)
     with folder.opened("bench", config) as path:

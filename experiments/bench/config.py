@@ -1,4 +1,6 @@
-"""What a benchmark measures: a frozen dataclass of plain values, checked when it is made, and saved with the results."""
+"""What a benchmark measures: a frozen dataclass of plain values, checked when it is made,
+and saved with the results.
+"""
 
 import dataclasses
 
@@ -16,17 +18,20 @@ class BenchConfig:
 
     Args:
         cells: lstm, gru, rnn.
-        shapes: BxTxIxH, with -2layers, -bidirectional, -ragged; none means the matrix of the device.
+        shapes: BxTxIxH, with -2layers, -bidirectional, -ragged; none means the matrix of the
+            device.
         peers: none means all but jaxrnn_scan and jaxrnn_sqrt; jaxrnn is always among them.
-        split: which of them are timed again with the batch split over two CPU devices, where B >= 16; none of them means that
-            the process has one device.
+        split: which of them are timed again with the batch split over two CPU devices, where
+            B >= 16; none of them means that the process has one device.
         variants: float32, strict, bfloat16, float16; none means float32 on a CPU and all on a GPU.
         rounds: the most rounds for each cell, shape and mode.
         minutes: how long the whole may take; the number of rounds follows, and is at least 5.
-        memory: whether resident memory, each candidate in a process of its own, and that of very long sequences are measured too.
+        memory: whether resident memory, each candidate in a process of its own, and that of very
+            long sequences are measured too.
         device: cpu or gpu.
         quick: a few small shapes and rounds and no `memory`, in under two minutes.
-        every_cell: instead, each cell of the library against plain `lax.scan`, at `shapes`, none of which means one of its own.
+        every_cell: instead, each cell of the library against plain `lax.scan`, at `shapes`, none of
+            which means one of its own.
         seed: of weights, inputs and the order of the candidates.
         out: the folder to write; none means a new one under runs/.
     """
@@ -59,21 +64,31 @@ class BenchConfig:
         if not self.cells:
             raise UsageError("cells must name at least one.")
         if self.rounds < 1 or not self.minutes > 0:
-            raise UsageError(f"rounds and minutes must be positive, got {self.rounds} and {self.minutes}.")
+            raise UsageError(
+                f"rounds and minutes must be positive, got {self.rounds} and {self.minutes}."
+            )
 
     def jobs(self) -> list[Job]:
         """What is measured, the shapes in their order."""
-        matrix: tuple[Shape, ...] = tuple(map(parse, self.shapes)) or (QUICK if self.quick else MATRIX)[self.device]
+        matrix: tuple[Shape, ...] = (
+            tuple(map(parse, self.shapes)) or (QUICK if self.quick else MATRIX)[self.device]
+        )
         return [Job(cell, shape) for shape in matrix for cell in self.cells]
 
     @property
     def names(self) -> list[str]:
         """The peers, jaxrnn first."""
-        return [name for name, peer in PEERS.items() if name == OURS or (name in self.peers if self.peers else not peer.extra)]
+        return [
+            name
+            for name, peer in PEERS.items()
+            if name == OURS or (name in self.peers if self.peers else not peer.extra)
+        ]
 
     @property
     def halved(self) -> list[str]:
-        """The peers that run on two devices too; jaxrnn among them, since they are compared with it."""
+        """The peers that run on two devices too; jaxrnn among them,
+        since they are compared with it.
+        """
         return [name for name in self.names if self.split and name in (OURS, *self.split)]
 
     @property

@@ -1,4 +1,6 @@
-"""Every cell of the library: `unroll` as it runs by default against plain `lax.scan`, forward and backward."""
+"""Every cell of the library: `unroll` as it runs by default against plain `lax.scan`,
+forward and backward.
+"""
 
 import json
 import os
@@ -18,7 +20,8 @@ from experiments.bench.shapes import Shape, parse
 from experiments.cells import CELLS
 
 SHAPE = "16x128x64x64"
-PICTURE = (8, 8)  # of convolutional cells, with an eighth of the steps and a quarter of the features
+# of convolutional cells, with an eighth of the steps and a quarter of the features
+PICTURE = (8, 8)
 METHODS = (None, "scan")
 
 
@@ -26,7 +29,8 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
     """Measures each kind of cell once, and writes cells.json into the folder `path` after each.
 
     Returns:
-        What cells.json holds: for each shape and cell the milliseconds of both, and scan / default with its interval.
+        What cells.json holds: for each shape and cell the milliseconds of both, and scan / default
+        with its interval.
     """
     env = json.loads((path / "env.json").read_text())
     results: dict[str, Any] = {"env": env, "load": folder.finite(os.getloadavg()[0], 3), "rows": []}
@@ -50,7 +54,9 @@ def kinds(shape: Shape) -> dict[str, jaxrnn.Cell]:
 
 
 def race(cell: jaxrnn.Cell, shape: Shape, config: BenchConfig) -> dict[str, Any]:
-    """Both methods in random order in each round, each once untimed just before; gradients of parameters and inputs."""
+    """Both methods in random order in each round, each once untimed just before;
+    gradients of parameters and inputs.
+    """
     keys = jax.random.split(jax.random.key(config.seed), 3)
     T, I = (shape.T, shape.I) if cell.feature_axes == 1 else (shape.T // 8, shape.I // 4)
     xs = jax.random.normal(keys[0], (T, shape.B, *(PICTURE if cell.feature_axes > 1 else ()), I))
@@ -65,7 +71,8 @@ def race(cell: jaxrnn.Cell, shape: Shape, config: BenchConfig) -> dict[str, Any]
         compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, xs).compile()
         return lambda: jax.block_until_ready(compiled(params, xs))
 
-    runs, rng = [program(method) for method in METHODS], np.random.default_rng(config.seed)
+    runs = [program(method) for method in METHODS]
+    rng = np.random.default_rng(config.seed)
     times = np.empty((config.most_rounds, len(runs)))
     for line in times:
         for k in rng.permutation(len(runs)):
@@ -77,7 +84,10 @@ def race(cell: jaxrnn.Cell, shape: Shape, config: BenchConfig) -> dict[str, Any]
 
 def row(one: dict[str, Any]) -> str:
     median, low, high = one["ratio"]
-    return f"{one['cell']:<20} {one['shape']:<14} {one['ms']:8.2f} ms   scan / ours {median:5.2f} ({low:.2f}-{high:.2f})"
+    return (
+        f"{one['cell']:<20} {one['shape']:<14} {one['ms']:8.2f} ms   scan / ours {median:5.2f} "
+        f"({low:.2f}-{high:.2f})"
+    )
 
 
 def report(results: dict[str, Any]) -> str:

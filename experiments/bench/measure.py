@@ -16,7 +16,9 @@ from experiments.bench.peers import MODES, PEERS, Choice
 from experiments.bench.peers.program import CannotError
 from experiments.bench.shapes import Job
 
-SAMPLE = 2e-3  # seconds: a shorter call is timed several times over, so that the clock and a stray interrupt weigh little
+# seconds: a shorter call is timed several times over, so that the clock and a stray interrupt weigh
+# little
+SAMPLE = 2e-3
 MOST_CALLS = 20
 
 Problems = list[dict[str, Any]]
@@ -27,10 +29,17 @@ class Prepared(NamedTuple):
     problems: Problems  # what is not timed, and why
 
 
-def choices(job: Job, names: Sequence[str], variants: Sequence[str], device: str, halved: Sequence[str] = ()) -> list[Choice]:
-    """Every peer in each precision that it has; those of `halved` on two devices too, where the batch is large."""
-    T, B = job.shape.T, job.shape.B
-    able = [name for name in names if device in PEERS[name].devices and PEERS[name].least_steps <= T]
+def choices(
+    job: Job, names: Sequence[str], variants: Sequence[str], device: str, halved: Sequence[str] = ()
+) -> list[Choice]:
+    """Every peer in each precision that it has; those of `halved` on two devices too,
+    where the batch is large.
+    """
+    T = job.shape.T
+    B = job.shape.B
+    able = [
+        name for name in names if device in PEERS[name].devices and PEERS[name].least_steps <= T
+    ]
     pairs = [(name, v) for name in able for v in variants if v in PEERS[name].variants]
     counts = (1, 2) if device == "cpu" and split.splits(B, 2) else (1,)
     return [Choice(name, v, n) for n in counts for name, v in pairs if n == 1 or name in halved]
@@ -39,7 +48,9 @@ def choices(job: Job, names: Sequence[str], variants: Sequence[str], device: str
 def prepare(job: Job, wanted: Sequence[Choice], device: str, seed: int) -> Prepared:
     """Makes every candidate of a job, in random order, and checks it."""
     given = problem.draw(job, seed)
-    answers, checked, inputs = problem.reference(given), problem.masked(given), Inputs(given)
+    answers = problem.reference(given)
+    checked = problem.masked(given)
+    inputs = Inputs(given)
     prepared = Prepared([], [])
     for index in np.random.default_rng(seed).permutation(len(wanted)):
         choice = wanted[index]
@@ -52,11 +63,19 @@ def prepare(job: Job, wanted: Sequence[Choice], device: str, seed: int) -> Prepa
         if error <= candidate.tolerance(choice.variant, device, job.shape.T):
             prepared.candidates.append(made._replace(error=error))
         else:
-            prepared.problems.append(note(job, choice, "wrong", f"differs from float64 by {error:.2g}"))
+            prepared.problems.append(
+                note(job, choice, "wrong", f"differs from float64 by {error:.2g}")
+            )
     return prepared
 
 
-def make(choice: Choice, given: problem.Problem, inputs: Inputs, device: str, modes: Sequence[str] = MODES) -> Candidate:
+def make(
+    choice: Choice,
+    given: problem.Problem,
+    inputs: Inputs,
+    device: str,
+    modes: Sequence[str] = MODES,
+) -> Candidate:
     """One candidate, compiled in those of `modes` that its peer has.
 
     Raises:
@@ -66,7 +85,9 @@ def make(choice: Choice, given: problem.Problem, inputs: Inputs, device: str, mo
     check_able(choice.peer, given.job)
     if choice.peer == "torch":
         return candidate.torch_candidate(choice, peer.load()(given, choice.variant, device))
-    return candidate.jax_candidate(choice, peer.load()(given.job), inputs, [mode for mode in modes if mode in peer.modes])
+    return candidate.jax_candidate(
+        choice, peer.load()(given.job), inputs, [mode for mode in modes if mode in peer.modes]
+    )
 
 
 def check_able(name: str, job: Job) -> None:
@@ -78,11 +99,21 @@ def check_able(name: str, job: Job) -> None:
 def told(error: Exception) -> tuple[str, str]:
     """Whether the peer cannot or failed, and its message in one line."""
     message = " ".join(str(error).split())[:300]
-    return ("cannot", message) if isinstance(error, CannotError) else ("failed", f"{type(error).__name__}: {message}")
+    return (
+        ("cannot", message)
+        if isinstance(error, CannotError)
+        else ("failed", f"{type(error).__name__}: {message}")
+    )
 
 
 def note(job: Job, choice: Choice, status: str, message: str) -> dict[str, Any]:
-    return {"cell": job.cell, "shape": str(job.shape), **choice._asdict(), "status": status, "message": message}
+    return {
+        "cell": job.cell,
+        "shape": str(job.shape),
+        **choice._asdict(),
+        "status": status,
+        "message": message,
+    }
 
 
 class First(NamedTuple):
@@ -96,7 +127,9 @@ class First(NamedTuple):
 
 def first_times(candidates: Sequence[Candidate]) -> dict[str, First]:
     """By mode."""
-    return {mode: first_look([made for made in candidates if mode in made.run], mode) for mode in MODES}
+    return {
+        mode: first_look([made for made in candidates if mode in made.run], mode) for mode in MODES
+    }
 
 
 def first_look(candidates: list[Candidate], mode: str) -> First:
@@ -108,7 +141,9 @@ def first_look(candidates: list[Candidate], mode: str) -> First:
 
 
 def first_time(run: Callable[[], Any]) -> float:
-    """Seconds of a call: of the first where it is long, since a second would cost half a round, else of the second."""
+    """Seconds of a call: of the first where it is long,
+    since a second would cost half a round, else of the second.
+    """
     start = time.perf_counter()
     run()
     first = time.perf_counter() - start
@@ -116,11 +151,13 @@ def first_time(run: Callable[[], Any]) -> float:
 
 
 def rounds(first: First, mode: str, count: int, seed: int) -> np.ndarray:
-    """Times in seconds, [rounds, candidates]: each round runs them in an order of its own, each once untimed just before.
+    """Times in seconds, [rounds, candidates]: each round runs them in an order of its own,
+    each once untimed just before.
 
     Candidates that run in every third round only have NaN in the others.
     """
-    runs, rng = [made.run[mode] for made in first.candidates], np.random.default_rng(seed)
+    runs = [made.run[mode] for made in first.candidates]
+    rng = np.random.default_rng(seed)
     times = np.full((count, len(runs)), np.nan)
     gc.collect()
     gc.disable()
@@ -145,8 +182,15 @@ def sample(run: Callable[[], Any], calls: int) -> float:
 
 def matmul_rate(device: str, variant: str) -> float:
     """Floating-point operations per second of a large square product, the best of ten."""
-    size, dtype = {"cpu": 2048, "gpu": 8192}[device], jnp.float32 if variant in ("float32", "strict") else jnp.bfloat16
-    a, b = (jax.random.normal(key, (size, size), dtype) for key in jax.random.split(jax.random.key(0)))
+    size = {"cpu": 2048, "gpu": 8192}[device]
+    dtype = jnp.float32 if variant in ("float32", "strict") else jnp.bfloat16
+    a, b = (
+        jax.random.normal(key, (size, size), dtype) for key in jax.random.split(jax.random.key(0))
+    )
     with candidate.precision(variant):
         product = jax.jit(jnp.matmul).lower(a, b).compile()
-    return 2 * size**3 / min(sample(lambda: jax.block_until_ready(product(a, b)), 1) for _ in range(10))
+    return (
+        2
+        * size**3
+        / min(sample(lambda: jax.block_until_ready(product(a, b)), 1) for _ in range(10))
+    )

@@ -9,15 +9,29 @@ import numpy as np
 
 import jaxrnn
 from experiments.bench.shapes import GATES, Job
-from jaxrnn import GRUCarry, GRUCell, GRUParams, LSTMCarry, LSTMCell, LSTMParams, RNNCarry, RNNCell, RNNParams, Stack
+from jaxrnn import (
+    GRUCarry,
+    GRUCell,
+    GRUParams,
+    LSTMCarry,
+    LSTMCell,
+    LSTMParams,
+    RNNCarry,
+    RNNCell,
+    RNNParams,
+    Stack,
+)
 
-CHECKED_ROWS = 32  # of the batch: their outputs and gradients are compared, which keeps the float64 run short
+# of the batch: their outputs and gradients are compared, which keeps the float64 run short
+CHECKED_ROWS = 32
 CELLS = {"lstm": LSTMCell, "gru": GRUCell, "rnn": RNNCell}
 CARRIES: dict[str, Any] = {"lstm": LSTMCarry, "gru": GRUCarry, "rnn": RNNCarry}
 
 
 class Weights(NamedTuple):
-    """The parameters of one layer and direction. The GRU's b_hn is zero for all: Flax NNX has none."""
+    """The parameters of one layer and direction. The GRU's b_hn is zero for all:
+    Flax NNX has none.
+    """
 
     w_x: Any  # [I, G, H], gates i f g o, r z n
     w_h: Any  # [H, G, H]
@@ -47,14 +61,21 @@ class Problem(NamedTuple):
 
 def draw(job: Job, seed: int) -> Problem:
     """Random numbers everywhere; weights and biases as torch draws them, from U(+-1/sqrt(H))."""
-    rng, (B, T, I, H, layers, *_) = np.random.default_rng(seed), job.shape
+    rng = np.random.default_rng(seed)
+    B, T, I, H, layers, *_ = job.shape
     normal = functools.partial(rng.standard_normal, dtype=np.float32)
-    D, G = job.shape.directions, GATES[job.cell]
+    D = job.shape.directions
+    G = GATES[job.cell]
     sizes = [[(width, G, H), (H, G, H), (G, H)] for width in job.widths for _ in range(D)]
-    weights = tuple(Weights(*((rng.uniform(-1, 1, size) / H**0.5).astype(np.float32) for size in three)) for three in sizes)
+    weights = tuple(
+        Weights(*((rng.uniform(-1, 1, size) / H**0.5).astype(np.float32) for size in three))
+        for three in sizes
+    )
     state = tuple(normal((layers * D, B, H)) for _ in range(job.states))
     lengths = rng.integers(max(T // 4, 1), T + 1, B, dtype=np.int32) if job.shape.ragged else None
-    cotangents = Outputs(normal((T, B, D * H)), tuple(normal((layers * D, B, H)) for _ in range(job.states)))
+    cotangents = Outputs(
+        normal((T, B, D * H)), tuple(normal((layers * D, B, H)) for _ in range(job.states))
+    )
     if lengths is not None:
         lengths[0] = T
         cotangents.ys[np.arange(T)[:, None] >= lengths] = 0
@@ -68,7 +89,9 @@ def checked_rows(problem: Problem) -> np.ndarray:
 
 
 def masked(problem: Problem) -> Outputs:
-    """The cotangents with zeros in the rows that are not compared, so that they do not enter the gradients of the weights."""
+    """The cotangents with zeros in the rows that are not compared,
+    so that they do not enter the gradients of the weights.
+    """
     keep = np.isin(np.arange(problem.job.shape.B), checked_rows(problem))[:, None]
     return jax.tree.map(lambda a: np.where(keep, a, np.zeros_like(a)), problem.cotangents)
 
@@ -81,20 +104,33 @@ def our_params(job: Job, weights: tuple[Weights, ...]) -> tuple[Any, ...]:
 
 
 def our_stack(job: Job) -> Stack:
-    return Stack((CELLS[job.cell](job.shape.H),) * job.shape.layers, bidirectional=job.shape.bidirectional)
+    return Stack(
+        (CELLS[job.cell](job.shape.H),) * job.shape.layers, bidirectional=job.shape.bidirectional
+    )
 
 
-def our_unroll(job: Job, method: str | None, remat: str, params: Any, xs: Any, state: tuple[Any, ...], lengths: Any) -> Outputs:
+def our_unroll(
+    job: Job,
+    method: str | None,
+    remat: str,
+    params: Any,
+    xs: Any,
+    state: tuple[Any, ...],
+    lengths: Any,
+) -> Outputs:
     """What `jaxrnn.unroll` computes."""
     mask = None if lengths is None else jaxrnn.lengths_to_mask(lengths, xs.shape[0])
     carry = tuple(CARRIES[job.cell](*arrays) for arrays in zip(*state, strict=True))
-    after, ys = jaxrnn.unroll(our_stack(job), params, xs, carry, mask=mask, method=method, remat=remat)
+    after, ys = jaxrnn.unroll(
+        our_stack(job), params, xs, carry, mask=mask, method=method, remat=remat
+    )
     return Outputs(ys, tuple(jnp.stack(arrays) for arrays in zip(*after, strict=True)))
 
 
 def reference(problem: Problem) -> Answers:
     """The answers for the checked rows: `method="scan"` in float64 on the CPU."""
-    rows, job = checked_rows(problem), problem.job
+    rows = checked_rows(problem)
+    job = problem.job
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         wide = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
         take = functools.partial(jax.tree.map, lambda a: np.asarray(a[:, rows], np.float64))
@@ -108,12 +144,15 @@ def reference(problem: Problem) -> Answers:
             outputs, pull = jax.vjp(run, weights, xs, state)
             return Answers(outputs, *pull(cotangents))
 
-        found = answers(wide(problem.weights), take(problem.xs), take(problem.state), take(problem.cotangents))
+        found = answers(
+            wide(problem.weights), take(problem.xs), take(problem.state), take(problem.cotangents)
+        )
         return jax.tree.map(np.asarray, found)
 
 
 def error(problem: Problem, given: Answers, wanted: Answers) -> float:
-    """The largest difference in any array, relative to the larger of 1 and the wanted array's largest entry; NaN counts.
+    """The largest difference in any array, relative to the larger of 1
+    and the wanted array's largest entry; NaN counts.
 
     Outputs in the padding do not count: the peers put different things there.
     """

@@ -6,7 +6,11 @@ from experiments.bench import tables, targets
 from experiments.bench.peers import MODES, OURS, PEERS
 from experiments.report import aligned
 
-FAMILIES = {"float32": ("float32",), "strict float32": ("strict",), "16 bits": ("bfloat16", "float16")}
+FAMILIES = {
+    "float32": ("float32",),
+    "strict float32": ("strict",),
+    "16 bits": ("bfloat16", "float16"),
+}
 
 
 def report(results: dict[str, Any]) -> str:
@@ -20,13 +24,23 @@ def report(results: dict[str, Any]) -> str:
             title = f"{mode}, {family}, batch split over two CPU devices: time / time of jaxrnn x2"
             lines += part(title, tables.split_times(mine))
     lines += ["", *tables.costs(rows)]
-    long_rows, resident_rows = results.get("long_rows"), results.get("resident_rows")
-    title = "temporary memory of the gradients of a long sequence (compiled, not run), and its part of flax_nnx's"
+    long_rows = results.get("long_rows")
+    resident_rows = results.get("resident_rows")
+    title = (
+        "temporary memory of the gradients of a long sequence (compiled, not run), "
+        "and its part of flax_nnx's"
+    )
     lines += part(title, tables.long_memory(long_rows) if long_rows else [])
-    title = "resident memory: growth of a process of its own while it runs forward+backward, and its part of jaxrnn's"
+    title = (
+        "resident memory: growth of a process of its own while it runs forward+backward, "
+        "and its part of jaxrnn's"
+    )
     lines += part(title, tables.resident_memory(resident_rows) if resident_rows else [])
     judged = targets.verdicts(results) if results.get("device") == "cpu" else []
-    lines += part("targets (forward+backward, time of peer / time of jaxrnn, unless said otherwise)", verdicts(judged))
+    lines += part(
+        "targets (forward+backward, time of peer / time of jaxrnn, unless said otherwise)",
+        verdicts(judged),
+    )
     return "\n".join([*lines, "", *remarks(results)])
 
 
@@ -36,13 +50,21 @@ def part(title: str, lines: list[str]) -> list[str]:
 
 def heading(results: dict[str, Any]) -> list[str]:
     """The machine, and what the numbers mean."""
-    env, rates = results["env"], results["matmul_gflops"]
+    env = results["env"]
+    rates = results["matmul_gflops"]
     libraries = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     lines = [
         f"{env['device']} ({env['cpus']} CPUs), jax {env['jax']}; {libraries}",
-        "matmul in this run: " + ", ".join(f"{variant} {rate:,.0f} GFLOP/s" for variant, rate in rates.items()),
-        f"load average at the start: {results['load']:g}; what else runs disturbs the times, torch's threads above all.",
-        "Numbers under a peer: its time / the time of jaxrnn, the median over the rounds; above 1, jaxrnn is faster.",
+        "matmul in this run: "
+        + ", ".join(f"{variant} {rate:,.0f} GFLOP/s" for variant, rate in rates.items()),
+        (
+            f"load average at the start: {results['load']:g}; "
+            "what else runs disturbs the times, torch's threads above all."
+        ),
+        (
+            "Numbers under a peer: its time / the time of jaxrnn, the median over the rounds; "
+            "above 1, jaxrnn is faster."
+        ),
         "limit: what the matrix products would take at the rate above, over the time of jaxrnn.",
     ]
     if aside := fewer(results["rows"]):
@@ -55,27 +77,45 @@ def heading(results: dict[str, Any]) -> list[str]:
 def fewer(rows: list[tables.Row]) -> list[str]:
     """Who ran in fewer rounds than jaxrnn."""
     ours = {tables.key(row): row["rounds"] for row in rows if tables.label(row) == OURS}
-    return list(dict.fromkeys(tables.label(row) for row in rows if row["rounds"] < ours.get(tables.key(row), 0)))
+    found = [tables.label(row) for row in rows if row["rounds"] < ours.get(tables.key(row), 0)]
+    return list(dict.fromkeys(found))
 
 
 def verdicts(judged: list[targets.Verdict]) -> list[str]:
     if not judged:
         return []
-    return aligned([("target", "against", "shapes", "measured", "wanted", "reached"), *((*map(str, one),) for one in judged)])
+    head = ("target", "against", "shapes", "measured", "wanted", "reached")
+    return aligned([head, *((*map(str, one),) for one in judged)])
 
 
 def remarks(results: dict[str, Any]) -> list[str]:
     """What was not timed, and why."""
-    lines = [f"missing: {name} ({module} is not installed)." for name, module in results["missing"].items()]
+    lines = [
+        f"missing: {name} ({module} is not installed)."
+        for name, module in results["missing"].items()
+    ]
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for p in results["problems"]:
-        where = f"{p['cell']} {p['shape']}" + (f" {p['variant']}" if p["variant"] != "float32" else "")
+        variant = f" {p['variant']}" if p["variant"] != "float32" else ""
+        where = f"{p['cell']} {p['shape']}{variant}"
         grouped.setdefault((p["status"], tables.label(p), p["message"]), []).append(where)
     for (status, peer, message), where in grouped.items():
-        lines.append(f"{status}: {peer}: {message} ({where[0]}{f', and {len(where) - 1} more' * (len(where) > 1)}).")
+        lines.append(
+            f"{status}: {peer}: {message} "
+            f"({where[0]}{f', and {len(where) - 1} more' * (len(where) > 1)})."
+        )
     measured = {row["peer"] for row in results["rows"]}
-    lines += [f"{name} is timed from T = {PEERS[name].least_steps} on." for name in measured if PEERS[name].least_steps]
+    lines += [
+        f"{name} is timed from T = {PEERS[name].least_steps} on."
+        for name in measured
+        if PEERS[name].least_steps
+    ]
     if not results.get("memory", True):
-        lines.append("left out: resident memory and that of long sequences, as --quick or --memory false says.")
+        lines.append(
+            "left out: resident memory and that of long sequences, "
+            "as --quick or --memory false says."
+        )
     lines += [f"left out, no time was left: {job}." for job in results["left_out"]]
-    return lines + ["Interrupted: these are the results so far."] * (results["status"] == "interrupted")
+    if results["status"] == "interrupted":
+        lines.append("Interrupted: these are the results so far.")
+    return lines

@@ -12,22 +12,32 @@ from experiments.bench.peers import BOTH, OURS, Choice
 from experiments.bench.shapes import Job, flops
 from experiments.bench.stats import ratio
 
-BASE = {"float16": "bfloat16"}  # which of our variants a peer's is held against, where ours does not have it
+# which of our variants a peer's is held against, where ours does not have it
+BASE = {"float16": "bfloat16"}
 
 
-def time_job(job: Job, first: dict[str, First], count: int, rates: dict[str, float], seed: int) -> list[dict[str, Any]]:
+def time_job(
+    job: Job, first: dict[str, First], count: int, rates: dict[str, float], seed: int
+) -> list[dict[str, Any]]:
     """Times every candidate of a job for `count` rounds in each mode."""
     rows = []
     for mode, one in first.items():
         times = measure.rounds(one, mode, count, seed)
         columns = {made.choice: times[:, k] for k, made in enumerate(one.candidates)}
-        rows += [row(job, mode, made, columns, rates[made.choice.variant]) for made in one.candidates]
+        rows += [
+            row(job, mode, made, columns, rates[made.choice.variant]) for made in one.candidates
+        ]
     return rows
 
 
-def row(job: Job, mode: str, made: Candidate, columns: dict[Choice, np.ndarray], rate: float) -> dict[str, Any]:
-    """Numbers of one candidate: `ratio` is to jaxrnn on one device, `split_ratio` to that on two; None where it was not timed."""
-    mine, variant = columns[made.choice], BASE.get(made.choice.variant, made.choice.variant)
+def row(
+    job: Job, mode: str, made: Candidate, columns: dict[Choice, np.ndarray], rate: float
+) -> dict[str, Any]:
+    """Numbers of one candidate: `ratio` is to jaxrnn on one device, `split_ratio` to that on two;
+    None where it was not timed.
+    """
+    mine = columns[made.choice]
+    variant = BASE.get(made.choice.variant, made.choice.variant)
     median = float(np.nanmedian(mine))
     return {
         "cell": job.cell,
@@ -41,7 +51,8 @@ def row(job: Job, mode: str, made: Candidate, columns: dict[Choice, np.ndarray],
         **compared("split_", mine, columns.get(Choice(OURS, variant, 2))),
         "rounds": int(np.sum(np.isfinite(mine))),
         "error": folder.finite(made.error, 3),
-        "compile_seconds": made.compile_seconds.get(mode) and folder.finite(made.compile_seconds[mode], 3),
+        "compile_seconds": made.compile_seconds.get(mode)
+        and folder.finite(made.compile_seconds[mode], 3),
         "temp_bytes": made.temp_bytes if mode == BOTH else None,
     }
 

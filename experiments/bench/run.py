@@ -23,7 +23,9 @@ from experiments.bench.shapes import Job
 
 
 def use_device(device: str, cpu_devices: int) -> None:
-    """Says which device JAX shall use, and leaves room for torch on a GPU. Counts only before JAX is first used."""
+    """Says which device JAX shall use, and leaves room for torch on a GPU.
+    Counts only before JAX is first used.
+    """
     jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[device])
     jax.config.update("jax_num_cpu_devices", cpu_devices)
     jax.config.update("jax_enable_compilation_cache", False)
@@ -64,7 +66,9 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
     return bench.results
 
 
-def start(config: BenchConfig, names: list[str], rates: dict[str, float], path: Path) -> dict[str, Any]:
+def start(
+    config: BenchConfig, names: list[str], rates: dict[str, float], path: Path
+) -> dict[str, Any]:
     """What bench.json holds before the first job."""
     return {
         "status": "running",
@@ -75,14 +79,20 @@ def start(config: BenchConfig, names: list[str], rates: dict[str, float], path: 
         "matmul_gflops": {variant: folder.finite(rate / 1e9, 4) for variant, rate in rates.items()},
         "missing": {name: PEERS[name].module for name in config.names if name not in names},
         "memory": config.measures_memory,
-        **{name: [] for name in ("rows", "long_rows", "resident_rows", "problems", "left_out", "seconds")},
+        **{
+            name: []
+            for name in ("rows", "long_rows", "resident_rows", "problems", "left_out", "seconds")
+        },
     }
 
 
 def measure_all(bench: Bench, save: Callable[[], None], say: Callable[[str], None]) -> None:
     """Every job; the rows come in the order of the configuration, whatever is measured first."""
     load(bench.names)
-    listed, done, began, device = bench.config.jobs(), Done(), time.monotonic(), bench.config.device
+    listed = bench.config.jobs()
+    done = Done()
+    began = time.monotonic()
+    device = bench.config.device
     places = {(job.cell, str(job.shape)): k for k, job in enumerate(listed)}
     jobs = schedule.order(listed, device)
     sizes = [schedule.size(job, choices(bench, job), device) for job in jobs]
@@ -94,7 +104,10 @@ def measure_all(bench: Bench, save: Callable[[], None], say: Callable[[str], Non
         bench.results["rows"].sort(key=lambda row: places[row["cell"], row["shape"]])
         save()
         clear()
-        say(f"{k + 1}/{len(jobs)}  {job.cell:<4} {job.shape!s:<32} {time.monotonic() - began:6.0f} s")
+        say(
+            f"{k + 1}/{len(jobs)}  {job.cell:<4} {job.shape!s:<32} "
+            f"{time.monotonic() - began:6.0f} s"
+        )
 
 
 def choices(bench: Bench, job: Job) -> list[Choice]:
@@ -108,7 +121,8 @@ def measure_job(bench: Bench, job: Job, sizes: Sequence[Size], done: Done) -> Do
     Returns:
         What the jobs so far took, this one among them.
     """
-    config, began = bench.config, time.monotonic()
+    config = bench.config
+    began = time.monotonic()
     prepared = measure.prepare(job, choices(bench, job), config.device, config.seed)
     bench.results["problems"] += prepared.problems
     first = measure.first_times(prepared.candidates)
@@ -116,16 +130,22 @@ def measure_job(bench: Bench, job: Job, sizes: Sequence[Size], done: Done) -> Do
     checking = time.monotonic() - began - compiling
     took = Took(compiling, checking, sum(one.seconds for one in first.values()))
     done = done.after(sizes[0], took)
-    count = schedule.count(done, took.a_round, sizes[1:], bench.end - time.monotonic(), config.most_rounds)
+    count = schedule.count(
+        done, took.a_round, sizes[1:], bench.end - time.monotonic(), config.most_rounds
+    )
     bench.results["rows"] += rows.time_job(job, first, count, bench.rates, config.seed)
     seconds = {**took._asdict(), "all": time.monotonic() - began}
     where = {"cell": job.cell, "shape": str(job.shape)}
-    bench.results["seconds"].append(where | {name: folder.finite(value, 4) for name, value in seconds.items()})
+    bench.results["seconds"].append(
+        where | {name: folder.finite(value, 4) for name, value in seconds.items()}
+    )
     return done
 
 
 def load(names: list[str]) -> None:
-    """Imports the libraries before the clock of the first job runs; what they raise, that job tells."""
+    """Imports the libraries before the clock of the first job runs; what they raise,
+    that job tells.
+    """
     for name in names:
         with contextlib.suppress(Exception):
             PEERS[name].load()
@@ -143,4 +163,7 @@ def versions(names: list[str]) -> dict[str, str]:
     """The installed version of every peer's library."""
     packages = {"haiku": "dm-haiku"}
     modules = {PEERS[name].module for name in names} - {"jaxrnn", "jax"}
-    return {module: importlib.metadata.version(packages.get(module, module)) for module in sorted(modules)}
+    return {
+        module: importlib.metadata.version(packages.get(module, module))
+        for module in sorted(modules)
+    }

@@ -1,4 +1,6 @@
-"""Sharing out the time: every job gets about as many rounds as the others, and the whole ends when it shall."""
+"""Sharing out the time: every job gets about as many rounds as the others,
+and the whole ends when it shall.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +9,14 @@ from experiments.bench.peers import PEERS, Choice
 from experiments.bench.shapes import Job, flops
 
 LEAST_ROUNDS = 5
-CHEAP = 2.0  # seconds: as many rounds as fit in it are made whatever is left, since small jobs come last
+# seconds: as many rounds as fit in it are made whatever is left, since small jobs come last
+CHEAP = 2.0
 
 
 class Size(NamedTuple):
-    """What is known of a job before it is made: times follow from it and from what the jobs before took."""
+    """What is known of a job before it is made: times follow from it and
+    from what the jobs before took.
+    """
 
     cost: float  # of running one candidate, in rough seconds
     programs: int  # to compile, times layers and directions
@@ -30,12 +35,16 @@ def cost(job: Job, device: str) -> float:
 
 
 def order(jobs: list[Job], device: str) -> list[Job]:
-    """The most expensive first: an estimate that is wrong then leaves the small ones, and not the large ones, too few rounds."""
+    """The most expensive first: an estimate that is wrong then leaves the small ones, and not the
+    large ones, too few rounds.
+    """
     return sorted(jobs, key=lambda job: -cost(job, device))
 
 
 class Took(NamedTuple):
-    """Seconds that a job took: to compile, for everything else before it is timed, and for one round."""
+    """Seconds that a job took: to compile, for everything else before it is timed,
+    and for one round.
+    """
 
     compiling: float = 0.0
     checking: float = 0.0
@@ -62,12 +71,16 @@ def count(done: Done, a_round: float, ahead: Sequence[Size], left: float, most: 
         a_round: seconds of a round of this job.
         ahead: the jobs that follow.
         left: seconds until the end.
-        most: rounds; at least 5, and those of two seconds, are made whatever `left` says, where this allows them.
+        most: rounds; at least 5, and those of two seconds, are made whatever `left` says, where
+            this allows them.
     """
     if not a_round:  # nobody is timed
         return LEAST_ROUNDS
-    cost, programs = sum(size.cost for size in ahead), sum(size.programs for size in ahead)
+    cost = sum(size.cost for size in ahead)
+    programs = sum(size.programs for size in ahead)
     running = cost / done.size.cost
-    preparing = programs / max(done.size.programs, 1) * done.took.compiling + running * done.took.checking
+    preparing = (
+        programs / max(done.size.programs, 1) * done.took.compiling + running * done.took.checking
+    )
     rounds = (left - preparing) / (a_round + running * done.took.a_round)
     return min(most, max(int(rounds), int(CHEAP / a_round), LEAST_ROUNDS))

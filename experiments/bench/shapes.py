@@ -23,7 +23,8 @@ class Shape(NamedTuple):
 
     def __str__(self) -> str:
         words = [f"{self.B}x{self.T}x{self.I}x{self.H}"]
-        words += [f"{self.layers}layers"] * (self.layers > 1) + ["bidirectional"] * self.bidirectional
+        words += [f"{self.layers}layers"] * (self.layers > 1)
+        words += ["bidirectional"] * self.bidirectional
         return "-".join(words + ["ragged"] * self.ragged)
 
 
@@ -75,20 +76,29 @@ MATRIX = {"cpu": CPU, "gpu": GPU}
 
 
 def parse(text: str) -> Shape:
-    """The shape that `str(shape)` writes: "32x128x128x256-2layers-bidirectional-ragged", each word after the first optional.
+    """The shape that `str(shape)` writes: "32x128x128x256-2layers-bidirectional-ragged",
+    each word after the first optional.
 
     Raises:
         UsageError: the text is no shape.
     """
-    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)x(\d+)(?:-(\d+)layers)?(-bidirectional)?(-ragged)?", text)
+    found = re.fullmatch(
+        r"(\d+)x(\d+)x(\d+)x(\d+)(?:-(\d+)layers)?(-bidirectional)?(-ragged)?", text
+    )
     if not found or "0" in found.groups():
-        raise UsageError(f"a shape is BxTxIxH, as in 32x512x128x128 or 32x128x128x256-2layers-bidirectional, got {text!r}.")
+        raise UsageError(
+            "a shape is BxTxIxH, as in 32x512x128x128 or "
+            f"32x128x128x256-2layers-bidirectional, got {text!r}."
+        )
     B, T, I, H, layers, bidirectional, ragged = found.groups()
-    return Shape(int(B), int(T), int(I), int(H), int(layers or 1), bool(bidirectional), bool(ragged))
+    return Shape(
+        int(B), int(T), int(I), int(H), int(layers or 1), bool(bidirectional), bool(ragged)
+    )
 
 
 def flops(job: Job, backward: bool) -> float:
-    """Floating-point operations in the matrix products: 2GBTH(I + H) forward for G gates, three times that with the backward.
+    """Floating-point operations in the matrix products: 2GBTH(I + H) forward for G gates, three
+    times that with the backward.
 
     Of a ragged job those of all T steps count, since what is padded is computed too.
     """

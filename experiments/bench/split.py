@@ -1,6 +1,9 @@
-"""The batch split over CPU devices, in the same way for every peer that runs on JAX: `shard_map` over the batch.
+"""The batch split over CPU devices, in the same way for every peer that runs on JAX:
+`shard_map` over the batch.
 
-A loop of small products leaves the second core idle for much of the time; two loops over half the batch each do not."""
+A loop of small products leaves the second core idle for much of the time; two loops over half the
+batch each do not.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +26,9 @@ def splits(B: int, devices: int) -> bool:
 
 
 def layouts(batch_first: bool) -> tuple[Any, ...]:
-    """How params, xs, state, lengths and cotangents lie over the devices: parameters whole on each."""
+    """How params, xs, state, lengths and cotangents lie over the devices:
+    parameters whole on each.
+    """
     rows: Any = PartitionSpec(None, AXIS)
     sequence = PartitionSpec(AXIS) if batch_first else rows
     return PartitionSpec(), sequence, rows, PartitionSpec(AXIS), Outputs(sequence, rows)
@@ -32,7 +37,11 @@ def layouts(batch_first: bool) -> tuple[Any, ...]:
 def place(tree: Any, layout: Any, devices: int) -> Any:
     """The arrays of `tree` spread over the devices as `layout` says, a prefix of it."""
     mesh = mesh_of(devices)
-    spread = jax.tree.map(lambda spec: NamedSharding(mesh, spec), layout, is_leaf=lambda a: isinstance(a, PartitionSpec))
+    spread = jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec),
+        layout,
+        is_leaf=lambda a: isinstance(a, PartitionSpec),
+    )
     return None if tree is None else jax.device_put(tree, spread)
 
 
@@ -40,12 +49,14 @@ def mesh_of(devices: int) -> Mesh:
     return Mesh(np.array(jax.devices("cpu")[:devices]), (AXIS,))
 
 
-def split(program: Program, functions: dict[str, Callable[..., Any]], devices: int) -> dict[str, Callable[..., Any]]:
+def split(
+    program: Program, functions: dict[str, Callable[..., Any]], devices: int
+) -> dict[str, Callable[..., Any]]:
     """`functions` of a program, by mode, each device with its part of the batch.
 
-    Gradients of the parameters are added up once, after the whole backward pass. Nothing in these programs communicates, so
-    `check_vma=False`: with the check, autodiff adds the parameters' gradients up in every step for peers that do not mark
-    them as varying.
+    Gradients of the parameters are added up once, after the whole backward pass. Nothing in these
+    programs communicates, so `check_vma=False`: with the check, autodiff adds the parameters'
+    gradients up in every step for peers that do not mark them as varying.
     """
     params, xs, state, lengths, outputs = layouts(program.batch_first)
 
@@ -53,8 +64,12 @@ def split(program: Program, functions: dict[str, Callable[..., Any]], devices: i
         results, (gradients, *others) = functions[BOTH](*args)
         return results, (lax.psum(gradients, AXIS), *others)
 
-    def over(function: Callable[..., Any], inputs: tuple[Any, ...], results: Any) -> Callable[..., Any]:
-        return jax.shard_map(function, mesh=mesh_of(devices), in_specs=inputs, out_specs=results, check_vma=False)
+    def over(
+        function: Callable[..., Any], inputs: tuple[Any, ...], results: Any
+    ) -> Callable[..., Any]:
+        return jax.shard_map(
+            function, mesh=mesh_of(devices), in_specs=inputs, out_specs=results, check_vma=False
+        )
 
     given = (params, xs, state, lengths)
     return {

@@ -12,8 +12,12 @@ class Ratio(NamedTuple):
     high: float
 
 
-def ratio(theirs: Sequence[float] | np.ndarray, ours: Sequence[float] | np.ndarray, draws: int = 2000) -> Ratio:
-    """The median over the rounds of their time / our time, with its bootstrap interval: rounds drawn with replacement."""
+def ratio(
+    theirs: Sequence[float] | np.ndarray, ours: Sequence[float] | np.ndarray, draws: int = 2000
+) -> Ratio:
+    """The median over the rounds of their time / our time, with its bootstrap interval:
+    rounds drawn with replacement.
+    """
     values = np.asarray(theirs) / np.asarray(ours)
     chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(np.median(values[chosen], axis=1), [0.025, 0.975])

@@ -1,4 +1,6 @@
-"""The tasks, one per file: pure samplers with a loss, a metric, and the closed form of what a constant predictor scores."""
+"""The tasks, one per file: pure samplers with a loss, a metric,
+and the closed form of what a constant predictor scores.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -73,11 +75,15 @@ def make(name: str, lag: int, options: Mapping[str, Any]) -> Task:
         ValueError: an option is of another type, or the task refuses one.
         TypeError: there is no such option.
     """
-    kinds: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(TASKS[name])}
+    kinds: dict[str, Any] = {
+        field.name: type(field.default) for field in dataclasses.fields(TASKS[name])
+    }
     given = dict(options)
     for option, value in options.items():
         kind = kinds.get(option, type(value))
         if type(value) is not kind and not (kind is float and type(value) is int):
-            raise ValueError(f"task_options.{option} must be of type {kind.__name__}, got {value!r}.")
+            raise ValueError(
+                f"task_options.{option} must be of type {kind.__name__}, got {value!r}."
+            )
         given[option] = kind(value)
     return TASKS[name](lag, **given)

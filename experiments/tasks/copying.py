@@ -16,17 +16,20 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, one_hot
 class Copying(Task):
     """The copying memory problem in the form of the uRNN paper.
 
-    K symbols from 1..A, lag - 1 blanks (0), a marker (A + 1), K blanks: T = lag + 2K steps. The target is blank at the first
-    lag + K of them and then the K symbols in their order; the loss counts all steps, the metric the last K.
+    K symbols from 1..A, lag - 1 blanks (0), a marker (A + 1), K blanks: T = lag + 2K steps. The
+    target is blank at the first lag + K of them and then the K symbols in their order; the loss
+    counts all steps, the metric the last K.
 
-    Baselines: K ln A / (lag + 2K) for one who knows when to answer but not what, the best that depends on the step alone.
+    Baselines: K ln A / (lag + 2K) for one who knows when to answer but not what, the best that
+    depends on the step alone.
 
     Args:
         lag: the steps from the last symbol to the first answer, less one.
         items: K.
         symbols: A.
 
-    Source: Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016, arXiv:1511.06464, section 4.1 (its code).
+    Source: Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016, arXiv:1511.06464, section 4.1 (its
+    code).
     """
 
     lag: int = 100
@@ -56,10 +59,16 @@ class Copying(Task):
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: one-hot inputs [T, B, A + 2], classes [T, B]."""
-        K, wait = self.items, self.lag + self.items
+        K = self.items
+        wait = self.lag + self.items
         symbols = jax.random.randint(key, (K, batch_size), 1, self.symbols + 1)
         blanks = jnp.zeros((wait, batch_size), symbols.dtype)
         inputs = jnp.concatenate([symbols, blanks]).at[wait - 1].set(self.symbols + 1)
         everywhere = jnp.full((wait + K, batch_size), True)
         recall = everywhere.at[:wait].set(False)
-        return Batch(one_hot(inputs, self.symbols + 2), jnp.concatenate([blanks, symbols]), scored=everywhere, judged=recall)
+        return Batch(
+            one_hot(inputs, self.symbols + 2),
+            jnp.concatenate([blanks, symbols]),
+            scored=everywhere,
+            judged=recall,
+        )

@@ -14,7 +14,9 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, one_hot
 
 @dataclasses.dataclass(frozen=True)
 class Contiguous(Sets):
-    """As `Sets`, but for the metric: the largest n up to which all strings of the batch are right, over its largest n."""
+    """As `Sets`, but for the metric: the largest n up to which all strings
+    of the batch are right, over its largest n.
+    """
 
     @property
     def label(self) -> str:
@@ -35,17 +37,20 @@ class AnBn(Task):
         after an a         a, b               (n is not known yet)
         after a b          b, until n of them have come, then T
 
-    The lengths are uniform in n, and the steps are one-hot in S, a, b, T. A string is right when all its sets are. The metric
-    runs through every n from `shortest` to `lag` once: the largest n up to which every string is right.
+    The lengths are uniform in n, and the steps are one-hot in S, a, b, T. A string is right when
+    all its sets are. The metric runs through every n from `shortest` to `lag` once: the largest n
+    up to which every string is right.
 
-    Baselines: the best constant knows how often each symbol is legal. A string asks 2n + 1 times, and a is legal at n + 1 of
-    them, b at 2n - 1, T at one; with p the means of these shares over n, it scores the sum of the entropies of the p.
+    Baselines: the best constant knows how often each symbol is legal. A string asks 2n + 1 times,
+    and a is legal at n + 1 of them, b at 2n - 1, T at one; with p the means of these shares over n,
+    it scores the sum of the entropies of the p.
 
     Args:
         lag: the largest n.
         shortest: the smallest n.
 
-    Source: Gers & Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and context-sensitive languages".
+    Source: Gers & Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and
+    context-sensitive languages".
     """
 
     lag: int = 10
@@ -73,14 +78,20 @@ class AnBn(Task):
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws strings: one-hot inputs [k lag + 2, B, k + 2], sets [T, B, k + 1], mask [T, B]."""
-        return strings(jax.random.randint(key, (batch_size,), self.shortest, self.lag + 1), self.letters, self.lag)
+        return strings(
+            jax.random.randint(key, (batch_size,), self.shortest, self.lag + 1),
+            self.letters,
+            self.lag,
+        )
 
     def evaluation(self) -> Batch:
         """Every string once."""
         return strings(jnp.arange(self.shortest, self.lag + 1), self.letters, self.lag)
 
     def at_lag(self, lag: int) -> Self:
-        """The same task up to another n; from the same n on, because the first that is wrong is what counts."""
+        """The same task up to another n; from the same n on,
+        because the first that is wrong is what counts.
+        """
         return dataclasses.replace(self, lag=lag)
 
 
@@ -88,8 +99,8 @@ class AnBn(Task):
 class AnBnCn(AnBn):
     """As a^n b^n, with n times c behind it, which no push-down automaton accepts.
 
-    After the last b only c is legal, and T after the last c. A string asks 3n + 1 times, and a is legal at n + 1 of them, b at
-    2n - 1, c at n, T at one.
+    After the last b only c is legal, and T after the last c. A string asks 3n + 1 times, and a is
+    legal at n + 1 of them, b at 2n - 1, c at n, T at one.
 
     Args:
         lag: the largest n.
@@ -103,20 +114,29 @@ class AnBnCn(AnBn):
 
 
 def legal_shares(letters: int, shortest: int, longest: int) -> np.ndarray:
-    """At which share of the steps each letter and T are legal, in the mean over n, [letters + 1]."""
+    """At which share of the steps each letter and T are legal,
+    in the mean over n, [letters + 1].
+    """
     n = np.arange(shortest, longest + 1)
     legal = [n + 1, 2 * n - 1, *[n] * (letters - 2), np.ones_like(n)]
     return np.mean(np.array(legal) / (letters * n + 1), axis=1)
 
 
 def strings(n: Array, letters: int, longest: int) -> Batch:
-    """The strings with these n, [B], of as many letters, which all end at the last of `letters * longest + 2` steps."""
+    """The strings with these n, [B], of as many letters, which all end at the last of
+    `letters * longest + 2` steps.
+    """
     T = letters * longest + 2
-    step = jnp.arange(T)[:, None] - (T - 2 - letters * n)  # within the string: 0 at S, where the letters begin to count at 1
+    # within the string: 0 at S, where the letters begin to count at 1
+    step = jnp.arange(T)[:, None] - (T - 2 - letters * n)
     symbols = jnp.where(step > 0, (step - 1) // n + 1, 0)  # 0 is S, then the letters, then T
     following = jnp.where(step >= 0, step // n + 1, 0)[..., None]  # what comes next
-    legal = (following == jnp.arange(1, letters + 2)) | (symbols == 1)[..., None] & (jnp.arange(1, letters + 2) < 3)
+    legal = (following == jnp.arange(1, letters + 2)) | (symbols == 1)[..., None] & (
+        jnp.arange(1, letters + 2) < 3
+    )
     mask = step >= 0
     scored = mask & (symbols <= letters)
     inputs = one_hot(symbols, letters + 2, mask)
-    return Batch(inputs, jnp.where(scored[..., None], legal, False).astype(inputs.dtype), mask, scored)
+    return Batch(
+        inputs, jnp.where(scored[..., None], legal, False).astype(inputs.dtype), mask, scored
+    )

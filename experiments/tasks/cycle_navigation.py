@@ -23,8 +23,8 @@ class CycleNavigation(Task):
 
         p_n(k) = 1/5 sum_j lambda_j^n cos(2 pi j k / 5),  lambda_j = (1 + 2 cos(2 pi j / 5)) / 3,
 
-    the lambda_j being the characteristic function of one action. The best constant has the mean of p_n over the lengths n, the
-    loss its entropy: ln 5 (accuracy 1/5) when all sequences are long.
+    the lambda_j being the characteristic function of one action. The best constant has the mean of
+    p_n over the lengths n, the loss its entropy: ln 5 (accuracy 1/5) when all sequences are long.
 
     Args:
         lag: the longest sequence.
@@ -63,9 +63,15 @@ class CycleNavigation(Task):
         return jnp.asarray(np.log(self.shares), jnp.float32)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: one-hot inputs [lag, B, 3] of the actions 0, +1, -1, classes [B], mask [lag, B]."""
+        """Draws sequences: one-hot inputs [lag, B, 3] of the actions 0, +1, -1, classes [B],
+        mask [lag, B].
+        """
         key_n, key_x = jax.random.split(key)
         lengths = jax.random.randint(key_n, (batch_size,), self.shortest, self.lag + 1)
-        actions, mask = end_together(jax.random.randint(key_x, (self.lag, batch_size), 0, 3), lengths)
+        actions, mask = end_together(
+            jax.random.randint(key_x, (self.lag, batch_size), 0, 3), lengths
+        )
         steps = jnp.where(actions == 2, -1, actions)
-        return Batch(one_hot(actions, 3, mask), jnp.sum(jnp.where(mask, steps, 0), axis=0) % PLACES, mask)
+        return Batch(
+            one_hot(actions, 3, mask), jnp.sum(jnp.where(mask, steps, 0), axis=0) % PLACES, mask
+        )

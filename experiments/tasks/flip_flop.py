@@ -15,22 +15,27 @@ CHANNELS = 3
 
 @dataclasses.dataclass(frozen=True)
 class FlipFlop(Task):
-    """Each of three channels gives a pulse of +1 or -1 at step 0, and then with probability p at each step, and otherwise 0.
+    """Each of three channels gives a pulse of +1 or -1 at step 0, and then with probability p at
+    each step, and otherwise 0.
 
     The target of every step and channel is the sign of the last pulse.
 
-    Baselines: 1 for the best constant, 0; (1 - p) (T - 1) / T for one who repeats the pulses and says 0 between them.
+    Baselines: 1 for the best constant, 0; (1 - p) (T - 1) / T for one who repeats the pulses and
+    says 0 between them.
 
     Args:
         lag: T, the length of the sequence.
         pulse: p, the probability of a pulse.
 
-    Source: Sussillo & Barak 2013, "Opening the black box"; the numbers are those of its reproductions.
+    Source: Sussillo & Barak 2013, "Opening the black box"; the numbers are those of its
+    reproductions.
     """
 
     lag: int = 64
     pulse: float = 0.2
-    description: ClassVar[str] = "the sign of the last pulse of each of three channels, over lag steps"
+    description: ClassVar[str] = (
+        "the sign of the last pulse of each of three channels, over lag steps"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +56,7 @@ class FlipFlop(Task):
         shape = (self.lag, batch_size, CHANNELS)
         pulses = jax.random.bernoulli(key_p, self.pulse, shape).at[0].set(True)
         signs = jax.random.rademacher(key_s, shape, float)
-        last = jax.lax.cummax(jnp.where(pulses, jnp.arange(self.lag)[:, None, None], 0), axis=0)  # the step of the last pulse
+        # the step of the last pulse
+        last = jax.lax.cummax(jnp.where(pulses, jnp.arange(self.lag)[:, None, None], 0), axis=0)
         targets = jnp.take_along_axis(signs, last, axis=0)
         return Batch(jnp.where(pulses, signs, 0.0), targets, scored=jnp.full(shape[:2], True))

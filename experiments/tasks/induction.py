@@ -14,7 +14,8 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, one_hot
 
 @dataclasses.dataclass(frozen=True)
 class Induction(Task):
-    """Induction heads: random symbols of 0..A - 1, and a special one, A, at a random step of the first half and at the last.
+    """Induction heads: random symbols of 0..A - 1, and a special one, A, at a random step of the
+    first half and at the last.
 
     The symbol that followed the special one is wanted at the last step.
 
@@ -24,13 +25,16 @@ class Induction(Task):
         lag: T, the length of the sequence, at least 3.
         symbols: A.
 
-    Source: Gu & Dao 2023, arXiv:2312.00752, section 4.1.2, after Olsson et al. 2022, arXiv:2209.11895. Differs: the special
-    symbol stands in the first half, so that the answer lies at least lag // 2 - 1 steps back.
+    Source: Gu & Dao 2023, arXiv:2312.00752, section 4.1.2, after Olsson et al. 2022,
+    arXiv:2209.11895. Differs: the special symbol stands in the first half, so that the answer lies
+    at least lag // 2 - 1 steps back.
     """
 
     lag: int = 64
     symbols: int = 16
-    description: ClassVar[str] = "what followed the special symbol in the first half of lag random ones"
+    description: ClassVar[str] = (
+        "what followed the special symbol in the first half of lag random ones"
+    )
     least_lag: ClassVar[int] = 3
 
     def __post_init__(self) -> None:

@@ -15,7 +15,8 @@ from experiments.tasks.task import Batch, Levels, Task
 class Capacity(SquaredError):
     """As `SquaredError`; the metric is the memory capacity over the number of delays.
 
-    That is the mean over the outputs of their squared correlation with their targets, over all scored steps of the batch.
+    That is the mean over the outputs of their squared correlation with their targets, over all
+    scored steps of the batch.
     """
 
     @property
@@ -24,27 +25,33 @@ class Capacity(SquaredError):
 
     def metric(self, outputs: Array, batch: Batch) -> Array:
         assert batch.scored is not None
-        where, axes = batch.scored[..., None], (0, 1)
+        where = batch.scored[..., None]
+        axes = (0, 1)
 
         def centred(a: Array) -> Array:
             return a - jnp.mean(a, axes, where=where)
 
-        y, d = centred(outputs), centred(batch.targets)
+        y = centred(outputs)
+        d = centred(batch.targets)
         both = jnp.mean(y * d, axes, where=where) ** 2
         variances = jnp.mean(y * y, axes, where=where) * jnp.mean(d * d, axes, where=where)
-        return jnp.mean(both / jnp.where(variances > 0, variances, 1.0))  # an output that never changes knows nothing
+        # an output that never changes knows nothing
+        return jnp.mean(both / jnp.where(variances > 0, variances, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearMemory(Task):
-    """A signal u(t) of independent U[-0.5, 0.5]; output k of lag is asked for u(t - k), at every step from `lag` on.
+    """A signal u(t) of independent U[-0.5, 0.5]; output k of lag is asked for u(t - k),
+    at every step from `lag` on.
 
-    Baselines: Var(u) = 1/12 for the best constant, 0. A network of N linear units has a capacity of at most N.
+    Baselines: Var(u) = 1/12 for the best constant, 0. A network of N linear units has a capacity of
+    at most N.
 
     Args:
         lag: the number of delays, and the longest; the sequence has 4 lag steps.
 
-    Source: Jaeger 2001, "Short term memory in echo state networks". Differs: the readout learns by gradients.
+    Source: Jaeger 2001, "Short term memory in echo state networks". Differs: the readout learns by
+    gradients.
     """
 
     lag: int = 20
@@ -60,9 +67,12 @@ class LinearMemory(Task):
         return Levels(1 / 12, solved=1 / 240)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: inputs [4 lag, B, 1], targets [4 lag, B, lag], zero before the first step that is scored."""
+        """Draws sequences: inputs [4 lag, B, 1], targets [4 lag, B, lag],
+        zero before the first step that is scored.
+        """
         t = jnp.arange(4 * self.lag)
         u = jax.random.uniform(key, (4 * self.lag, batch_size), minval=-0.5, maxval=0.5)
-        delayed = jnp.moveaxis(u[t[:, None] - jnp.arange(1, self.lag + 1)], 1, 2)  # wraps round where nothing is scored
+        # wraps round where nothing is scored
+        delayed = jnp.moveaxis(u[t[:, None] - jnp.arange(1, self.lag + 1)], 1, 2)
         scored = jnp.broadcast_to(t[:, None] >= self.lag, u.shape)
         return Batch(u[..., None], jnp.where(scored[..., None], delayed, 0.0), scored=scored)

@@ -13,8 +13,10 @@ from experiments.tasks.mackey_glass import State, runge_kutta
 from experiments.tasks.scores import SquaredError
 from experiments.tasks.task import Batch, Levels, Task, check_options
 
-# Of 4,000 orbits of 1,500 steps in float64, after 500; by the symmetry of the equations, x and y have no mean.
-MEAN, DEVIATION = np.array([0, 0, 23.553], np.float32), np.array([7.925, 9.010, 8.619], np.float32)
+# Of 4,000 orbits of 1,500 steps in float64, after 500; by the symmetry of the equations, x and y
+# have no mean.
+MEAN = np.array([0, 0, 23.553], np.float32)
+DEVIATION = np.array([7.925, 9.010, 8.619], np.float32)
 WARM_UP = 50  # steps from a disturbed start, within which it is on the attractor again
 SUBSTEPS = 2  # of 0.015: after 10 steps they are off by 2e-4, single ones of 0.03 by 4e-3
 
@@ -25,11 +27,13 @@ class Lorenz(Task):
 
         dx/dt = 10 (y - x)        dy/dt = x (28 - z) - y        dz/dt = x y - 8/3 z
 
-    integrated by the classic Runge-Kutta method. Each orbit starts on the attractor, at a random place of long ones, disturbed by
-    a little noise, and runs on for a while before it is seen. Every step is asked for the state `horizon` steps later; one step
-    shows the whole state, so that there is nothing to remember, but a function to learn.
+    integrated by the classic Runge-Kutta method. Each orbit starts on the attractor, at a random
+    place of long ones, disturbed by a little noise, and runs on for a while before it is seen.
+    Every step is asked for the state `horizon` steps later; one step shows the whole state, so that
+    there is nothing to remember, but a function to learn.
 
-    Baselines: about 1 for the best constant, 0, because the state is standardised (with constants measured to four digits).
+    Baselines: about 1 for the best constant, 0, because the state is standardised (with constants
+    measured to four digits).
 
     Args:
         lag: T, the length of the sequence.
@@ -89,7 +93,9 @@ def states() -> np.ndarray:
     """Many states on the attractor, from which the starts are drawn, [3, 51200]."""
     x = np.random.default_rng(0).normal([[0.0], [0.0], [24.0]], 10.0, (3, 512))
     kept = []
-    for t in range(3000):  # orbits leave the neighbourhood of the two unstable points slowly, and the means settle by 1,000
+    # orbits leave the neighbourhood of the two unstable points slowly, and the means settle by
+    # 1,000
+    for t in range(3000):
         x = flow(x)
         if t >= 1000 and t % 20 == 0:
             kept.append(x)

@@ -16,21 +16,26 @@ from experiments.tasks.task import Batch, Levels, Task, check_options
 State = Any  # an array of NumPy or of JAX
 
 TAU = 17  # the delay, in steps of 1
-MEAN, DEVIATION = 0.9285, 0.2281  # of 2,000 series of 30,000 steps in float64, without their first 1,000
+# of 2,000 series of 30,000 steps in float64, without their first 1,000
+MEAN = 0.9285
+DEVIATION = 0.2281
 WARM_UP = 100  # steps from a disturbed start, within which it is on the attractor again
 WASHOUT = 20  # steps that are not scored; the next one is known from the last TAU + 1
 
 
 @dataclasses.dataclass(frozen=True)
 class MackeyGlass(Task):
-    """The delay equation dx/dt = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x(t), at steps of 1, standardised.
+    """The delay equation dx/dt = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x(t),
+    at steps of 1, standardised.
 
-    Its steps are those of the classic Runge-Kutta method, with the delayed term constant within each. Each series starts on the
-    attractor, at a random place of long ones, disturbed by a little noise, and runs on for a while before it is seen. Every step
-    but the first 20 is asked for the value `horizon` steps later.
+    Its steps are those of the classic Runge-Kutta method, with the delayed term constant within
+    each. Each series starts on the attractor, at a random place of long ones, disturbed by a little
+    noise, and runs on for a while before it is seen. Every step but the first 20 is asked for the
+    value `horizon` steps later.
 
-    Baselines: about 1 for the best constant, 0, because the series is standardised (with constants measured to four digits);
-    the mean square of how far it moves within `horizon` steps, measured on the long series, for one who repeats the last value.
+    Baselines: about 1 for the best constant, 0, because the series is standardised (with constants
+    measured to four digits); the mean square of how far it moves within `horizon` steps, measured
+    on the long series, for one who repeats the last value.
 
     Args:
         lag: T, the length of the sequence.
@@ -56,7 +61,9 @@ class MackeyGlass(Task):
     def levels(self) -> Levels:
         x = series()
         ahead = np.mean((x[self.horizon :] - x[: -self.horizon]) ** 2) / DEVIATION**2
-        return Levels(1.0, solved=0.01, partial=float(ahead), partial_label="the last value repeated")
+        return Levels(
+            1.0, solved=0.01, partial=float(ahead), partial_label="the last value repeated"
+        )
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws series: inputs [lag, B, 1], targets [lag, B, 1]."""
@@ -96,6 +103,7 @@ def runge_kutta(slope: Callable[[State], State], x: State, h: float) -> State:
 def series() -> np.ndarray:
     """Long ones on the attractor, from which the starts are drawn, [1000, 256]."""
     x = list(np.full((TAU + 1, 1), 1.0) * np.random.default_rng(0).uniform(0.4, 1.4, 256))
-    for _ in range(3000):  # after 2,000, the mean over the series no longer swings with the common start
+    # after 2,000, the mean over the series no longer swings with the common start
+    for _ in range(3000):
         x.append(follow(x[-1 - TAU], x[-1]))
     return np.stack(x[-1000:])

@@ -16,9 +16,11 @@ LAGS = (28, 196, 784)
 
 @dataclasses.dataclass(frozen=True)
 class Mnist(Task):
-    """5,000 digits of MNIST, 28 x 28 pixels from 0 to 1, row by row from the top left; the class is wanted at the last step.
+    """5,000 digits of MNIST, 28 x 28 pixels from 0 to 1, row by row from the top left;
+    the class is wanted at the last step.
 
-    Training draws from 400 pictures of each class, with replacement; the other 100 of each are the evaluation, in a fixed split.
+    Training draws from 400 pictures of each class, with replacement; the other 100 of each are the
+    evaluation, in a fixed split.
 
     Baselines: ln 10, because all classes are as frequent.
 
@@ -26,7 +28,8 @@ class Mnist(Task):
         lag: 28 (a row per step), 196 (the mean of 2 x 2 pixels per step) or 784 (a pixel per step).
         permuted: whether the steps stand in a fixed random order; not for rows.
 
-    Source: LeCun et al. 1998; Le et al. 2015, arXiv:1504.00941, section 4.2, for sequences of pixels. Differs: 5,000 pictures.
+    Source: LeCun et al. 1998; Le et al. 2015, arXiv:1504.00941, section 4.2, for sequences of
+    pixels. Differs: 5,000 pictures.
     """
 
     lag: int = 196
@@ -39,7 +42,10 @@ class Mnist(Task):
         if self.lag not in LAGS:
             raise ValueError(f"lag must be one of {LAGS}, got {self.lag}.")
         if self.permuted and self.lag == 28:
-            raise ValueError("permuted must be False at lag 28: it is the pixels that are permuted, not the rows.")
+            raise ValueError(
+                "permuted must be False at lag 28: it is the pixels that are "
+                "permuted, not the rows."
+            )
 
     @property
     def score(self) -> CrossEntropy:
@@ -67,5 +73,7 @@ class Mnist(Task):
         if self.lag == 196:
             pixels = jnp.mean(pixels.reshape(-1, 14, 2, 14, 2), axis=(2, 4))
         steps = jnp.moveaxis(pixels.reshape(len(classes), self.lag, -1), 0, 1)
-        order = np.random.default_rng(0).permutation(self.lag) if self.permuted else np.arange(self.lag)
+        order = (
+            np.random.default_rng(0).permutation(self.lag) if self.permuted else np.arange(self.lag)
+        )
         return Batch(steps[order], classes)

@@ -15,9 +15,11 @@ LENGTH = 40
 
 @dataclasses.dataclass(frozen=True)
 class Mnist1D(Task):
-    """Curves of 40 values, made from ten templates by padding, scaling, shifting, shearing and noise; the class at the last step.
+    """Curves of 40 values, made from ten templates by padding, scaling, shifting, shearing and
+    noise; the class at the last step.
 
-    Training draws from 4,000 of them, with replacement; the other 1,000 are the evaluation. They are those of the paper's seed.
+    Training draws from 4,000 of them, with replacement; the other 1,000 are the evaluation. They
+    are those of the paper's seed.
 
     Baselines: the entropy of the classes of the training curves, about ln 10.
 
@@ -46,7 +48,9 @@ class Mnist1D(Task):
 
     @property
     def constant(self) -> Array:
-        return jnp.asarray(data.log_shares(data.mnist_1d(self.shuffled).training.classes), jnp.float32)
+        return jnp.asarray(
+            data.log_shares(data.mnist_1d(self.shuffled).training.classes), jnp.float32
+        )
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws curves: inputs [40, B, 1], classes [B]."""

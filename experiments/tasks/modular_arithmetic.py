@@ -21,12 +21,14 @@ PLUS, MINUS, TIMES, EQUALS = range(MODULUS, len(SYMBOLS))
 
 @dataclasses.dataclass(frozen=True)
 class ModularArithmetic(Task):
-    """Random digits 0 to 4 with random operators +, -, * between them, then =, where the value mod 5 is wanted.
+    """Random digits 0 to 4 with random operators +, -, * between them, then =,
+    where the value mod 5 is wanted.
 
     Products go before sums. Lengths are odd, as there is a digit more than operators.
 
-    Baselines: the best constant has the distribution of the values over all expressions, the loss its entropy. A recursion over
-    what is known after each digit, the sum of all terms but the last, and the last, gives it exactly; 0 is the most frequent.
+    Baselines: the best constant has the distribution of the values over all expressions, the loss
+    its entropy. A recursion over what is known after each digit, the sum of all terms but the last,
+    and the last, gives it exactly; 0 is the most frequent.
 
     Args:
         lag: the longest expression, without =.
@@ -37,13 +39,18 @@ class ModularArithmetic(Task):
 
     lag: int = 19
     shortest: int = 1
-    description: ClassVar[str] = "the value mod 5 of an expression with up to lag digits and operators"
+    description: ClassVar[str] = (
+        "the value mod 5 of an expression with up to lag digits and operators"
+    )
     least_lag: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.shortest <= self.lag or self.fewest > self.most:
-            raise ValueError(f"shortest must be positive with an odd number from it up to lag={self.lag}, got {self.shortest}.")
+            raise ValueError(
+                f"shortest must be positive with an odd number from it up to lag={self.lag}, "
+                f"got {self.shortest}."
+            )
 
     @property
     def fewest(self) -> int:
@@ -69,12 +76,16 @@ class ModularArithmetic(Task):
         return jnp.asarray(np.log(value_shares(self.fewest, self.most)), jnp.float32)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: one-hot inputs [T, B, 9], T = lag + 1 or, if that is odd, lag; classes [B], mask [T, B]."""
+        """Draws sequences: one-hot inputs [T, B, 9], T = lag + 1 or, if that is odd, lag;
+        classes [B], mask [T, B].
+        """
         M = self.most
         key_n, key_x, key_y = jax.random.split(key, 3)
-        i = jnp.arange(M)[:, None] - (M - jax.random.randint(key_n, (batch_size,), self.fewest, M + 1))  # of the digit
+        n = jax.random.randint(key_n, (batch_size,), self.fewest, M + 1)
+        i = jnp.arange(M)[:, None] - (M - n)  # of the digit
         digits = jnp.where(i >= 0, jax.random.randint(key_x, (M, batch_size), 0, MODULUS), 0)
-        before = jnp.where(i > 0, jax.random.randint(key_y, (M, batch_size), PLUS, EQUALS), PLUS)  # the operator before it
+        # the operator before it
+        before = jnp.where(i > 0, jax.random.randint(key_y, (M, batch_size), PLUS, EQUALS), PLUS)
         after = jnp.concatenate([before[1:], jnp.full_like(before[:1], EQUALS)])
         symbols = jnp.stack([digits, after], axis=1).reshape(2 * M, batch_size)
         mask = jnp.repeat(i >= 0, 2, axis=0)
@@ -82,9 +93,13 @@ class ModularArithmetic(Task):
 
 
 def value(digits: Array, before: Array) -> Array:
-    """The value of each expression mod 5, [B], of its digits and of the operators before them, + 0 before it starts: [M, B]."""
+    """The value of each expression mod 5, [B], of its digits and of the operators before them,
+    + 0 before it starts: [M, B].
+    """
 
-    def step(state: tuple[Array, Array], symbols: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+    def step(
+        state: tuple[Array, Array], symbols: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
         total, term = state  # of all terms but the last; the last
         digit, operator = symbols
         times = operator == TIMES
@@ -99,9 +114,13 @@ def value(digits: Array, before: Array) -> Array:
 
 @functools.cache
 def value_shares(fewest: int, most: int) -> np.ndarray:
-    """How often each value comes, [5], in expressions of so many digits, each number of digits as often."""
-    places, shares = range(MODULUS), np.zeros(MODULUS)
-    known = np.zeros((MODULUS, MODULUS))  # the probability of [sum of all terms but the last, last term]
+    """How often each value comes, [5], in expressions of so many digits,
+    each number of digits as often.
+    """
+    places = range(MODULUS)
+    shares = np.zeros(MODULUS)
+    # the probability of [sum of all terms but the last, last term]
+    known = np.zeros((MODULUS, MODULUS))
     known[0] = 1 / MODULUS
     for digits in range(1, most + 1):
         if digits >= fewest:

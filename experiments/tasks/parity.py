@@ -42,7 +42,9 @@ class Parity(Task):
         return Levels(math.log(2), solved=0.05)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: one-hot inputs [lag, B, 2], zero in the padding, classes [B], mask [lag, B]."""
+        """Draws sequences: one-hot inputs [lag, B, 2], zero in the padding, classes [B],
+        mask [lag, B].
+        """
         key_n, key_x = jax.random.split(key)
         lengths = jax.random.randint(key_n, (batch_size,), self.shortest, self.lag + 1)
         bits, mask = end_together(jax.random.randint(key_x, (self.lag, batch_size), 0, 2), lengths)

@@ -14,7 +14,8 @@ from experiments.tasks.task import Batch, Levels, Task, check_options, one_hot
 
 @dataclasses.dataclass(frozen=True)
 class Reverse(Task):
-    """n random symbols, a marker, then n empty steps (all inputs zero) at which they are asked in the reverse order.
+    """n random symbols, a marker, then n empty steps (all inputs zero) at
+    which they are asked in the reverse order.
 
     Baselines: ln symbols for any constant, since all of them are equally likely at every answer.
 
@@ -49,22 +50,31 @@ class Reverse(Task):
         return n - 1 - answer
 
     def sample(self, key: Array, batch_size: int) -> Batch:
-        """Draws sequences: one-hot inputs [T, B, symbols + 1], classes [T, B], mask [T, B], with T for the longest string."""
+        """Draws sequences: one-hot inputs [T, B, symbols + 1], classes [T, B], mask [T, B],
+        with T for the longest string.
+        """
         key_n, key_x = jax.random.split(key)
         n = jax.random.randint(key_n, (batch_size,), self.shortest, self.lag + 1)
         string = jax.random.randint(key_x, (self.lag, batch_size), 0, self.symbols)
         T = self.lag + 1 + self.answers * self.lag
-        step = jnp.arange(T)[:, None] - (T - 1 - n - self.answers * n)  # within the sequence, whose marker stands at n
+        # within the sequence, whose marker stands at n
+        step = jnp.arange(T)[:, None] - (T - 1 - n - self.answers * n)
         given = jnp.take_along_axis(string, jnp.clip(step, 0, n - 1), axis=0)
-        asked = jnp.take_along_axis(string, self.place(jnp.maximum(step - n - 1, 0), n) % self.lag, axis=0)
-        mask, scored = step >= 0, step > n
-        inputs = one_hot(jnp.where(step == n, self.symbols, given), self.symbols + 1, mask & ~scored)
+        asked = jnp.take_along_axis(
+            string, self.place(jnp.maximum(step - n - 1, 0), n) % self.lag, axis=0
+        )
+        mask = step >= 0
+        scored = step > n
+        inputs = one_hot(
+            jnp.where(step == n, self.symbols, given), self.symbols + 1, mask & ~scored
+        )
         return Batch(inputs, jnp.where(scored, asked, 0), mask, scored)
 
 
 @dataclasses.dataclass(frozen=True)
 class Duplicate(Reverse):
-    """n random symbols, a marker, then 2n empty steps (all inputs zero) at which they are asked in their order, twice.
+    """n random symbols, a marker, then 2n empty steps (all inputs zero) at
+    which they are asked in their order, twice.
 
     Baselines: ln symbols for any constant, since all of them are equally likely at every answer.
 

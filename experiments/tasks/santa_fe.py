@@ -20,12 +20,13 @@ WASHOUT = 20  # steps that are not scored: about two and a half of the oscillati
 class SantaFe(Task):
     """The laser of the Santa Fe competition, standardised by its first 8,000 values.
 
-    Training draws windows of `lag` steps at random places of these; the evaluation is the whole windows that the rest holds, each
-    of which begins 20 steps before the last one ends, so that no value is scored twice. Every step of a window but the first
-    20 is asked for the value `horizon` steps later.
+    Training draws windows of `lag` steps at random places of these; the evaluation is the whole
+    windows that the rest holds, each of which begins 20 steps before the last one ends, so that no
+    value is scored twice. Every step of a window but the first 20 is asked for the value `horizon`
+    steps later.
 
-    Baselines: the variance of the scored values over all windows of the training part, where those near its ends are in fewer
-    of them than others; the best constant is their mean.
+    Baselines: the variance of the scored values over all windows of the training part, where those
+    near its ends are in fewer of them than others; the best constant is their mean.
 
     Args:
         lag: T, the length of the window.
@@ -63,7 +64,9 @@ class SantaFe(Task):
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws windows: inputs [lag, B, 1], targets [lag, B, 1]."""
-        return self.windows(jax.random.randint(key, (batch_size,), 0, TRAINING - self.lag - self.horizon + 1))
+        return self.windows(
+            jax.random.randint(key, (batch_size,), 0, TRAINING - self.lag - self.horizon + 1)
+        )
 
     def evaluation(self) -> Batch:
         """The windows of the part that is kept from training."""
@@ -75,7 +78,9 @@ class SantaFe(Task):
         values = jnp.asarray(standardised(), jnp.float32)
         steps = starts + jnp.arange(self.lag)[:, None]
         scored = jnp.broadcast_to(jnp.arange(self.lag)[:, None] >= WASHOUT, steps.shape)
-        return Batch(values[steps][..., None], values[steps + self.horizon][..., None], scored=scored)
+        return Batch(
+            values[steps][..., None], values[steps + self.horizon][..., None], scored=scored
+        )
 
 
 def standardised() -> np.ndarray:

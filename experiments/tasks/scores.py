@@ -1,7 +1,7 @@
 """How outputs are judged: a loss and a metric, which is a share between 0 and 1, of one batch.
 
-Both are means over the sequences, and of each sequence over those of its steps that count: a long sequence weighs as much as a
-short one, so that the mean over a batch is that of its parts.
+Both are means over the sequences, and of each sequence over those of its steps that count: a long
+sequence weighs as much as a short one, so that the mean over a batch is that of its parts.
 """
 
 import dataclasses
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Score(Protocol):
-    """`outputs` are [B, *spatial_shape, output_size], or [T, B, ...] where the batch says which steps are scored."""
+    """`outputs` are [B, *spatial_shape, output_size],
+    or [T, B, ...] where the batch says which steps are scored.
+    """
 
     @property
     def output_size(self) -> int: ...
@@ -59,7 +61,9 @@ class CrossEntropy:
 
     def loss(self, outputs: Array, batch: "Batch") -> Array:
         logs = jax.nn.log_softmax(outputs)
-        return over_steps(-jnp.take_along_axis(logs, batch.targets[..., None], axis=-1)[..., 0], batch.scored)
+        return over_steps(
+            -jnp.take_along_axis(logs, batch.targets[..., None], axis=-1)[..., 0], batch.scored
+        )
 
     def metric(self, outputs: Array, batch: "Batch") -> Array:
         return over_steps(jnp.argmax(outputs, axis=-1) == batch.targets, judged(batch))
@@ -67,7 +71,8 @@ class CrossEntropy:
 
 @dataclasses.dataclass(frozen=True)
 class Sets:
-    """The cross-entropy of a set of symbols, each in it or not, in nats per step; and the sequences whose sets are all right.
+    """The cross-entropy of a set of symbols, each in it or not, in nats per step;
+    and the sequences whose sets are all right.
 
     Targets are 1 for what is in the set, and 0, [T, B, output_size].
     """
@@ -87,7 +92,8 @@ class Sets:
 
     def accepted(self, outputs: Array, batch: "Batch") -> Array:
         """Which sequences have only right sets, [B]."""
-        right, steps = jnp.all((outputs > 0) == (batch.targets > 0.5), axis=-1), judged(batch)
+        right = jnp.all((outputs > 0) == (batch.targets > 0.5), axis=-1)
+        steps = judged(batch)
         return jnp.all(right if steps is None else right | ~steps, axis=0)
 
 
@@ -96,7 +102,9 @@ def judged(batch: "Batch") -> Array | None:
 
 
 def over_steps(values: Array, steps: Array | None) -> Array:
-    """The mean over the sequences of the mean over those of their steps that count, [T, B] both; all of `values` if None."""
+    """The mean over the sequences of the mean over those of their steps that count,
+    [T, B] both; all of `values` if None.
+    """
     return jnp.mean(values if steps is None else jnp.mean(values, axis=0, where=steps))
 
 

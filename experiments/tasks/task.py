@@ -16,9 +16,12 @@ EVALUATION = 1024  # sequences of the fixed evaluation batch
 class Batch(NamedTuple):
     inputs: Array  # [T, B, *spatial_shape, input_size]
     targets: Array  # of the last step, [B, ...]; where `scored` is given, of all steps, [T, B, ...]
-    mask: Array | None = None  # [T, B], True at the steps of the sequence; the last step always is one
-    scored: Array | None = None  # [T, B], True at the steps that enter the loss; None: the last step alone
-    judged: Array | None = None  # [T, B], True at the steps that enter the metric; None: those that enter the loss
+    # [T, B], True at the steps of the sequence; the last step always is one
+    mask: Array | None = None
+    # [T, B], True at the steps that enter the loss; None: the last step alone
+    scored: Array | None = None
+    # [T, B], True at the steps that enter the metric; None: those that enter the loss
+    judged: Array | None = None
 
     @property
     def batch_axes(self) -> "Batch":
@@ -35,20 +38,25 @@ class Levels(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Plain values, the first of them `lag`, the difficulty: about how far back the answer lies, in steps.
+    """Plain values, the first of them `lag`, the difficulty: about how far back the answer lies,
+    in steps.
 
     A task whose sequences differ in length has a field `shortest`, from which on they are drawn.
     """
 
     lag: int
     description: ClassVar[str]  # one line
-    spatial_shape: ClassVar[tuple[int, ...]] = ()  # of vectors; the height and width of pictures, for convolutional cells
+    # of vectors; the height and width of pictures, for convolutional cells
+    spatial_shape: ClassVar[tuple[int, ...]] = ()
     least_lag: ClassVar[int] = 2
-    sized_by_lag: ClassVar[bool] = False  # whether the lag decides how large inputs or outputs are: no test at another lag
+    # whether the lag decides how large inputs or outputs are: no test at another lag
+    sized_by_lag: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.lag < self.least_lag:
-            raise ValueError(f"lag must be at least {self.least_lag} for this task, got {self.lag}.")
+            raise ValueError(
+                f"lag must be at least {self.least_lag} for this task, got {self.lag}."
+            )
 
     @property
     def score(self) -> Score:
@@ -62,14 +70,20 @@ class Task:
 
     @property
     def constant(self) -> Array:
-        """The best outputs that do not depend on the inputs, [output_size], or [T, 1, output_size] where they differ by step."""
+        """The best outputs that do not depend on the inputs, [output_size],
+        or [T, 1, output_size] where they differ by step.
+        """
         return jnp.zeros(self.score.output_size)
 
     def evaluation_baseline(self) -> float:
-        """What the best constant scores on the evaluation batch: the baseline, but for the luck of the draw."""
+        """What the best constant scores on the evaluation batch: the baseline,
+        but for the luck of the draw.
+        """
         batch = evaluation_batch(self)
         shape = batch.inputs.shape[:2] if batch.scored is not None else batch.inputs.shape[1:2]
-        outputs = jnp.broadcast_to(self.constant, (*shape, *self.spatial_shape, self.score.output_size))
+        outputs = jnp.broadcast_to(
+            self.constant, (*shape, *self.spatial_shape, self.score.output_size)
+        )
         return float(self.score.loss(outputs, batch))
 
     @property
@@ -81,11 +95,15 @@ class Task:
         raise NotImplementedError
 
     def evaluation(self) -> Batch:
-        """The sequences on which a trained model is judged: always the same, and drawn with a key that no seed uses."""
+        """The sequences on which a trained model is judged: always the same,
+        and drawn with a key that no seed uses.
+        """
         return self.sample(jax.random.key(2**31 - 1), EVALUATION)
 
     def at_lag(self, lag: int) -> Self:
-        """The same task at another lag; where sequences differ in length, and it is longer, with only those that are longer."""
+        """The same task at another lag; where sequences differ in length, and it is longer, with
+        only those that are longer.
+        """
         longer = {"shortest": self.lag + 1} if hasattr(self, "shortest") and lag > self.lag else {}
         return dataclasses.replace(self, lag=lag, **longer)
 
@@ -111,7 +129,8 @@ def end_together(symbols: Array, lengths: Array) -> tuple[Array, Array]:
         lengths: [B].
 
     Returns:
-        The sequences, which now end at the last step, with whatever followed them before them; and the mask, [T, B].
+        The sequences, which now end at the last step, with whatever followed them before them; and
+        the mask, [T, B].
     """
     T = symbols.shape[0]
     t = jnp.arange(T)[:, None] - (T - lengths)  # the step within the sequence

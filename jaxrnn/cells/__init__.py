@@ -1,6 +1,10 @@
 """The cells: one definition each, from which everything else follows."""
 
-from jaxrnn.cells.antisymmetric import AntisymmetricParams, AntisymmetricRNNCell, GatedAntisymmetricRNNCell
+from jaxrnn.cells.antisymmetric import (
+    AntisymmetricParams,
+    AntisymmetricRNNCell,
+    GatedAntisymmetricRNNCell,
+)
 from jaxrnn.cells.cifg import CIFGCell, CIFGParams
 from jaxrnn.cells.conv import ConvGRUCell, ConvLSTMCell
 from jaxrnn.cells.convolution import ConvParams

@@ -1,4 +1,6 @@
-"""Antisymmetric recurrent networks: Euler steps of a differential equation whose Jacobian neither grows nor decays."""
+"""Antisymmetric recurrent networks: Euler steps of a differential equation whose
+Jacobian neither grows nor decays.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -23,7 +25,8 @@ class AntisymmetricParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AntisymmetricRNNCell(Cell):
-    """An Euler step of h' = tanh(...) with an antisymmetric, slightly damped matrix; the output is h'.
+    """An Euler step of h' = tanh(...) with an antisymmetric, slightly damped matrix;
+    the output is h'.
 
         h' = h + epsilon * tanh(W_x x + (W - W^T - gamma I) h + b)
 
@@ -37,8 +40,8 @@ class AntisymmetricRNNCell(Cell):
         input_init: initialiser of `w_x`; None is the paper's N(0, 1/I).
         bias: False leaves the bias out.
 
-    Source: Chang et al. 2019, arXiv:1902.09689. Differs: rows are multiplied from the left here, h W, so that W stands
-    for the paper's W^T.
+    Source: Chang et al. 2019, arXiv:1902.09689. Differs: rows are multiplied from the left here,
+    h W, so that W stands for the paper's W^T.
 
     Example:
         >>> import jax, jaxrnn
@@ -72,7 +75,9 @@ class AntisymmetricRNNCell(Cell):
     def project(self, params: AntisymmetricParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)[..., 0, :]  # [..., H]
 
-    def step(self, params: AntisymmetricParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: AntisymmetricParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         h = carry.h + self.epsilon * tanh(u + dot(carry.h, params.w_h))
         return RNNCarry(h=h), h
 
@@ -114,7 +119,9 @@ class GatedAntisymmetricRNNCell(Cell):
     def project(self, params: AntisymmetricParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
-    def step(self, params: AntisymmetricParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: AntisymmetricParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         u_z, u_h = gates(u)
         a = dot(carry.h, params.w_h)
         z = sigmoid(u_z + a)
@@ -131,7 +138,8 @@ def _check(cell: Any) -> None:
 def _draw(cell: Any, key: Array, input_size: int, count: int, dtype: DType) -> AntisymmetricParams:
     """The parameters of `count` gates."""
     check_size("input_size", input_size)
-    (k_x, k_h), H = jax.random.split(key), cell.hidden_size
+    k_x, k_h = jax.random.split(key)
+    H = cell.hidden_size
     paper = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
     return AntisymmetricParams(
         w_x=kernel(cell.input_init or paper, k_x, input_size, count, H, dtype),

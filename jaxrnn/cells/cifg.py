@@ -30,11 +30,12 @@ class CIFGCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias: the initial bias of the forget gate. `Chrono(max_lag)` draws b_f = log U(1, max_lag - 1).
+        forget_bias: the initial bias of the forget gate. `Chrono(max_lag)` draws
+            b_f = log U(1, max_lag - 1).
         recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
 
-    Source: Greff et al. 2017, arXiv:1503.04069 (CIFG). Differs: there f = 1 - i, so that its i is the sigmoid of our
-    -f; and there are peepholes, here none.
+    Source: Greff et al. 2017, arXiv:1503.04069 (CIFG). Differs: there f = 1 - i, so that its i is
+    the sigmoid of our -f; and there are peepholes, here none.
 
     Example:
         >>> import jax, jaxrnn
@@ -60,7 +61,9 @@ class CIFGCell(Cell):
         key, key_f = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=3, dtype=dtype)
         if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype))
+            b = b.at[0].set(
+                initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
+            )
         return CIFGParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: CIFGParams, like: Array) -> LSTMCarry:
@@ -69,7 +72,9 @@ class CIFGCell(Cell):
     def project(self, params: CIFGParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
-    def step(self, params: CIFGParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: CIFGParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f) * carry.c + (1 - sigmoid(f)) * tanh(g)
         h = sigmoid(o) * tanh(c)

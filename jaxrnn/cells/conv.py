@@ -1,4 +1,6 @@
-"""Recurrent networks whose products are convolutions, over 1 to 3 spatial axes; channels stand last."""
+"""Recurrent networks whose products are convolutions, over 1 to 3 spatial axes;
+channels stand last.
+"""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -24,30 +26,35 @@ class ConvLSTMCell(Cell):
         c' = sigmoid(f) c + sigmoid(i) tanh(g)
         h' = sigmoid(o) tanh(c')
 
-    Inputs are [T, *batch, *space, I], carries and outputs [..., *space, H]: their space is that of the input convolution, which
-    `strides`, `padding` and `dilation` shape. The recurrent convolution has stride 1, no dilation, and pads with zeros to keep
-    the space as it is.
+    Inputs are [T, *batch, *space, I], carries and outputs [..., *space, H]: their space is that of
+    the input convolution, which `strides`, `padding` and `dilation` shape. The recurrent
+    convolution has stride 1, no dilation, and pads with zeros to keep the space as it is.
 
     Args:
         hidden_size: H, the number of hidden channels.
         kernel_size: of both convolutions, for all spatial axes or one for each.
         dims: the number of spatial axes, 1 to 3. None: as many as `kernel_size` has entries, or 2.
         strides: of the input convolution, for all spatial axes or one for each.
-        padding: of the input convolution: "same" pads with zeros, "valid" does not and loses the margins.
+        padding: of the input convolution: "same" pads with zeros, "valid" does not and loses the
+            margins.
         dilation: of the input kernel, for all spatial axes or one for each.
         forget_bias: the initial bias of the forget gate, as in `LSTMCell`.
-        recurrent_init: initialiser of each gate's block of `w_h`, drawn as one matrix [pixels of the kernel * H, H].
-        input_init: initialiser of each gate's block of `w_x`, drawn as one matrix [pixels of the kernel * I, H].
+        recurrent_init: initialiser of each gate's block of `w_h`, drawn as one matrix
+            [pixels of the kernel * H, H].
+        input_init: initialiser of each gate's block of `w_x`, drawn as one matrix
+            [pixels of the kernel * I, H].
         bias: False leaves the biases out, and `forget_bias` with them.
 
-    Source: Shi et al. 2015, arXiv:1506.04214, eq. 3; Keras' `ConvLSTM1D` to `3D`, whose `padding` is "valid" by default.
-    Differs: without the paper's peepholes, as in Keras, which tie the parameters to one image size.
+    Source: Shi et al. 2015, arXiv:1506.04214, eq. 3; Keras' `ConvLSTM1D` to `3D`, whose `padding`
+    is "valid" by default. Differs: without the paper's peepholes, as in Keras, which tie the
+    parameters to one image size.
 
     Example:
         >>> import jax, jaxrnn
         >>> cell = jaxrnn.ConvLSTMCell(hidden_size=4, kernel_size=(3, 5), strides=2)
         >>> params = cell.init(jax.random.key(0), input_size=3)
-        >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 8, 6, 3)))  # time, batch, height, width, channels
+        >>> xs = jax.numpy.ones((5, 2, 8, 6, 3))  # time, batch, height, width, channels
+        >>> carry, ys = jaxrnn.unroll(cell, params, xs)
         >>> ys.shape, carry.c.shape
         ((5, 2, 4, 3, 4), (2, 4, 3, 4))
     """
@@ -91,7 +98,9 @@ class ConvLSTMCell(Cell):
     def project(self, params: ConvParams, xs: Array, noise: Any = None) -> Array:
         return project_input(self, params, xs)  # [..., *space, 4, H]
 
-    def step(self, params: ConvParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: ConvParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h, op=conv))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
@@ -108,8 +117,9 @@ class ConvGRUCell(Cell):
         h' = (1 - z) n + z h
 
     Args:
-        hidden_size, kernel_size, dims, strides, padding, dilation, recurrent_init, input_init, bias: as in `ConvLSTMCell`.
+        hidden_size, kernel_size, dims, strides, padding, dilation: as in `ConvLSTMCell`.
         update_bias: the initial bias of the update gate z, as in `GRUCell`.
+        recurrent_init, input_init, bias: as in `ConvLSTMCell`.
 
     Source: Ballas et al. 2016, arXiv:1511.06432. Differs: its z is 1 - z here.
     """
@@ -152,7 +162,9 @@ class ConvGRUCell(Cell):
     def project(self, params: ConvParams, xs: Array, noise: Any = None) -> Array:
         return project_input(self, params, xs)  # [..., *space, 3, H]
 
-    def step(self, params: ConvParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: ConvParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)
         a_r, a_z = gates(dot(carry.h, params.w_h[..., :2, :], op=conv))
         r = sigmoid(u_r + a_r)

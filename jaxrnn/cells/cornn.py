@@ -1,4 +1,6 @@
-"""The coupled oscillatory recurrent network: driven, damped oscillators that are coupled by the recurrent kernels."""
+"""The coupled oscillatory recurrent network: driven,
+damped oscillators that are coupled by the recurrent kernels.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -36,8 +38,8 @@ class CoRNNCell(Cell):
         hidden_size: H.
         dt: the time step, above 0.
         gamma: the squared frequency of a free oscillator, 0 or more.
-        epsilon: its damping, 0 or more. dt, gamma and epsilon are to be tuned: the defaults are the authors' for pixels of
-            MNIST one by one.
+        epsilon: its damping, 0 or more. dt, gamma and epsilon are to be tuned: the defaults are the
+            authors' for pixels of MNIST one by one.
         recurrent_init: initialiser of `w_y` and `w_z`; None is the authors' U(+-1/sqrt(I + 2 H)).
         input_init: initialiser of `w_x`; None as above.
         bias: False leaves the bias out. It is drawn as the kernels are by None.
@@ -70,7 +72,8 @@ class CoRNNCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> CoRNNParams:
         check_size("input_size", input_size)
-        (k_x, k_y, k_z, k_b), H = jax.random.split(key, 4), self.hidden_size
+        k_x, k_y, k_z, k_b = jax.random.split(key, 4)
+        H = self.hidden_size
         paper = TorchUniform(input_size + 2 * H)
         recurrent = self.recurrent_init or paper
         return CoRNNParams(
@@ -86,7 +89,9 @@ class CoRNNCell(Cell):
     def project(self, params: CoRNNParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., H]
 
-    def step(self, params: CoRNNParams, carry: CoRNNCarry, u: Array, dot: Dot = dot) -> tuple[CoRNNCarry, Array]:
+    def step(
+        self, params: CoRNNParams, carry: CoRNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[CoRNNCarry, Array]:
         a = u + dot(carry.y, params.w_y) + dot(carry.z, params.w_z)
         z = carry.z + self.dt * (tanh(a) - self.gamma * carry.y - self.epsilon * carry.z)
         y = carry.y + self.dt * z

@@ -27,7 +27,8 @@ class ExpRNNPrepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ExpRNNCell(Cell):
-    """The expRNN: an orthogonal recurrent matrix, whatever the parameters are, and modReLU; the output is h'.
+    """The expRNN: an orthogonal recurrent matrix, whatever the parameters are, and modReLU;
+    the output is h'.
 
         W = exp(A - A^T)
         v = W_x x + W h
@@ -37,12 +38,13 @@ class ExpRNNCell(Cell):
 
     Args:
         hidden_size: H.
-        recurrent_init: how A is drawn, such that W turns pairs of units by angles theta: "henaff" from U(-pi, pi), "cayley"
-            as -tan(theta / 2) of U(0, pi / 2), closer to the identity.
+        recurrent_init: how A is drawn, such that W turns pairs of units by angles theta: "henaff"
+            from U(-pi, pi), "cayley" as -tan(theta / 2) of U(0, pi / 2), closer to the identity.
         input_init: initialiser of `w_x`; None is the authors' N(0, 2/I).
 
-    Source: Lezcano-Casado & Martinez-Rubio 2019, arXiv:1901.08428; the draws Henaff et al. 2016, arXiv:1602.06662, and
-    Helfrich et al. 2018, arXiv:1707.09520; b is drawn from U(+-0.01). The authors train A ten times more slowly than the rest.
+    Source: Lezcano-Casado & Martinez-Rubio 2019, arXiv:1901.08428; the draws Henaff et al. 2016,
+    arXiv:1602.06662, and Helfrich et al. 2018, arXiv:1707.09520; b is drawn from U(+-0.01). The
+    authors train A ten times more slowly than the rest.
 
     Example:
         >>> import jax, jaxrnn
@@ -61,14 +63,19 @@ class ExpRNNCell(Cell):
 
     def __post_init__(self) -> None:
         if self.recurrent_init not in ANGLES:
-            raise ValueError(f"recurrent_init must be one of {tuple(ANGLES)}, got {self.recurrent_init!r}.")
+            raise ValueError(
+                f"recurrent_init must be one of {tuple(ANGLES)}, got {self.recurrent_init!r}."
+            )
         check_draws(self.hidden_size, self.input_init)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> ExpRNNParams:
         check_size("input_size", input_size)
-        (k_x, k_a, k_b), H, wide = jax.random.split(key, 3), self.hidden_size, carry_dtype(dtype)
+        k_x, k_a, k_b = jax.random.split(key, 3)
+        H = self.hidden_size
+        wide = carry_dtype(dtype)
         paper = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-        first = jnp.arange(0, H - 1, 2)  # of each pair; the last of an odd number of units is turned by nothing
+        # of each pair; the last of an odd number of units is turned by nothing
+        first = jnp.arange(0, H - 1, 2)
         angles = ANGLES[self.recurrent_init](k_a, (len(first),), wide)
         return ExpRNNParams(
             w_x=kernel(self.input_init or paper, k_x, input_size, 1, H, dtype)[:, 0],
@@ -86,7 +93,9 @@ class ExpRNNCell(Cell):
     def project(self, params: ExpRNNPrepared, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, None)  # [..., H]
 
-    def step(self, params: ExpRNNPrepared, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: ExpRNNPrepared, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         v = u + dot(carry.h, params.w_h)
         h = jnp.sign(v) * jax.nn.relu(jnp.abs(v) + params.b)
         return RNNCarry(h=h), h

@@ -35,15 +35,18 @@ class GRUCell(Cell):
 
     Args:
         hidden_size: H.
-        update_bias: the initial bias of the update gate z, which keeps the old state. `Chrono(max_lag)` draws
-            b_z = log U(1, max_lag - 1).
-        recurrent_init: initialiser of each gate's block of `w_h`, a name or one of `jaxrnn.initializers`.
+        update_bias: the initial bias of the update gate z, which keeps the old state.
+            `Chrono(max_lag)` draws b_z = log U(1, max_lag - 1).
+        recurrent_init: initialiser of each gate's block of `w_h`, a name or one of
+            `jaxrnn.initializers`.
         input_init: initialiser of each gate's block of `w_x`.
         bias: False leaves the biases out, `b_hn` and `update_bias` with them.
-        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores the other options.
+        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores
+            the other options.
 
-    Source: `torch.nn.GRU`; Cho et al. 2014, arXiv:1406.1078. Differs: torch has two biases for r and z, of which these are
-    the sums; Cho resets before the product (`GRUResetBeforeCell`) and writes 1 - z for our z in some versions.
+    Source: `torch.nn.GRU`; Cho et al. 2014, arXiv:1406.1078. Differs: torch has two biases for r
+    and z, of which these are the sums; Cho resets before the product (`GRUResetBeforeCell`) and
+    writes 1 - z for our z in some versions.
 
     Example:
         >>> import jax, jaxrnn
@@ -80,7 +83,9 @@ class GRUCell(Cell):
     def project(self, params: GRUParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
-    def step(self, params: GRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: GRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)
         a_r, a_z, a_n = gates(dot(carry.h, params.w_h))
         a_n = a_n if params.b_hn is None else a_n + params.b_hn
@@ -99,12 +104,14 @@ class GRUResetBeforeParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GRUResetBeforeCell(Cell):
-    """The GRU that resets before the product: n = tanh(W_xn x + W_hn (r * h) + b_n), all else as in `GRUCell`.
+    """The GRU that resets before the product: n = tanh(W_xn x + W_hn (r * h) + b_n),
+    all else as in `GRUCell`.
 
     Args:
         hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
 
-    Source: Cho et al. 2014, arXiv:1406.1078, eq. 5-8; Keras `reset_after=False`; Haiku, whose z is 1 - z here.
+    Source: Cho et al. 2014, arXiv:1406.1078, eq. 5-8; Keras `reset_after=False`; Haiku, whose z is
+    1 - z here.
     """
 
     hidden_size: int
@@ -129,7 +136,9 @@ class GRUResetBeforeCell(Cell):
     def project(self, params: GRUResetBeforeParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
-    def step(self, params: GRUResetBeforeParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: GRUResetBeforeParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)
         a_r, a_z = gates(dot(carry.h, params.w_h[:, :2]))
         r = sigmoid(u_r + a_r)

@@ -21,10 +21,12 @@ class IndRNNParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class IndRNNCell(Cell):
-    """The independently recurrent network: h' = relu(W_x x + w_h * h + b), one recurrent weight per unit; y = h'.
+    """The independently recurrent network: h' = relu(W_x x + w_h * h + b),
+    one recurrent weight per unit; y = h'.
 
-    Units meet in the next layer: stack several. Over T steps a gradient grows or decays as |w_h|^T, which the paper holds in
-    bounds by clipping |w_h| to at most 2^(1/T) after each update; a layer that is to remember begins near 1.
+    Units meet in the next layer: stack several. Over T steps a gradient grows or decays as |w_h|^T,
+    which the paper holds in bounds by clipping |w_h| to at most 2^(1/T) after each update; a layer
+    that is to remember begins near 1.
 
     Args:
         hidden_size: H.
@@ -33,11 +35,13 @@ class IndRNNCell(Cell):
         input_init: initialiser of `w_x`, a name or one of `jaxrnn.initializers`.
         bias: False leaves the bias out.
 
-    Source: Li et al. 2018, arXiv:1803.04831. Differs: nothing is clipped here, and there is no batch norm.
+    Source: Li et al. 2018, arXiv:1803.04831. Differs: nothing is clipped here, and there is no
+    batch norm.
 
     Example:
         >>> import jax, jaxrnn
-        >>> stack = jaxrnn.Stack((jaxrnn.IndRNNCell(8), jaxrnn.IndRNNCell(4, recurrent_range=(0.9, 1.0))))
+        >>> last = jaxrnn.IndRNNCell(4, recurrent_range=(0.9, 1.0))
+        >>> stack = jaxrnn.Stack((jaxrnn.IndRNNCell(8), last))
         >>> params = stack.init(jax.random.key(0), input_size=3)
         >>> carries, ys = jaxrnn.unroll(stack, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -57,16 +61,25 @@ class IndRNNCell(Cell):
         if self.nonlinearity not in NONLINEARITIES:
             raise ValueError(f"nonlinearity must be 'relu' or 'tanh', got {self.nonlinearity!r}.")
         if not (isinstance(self.recurrent_range, tuple) and len(self.recurrent_range) == 2):
-            raise ValueError(f"recurrent_range must be a tuple (low, high), got {self.recurrent_range!r}.")
+            raise ValueError(
+                f"recurrent_range must be a tuple (low, high), got {self.recurrent_range!r}."
+            )
         if not self.recurrent_range[0] <= self.recurrent_range[1]:
-            raise ValueError(f"recurrent_range must be (low, high) with low <= high, got {self.recurrent_range!r}.")
+            raise ValueError(
+                "recurrent_range must be (low, high) with low <= high, "
+                f"got {self.recurrent_range!r}."
+            )
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> IndRNNParams:
         check_size("input_size", input_size)
         key_x, key_h = jax.random.split(key)
         w_x = initializers.kernel(self.input_init, key_x, input_size, 1, self.hidden_size, dtype)
-        w_h = jax.random.uniform(key_h, (self.hidden_size,), carry_dtype(dtype), *self.recurrent_range).astype(dtype)
-        return IndRNNParams(w_x=w_x, w_h=w_h, b=jnp.zeros((1, self.hidden_size), dtype) if self.bias else None)
+        w_h = jax.random.uniform(
+            key_h, (self.hidden_size,), carry_dtype(dtype), *self.recurrent_range
+        ).astype(dtype)
+        return IndRNNParams(
+            w_x=w_x, w_h=w_h, b=jnp.zeros((1, self.hidden_size), dtype) if self.bias else None
+        )
 
     def init_carry(self, params: IndRNNParams, like: Array) -> RNNCarry:
         return RNNCarry(h=zeros(like, self.hidden_size))
@@ -74,7 +87,9 @@ class IndRNNCell(Cell):
     def project(self, params: IndRNNParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 1, H]
 
-    def step(self, params: IndRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: IndRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         (a,) = gates(u)
         h = NONLINEARITIES[self.nonlinearity](a + params.w_h * carry.h)
         return RNNCarry(h=h), h

@@ -31,11 +31,12 @@ class JANETCell(Cell):
     Args:
         hidden_size: H.
         beta: how much is subtracted from f where it decides what is written; at least 0.
-        forget_bias: the initial bias of the forget gate. `Chrono(max_lag)`, which the paper uses, draws
-            b_f = log U(1, max_lag - 1).
+        forget_bias: the initial bias of the forget gate. `Chrono(max_lag)`, which the paper uses,
+            draws b_f = log U(1, max_lag - 1).
         recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
 
-    Source: van der Westhuizen & Lasenby 2018, arXiv:1804.04849, whose s is our f, and whose c and h are both our h.
+    Source: van der Westhuizen & Lasenby 2018, arXiv:1804.04849, whose s is our f, and whose c and h
+    are both our h.
 
     Example:
         >>> import jax, jaxrnn
@@ -63,7 +64,9 @@ class JANETCell(Cell):
         key, key_f = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
         if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype))
+            b = b.at[0].set(
+                initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
+            )
         return JANETParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: JANETParams, like: Array) -> RNNCarry:
@@ -72,7 +75,9 @@ class JANETCell(Cell):
     def project(self, params: JANETParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
-    def step(self, params: JANETParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: JANETParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         f, g = gates(u + dot(carry.h, params.w_h))
         h = sigmoid(f) * carry.h + (1 - sigmoid(f - self.beta)) * tanh(g)
         return RNNCarry(h=h), h

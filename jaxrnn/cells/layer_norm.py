@@ -1,6 +1,7 @@
 """Cells whose sums are normalised over the hidden units, at every step for itself.
 
-N(a) has mean 0 and variance 1 over all units of the gates that are normalised together; a scale and a bias follow it.
+N(a) has mean 0 and variance 1 over all units of the gates that are normalised together; a scale and
+a bias follow it.
 """
 
 import dataclasses
@@ -32,7 +33,8 @@ class LayerNormRNNCell(Cell):
     """The Elman cell with layer norm of its sum: h' = tanh(scale * N(W_x x + W_h h) + b), y = h'.
 
     Args:
-        hidden_size, nonlinearity, recurrent_init, input_init, bias, init_scheme: as in `RNNCell`. The scale starts at 1.
+        hidden_size, nonlinearity, recurrent_init, input_init, bias, init_scheme: as in `RNNCell`.
+            The scale starts at 1.
         epsilon: added to the variance; above 0.
 
     Source: Ba et al. 2016, arXiv:1607.06450, eq. 4.
@@ -53,7 +55,9 @@ class LayerNormRNNCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LayerNormRNNParams:
         w_x, w_h, b = _plain(self, RNNCell).init(key, input_size, dtype)
-        return LayerNormRNNParams(w_x=w_x, w_h=w_h, b=b, scale=jnp.ones((1, self.hidden_size), dtype))
+        return LayerNormRNNParams(
+            w_x=w_x, w_h=w_h, b=b, scale=jnp.ones((1, self.hidden_size), dtype)
+        )
 
     def init_carry(self, params: LayerNormRNNParams, like: Array) -> RNNCarry:
         return RNNCarry(h=zeros(like, self.hidden_size))
@@ -61,8 +65,11 @@ class LayerNormRNNCell(Cell):
     def project(self, params: LayerNormRNNParams, xs: Array, noise: Any = None) -> Array:
         return dot(xs, params.w_x)  # [..., 1, H]
 
-    def step(self, params: LayerNormRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
-        (a,) = gates(_plus(params.scale * _normal(u + dot(carry.h, params.w_h), self.epsilon), params.b))
+    def step(
+        self, params: LayerNormRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
+        normal = _normal(u + dot(carry.h, params.w_h), self.epsilon)
+        (a,) = gates(_plus(params.scale * normal, params.b))
         h = NONLINEARITIES[self.nonlinearity](a)
         return RNNCarry(h=h), h
 
@@ -79,7 +86,8 @@ class LayerNormLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormLSTMCell(Cell):
-    """The LSTM with layer norm of both products, all gates together, and of the cell where the output sees it; y = h'.
+    """The LSTM with layer norm of both products, all gates together,
+    and of the cell where the output sees it; y = h'.
 
         i, f, g, o = scale_x * N(W_x x) + scale_h * N(W_h h) + b
         c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -88,7 +96,8 @@ class LayerNormLSTMCell(Cell):
     The c in the carry is not normalised.
 
     Args:
-        hidden_size, forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`. Scales start at 1, b_c at 0.
+        hidden_size, forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
+            Scales start at 1, b_c at 0.
         epsilon: added to the variances; above 0.
 
     Source: Ba et al. 2016, arXiv:1607.06450, eq. 20-22. Differs: b is the sum of the paper's three.
@@ -119,7 +128,9 @@ class LayerNormLSTMCell(Cell):
         w_x, w_h, b = _plain(self, LSTMCell).init(key, input_size, dtype)
         one = jnp.ones((4, self.hidden_size), dtype)
         b_c = None if b is None else jnp.zeros(self.hidden_size, dtype)
-        return LayerNormLSTMParams(w_x=w_x, w_h=w_h, b=b, scale_x=one, scale_h=one, scale_c=one[0], b_c=b_c)
+        return LayerNormLSTMParams(
+            w_x=w_x, w_h=w_h, b=b, scale_x=one, scale_h=one, scale_c=one[0], b_c=b_c
+        )
 
     def init_carry(self, params: LayerNormLSTMParams, like: Array) -> LSTMCarry:
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
@@ -128,10 +139,13 @@ class LayerNormLSTMCell(Cell):
         a, p = _wide(dot(xs, params.w_x), params)
         return _plus(p.scale_x * _normal(a, self.epsilon), p.b)  # [..., 4, H]
 
-    def step(self, params: LayerNormLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: LayerNormLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + params.scale_h * _normal(dot(carry.h, params.w_h), self.epsilon))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(_plus(params.scale_c * _normal(c, self.epsilon, axes=(-1,)), params.b_c))
+        seen = _plus(params.scale_c * _normal(c, self.epsilon, axes=(-1,)), params.b_c)
+        h = sigmoid(o) * tanh(seen)
         return LSTMCarry(h=h, c=c), h
 
 
@@ -153,11 +167,12 @@ class LayerNormGRUCell(Cell):
         h' = (1 - z) * n + z * h
 
     Args:
-        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`. Scales start at 1.
+        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+            Scales start at 1.
         epsilon: added to the variances; above 0.
 
-    Source: Ba et al. 2016, arXiv:1607.06450, supplementary material. Differs: z keeps the old state, as in the authors' code;
-    b is the sum of their biases.
+    Source: Ba et al. 2016, arXiv:1607.06450, supplementary material. Differs: z keeps the old
+    state, as in the authors' code; b is the sum of their biases.
     """
 
     hidden_size: int
@@ -185,7 +200,9 @@ class LayerNormGRUCell(Cell):
         a, p = _wide(dot(xs, params.w_x), params)
         return _plus(p.scale_x * self._normal(a), p.b)  # [..., 3, H]
 
-    def step(self, params: LayerNormGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: LayerNormGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)
         a_r, a_z, a_n = gates(params.scale_h * self._normal(dot(carry.h, params.w_h)))
         r = sigmoid(u_r + a_r)
@@ -206,7 +223,9 @@ def _normal(a: Array, epsilon: float, axes: tuple[int, ...] = (-2, -1)) -> Array
 
 
 def _wide(a: Array, params: Any) -> tuple[Array, Any]:
-    """In a 16-bit run sums over units, and the gradients of scales and biases, which are sums over rows, need more bits."""
+    """In a 16-bit run sums over units, and the gradients of scales and biases,
+    which are sums over rows, need more bits.
+    """
     return cast((a, params), carry_dtype(a.dtype))
 
 

@@ -37,8 +37,10 @@ class LEMCell(Cell):
 
     Args:
         hidden_size: H.
-        dt: the longest time step, above 0. Up to 1 both states are averages of what they were and of numbers below 1.
-        recurrent_init: initialiser of each gate's block of `w_y`, and of `w_z`; None is the paper's U(+-1/sqrt(H)).
+        dt: the longest time step, above 0. Up to 1 both states are averages of what they were and
+            of numbers below 1.
+        recurrent_init: initialiser of each gate's block of `w_y`, and of `w_z`; None is the paper's
+            U(+-1/sqrt(H)).
         input_init: initialiser of each gate's block of `w_x`; None is the paper's U(+-1/sqrt(H)).
         bias: False leaves the biases out. They too are drawn from U(+-1/sqrt(H)).
 
@@ -66,7 +68,8 @@ class LEMCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LEMParams:
         check_size("input_size", input_size)
-        (k_x, k_y, k_z, k_b), H = jax.random.split(key, 4), self.hidden_size
+        k_x, k_y, k_z, k_b = jax.random.split(key, 4)
+        H = self.hidden_size
         paper = TorchUniform(H)
         recurrent = self.recurrent_init or paper
         return LEMParams(
@@ -82,7 +85,9 @@ class LEMCell(Cell):
     def project(self, params: LEMParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
-    def step(self, params: LEMParams, carry: LEMCarry, u: Array, dot: Dot = dot) -> tuple[LEMCarry, Array]:
+    def step(
+        self, params: LEMParams, carry: LEMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LEMCarry, Array]:
         u_d, u_e, u_z, u_y = gates(u)
         a_d, a_e, a_z = gates(dot(carry.y, params.w_y))
         d = self.dt * sigmoid(u_d + a_d)

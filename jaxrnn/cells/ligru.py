@@ -31,8 +31,9 @@ class LiGRUCell(Cell):
         hidden_size: H.
         update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
 
-    Source: Ravanelli et al. 2018, arXiv:1803.10225. Differs: the paper normalises W_x x over the batch, which keeps the ReLU from
-    growing without bound; that is left out, since a cell never mixes sequences (`LayerNormInput` normalises x instead).
+    Source: Ravanelli et al. 2018, arXiv:1803.10225. Differs: the paper normalises W_x x over the
+    batch, which keeps the ReLU from growing without bound; that is left out, since a cell never
+    mixes sequences (`LayerNormInput` normalises x instead).
 
     Example:
         >>> import jax, jaxrnn
@@ -58,7 +59,9 @@ class LiGRUCell(Cell):
         key, key_z = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
         if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(initializers.gate_bias(self.update_bias, key_z, self.hidden_size, dtype))
+            b = b.at[0].set(
+                initializers.gate_bias(self.update_bias, key_z, self.hidden_size, dtype)
+            )
         return LiGRUParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: LiGRUParams, like: Array) -> GRUCarry:
@@ -67,7 +70,9 @@ class LiGRUCell(Cell):
     def project(self, params: LiGRUParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
-    def step(self, params: LiGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: LiGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         a_z, a_n = gates(u + dot(carry.h, params.w_h))
         z = sigmoid(a_z)
         n = relu(a_n)

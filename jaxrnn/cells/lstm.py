@@ -35,14 +35,17 @@ class LSTMCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias: the initial bias of the forget gate. `Chrono(max_lag)` draws b_f = log U(1, max_lag - 1), b_i = -b_f.
-        recurrent_init: initialiser of each gate's block of `w_h`, a name or one of `jaxrnn.initializers`.
+        forget_bias: the initial bias of the forget gate. `Chrono(max_lag)` draws
+            b_f = log U(1, max_lag - 1), b_i = -b_f.
+        recurrent_init: initialiser of each gate's block of `w_h`, a name or one of
+            `jaxrnn.initializers`.
         input_init: initialiser of each gate's block of `w_x`.
         bias: False leaves the biases out, and `forget_bias` with them.
-        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores the other options.
+        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores
+            the other options.
 
-    Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000; `torch.nn.LSTM`. Differs: torch has two biases, of which this is
-    the sum, and no forget bias.
+    Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000; `torch.nn.LSTM`. Differs: torch has two
+    biases, of which this is the sum, and no forget bias.
 
     Example:
         >>> import jax, jaxrnn
@@ -75,7 +78,9 @@ class LSTMCell(Cell):
     def project(self, params: LSTMParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
-    def step(self, params: LSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: LSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
@@ -91,14 +96,17 @@ class LSTMPParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LSTMPCell(Cell):
-    """The LSTM whose hidden state is projected to fewer units: h' = W_p (sigmoid(o) * tanh(c')), all else as in `LSTMCell`.
+    """The LSTM whose hidden state is projected to fewer units:
+    h' = W_p (sigmoid(o) * tanh(c')), all else as in `LSTMCell`.
 
     Args:
         hidden_size: H, the size of c.
         proj_size: P, the size of h and of the output, below H.
-        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`; `w_p` is drawn by `input_init`.
+        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`; `w_p` is drawn
+            by `input_init`.
 
-    Source: Sak et al. 2014, arXiv:1402.1128, without its second projection; `torch.nn.LSTM(proj_size=P)`.
+    Source: Sak et al. 2014, arXiv:1402.1128, without its second projection;
+    `torch.nn.LSTM(proj_size=P)`.
     """
 
     hidden_size: int
@@ -114,12 +122,17 @@ class LSTMPCell(Cell):
         initializers.check_options(self, self.forget_bias)
         check_size("proj_size", self.proj_size)
         if self.proj_size >= self.hidden_size:
-            raise ValueError(f"proj_size={self.proj_size} must be below hidden_size={self.hidden_size}.")
+            raise ValueError(
+                f"proj_size={self.proj_size} must be below hidden_size={self.hidden_size}."
+            )
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LSTMPParams:
         key, key_f, key_p = jax.random.split(key, 3)
-        P, H = self.proj_size, self.hidden_size
-        w_x, w_h, b = initializers.parameters(self, key, input_size, gates=4, dtype=dtype, recurrent_size=P)
+        P = self.proj_size
+        H = self.hidden_size
+        w_x, w_h, b = initializers.parameters(
+            self, key, input_size, gates=4, dtype=dtype, recurrent_size=P
+        )
         draw = initializers.TorchUniform(H) if self.init_scheme == "torch" else self.input_init
         w_p = initializers.kernel(draw, key_p, H, 1, P, dtype)[:, 0]
         return LSTMPParams(w_x=w_x, w_h=w_h, b=_forget(self, key_f, b), w_p=w_p)
@@ -130,7 +143,9 @@ class LSTMPCell(Cell):
     def project(self, params: LSTMPParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
-    def step(self, params: LSTMPParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: LSTMPParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = dot(sigmoid(o) * tanh(c), params.w_p)
@@ -138,7 +153,9 @@ class LSTMPCell(Cell):
 
 
 def _forget(cell: LSTMCell | LSTMPCell, key: Array, b: Array | None) -> Array | None:
-    """`b` [4, H] with the initial bias of the forget gate, and its negative on the input gate for chrono."""
+    """`b` [4, H] with the initial bias of the forget gate,
+    and its negative on the input gate for chrono.
+    """
     if b is None or cell.init_scheme == "torch":
         return b
     b_f = initializers.gate_bias(cell.forget_bias, key, cell.hidden_size, b.dtype)

@@ -32,7 +32,8 @@ class MGUCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws b_f = -log U(1, max_lag - 1), since 1 - f keeps.
+        forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws
+            b_f = -log U(1, max_lag - 1), since 1 - f keeps.
         recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
 
     Source: Zhou et al. 2016, arXiv:1603.09420.
@@ -71,7 +72,9 @@ class MGUCell(Cell):
     def project(self, params: MGUParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
-    def step(self, params: MGUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: MGUParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_f, u_n = gates(u)
         f = sigmoid(u_f + dot(carry.h, params.w_h[:, 0]))
         n = tanh(u_n + dot(f * carry.h, params.w_h[:, 1]))
@@ -88,7 +91,8 @@ class MGUResetAfterParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MGUResetAfterCell(Cell):
-    """The minimal gated unit of Flax: a `GRUCell` with one gate f for r and z, which resets after the product; y = h'.
+    """The minimal gated unit of Flax: a `GRUCell` with one gate f for r and z,
+    which resets after the product; y = h'.
 
         f = sigmoid(W_xf x + W_hf h + b_f)
         n = tanh(W_xn x + b_n + f * (W_hn h + b_hn))
@@ -96,11 +100,13 @@ class MGUResetAfterCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws b_f = log U(1, max_lag - 1).
+        forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws
+            b_f = log U(1, max_lag - 1).
         recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
 
-    Source: `flax.linen.MGUCell` (whose form with `reset_gate=False` is `UGRNNCell`). Differs from Zhou et al. 2016 (`MGUCell`) in
-    where f acts on the candidate, and in f for 1 - f in the last equation.
+    Source: `flax.linen.MGUCell` (whose form with `reset_gate=False` is `UGRNNCell`). Differs from
+    Zhou et al. 2016 (`MGUCell`) in where f acts on the candidate, and in f for 1 - f in the last
+    equation.
     """
 
     hidden_size: int
@@ -121,7 +127,9 @@ class MGUResetAfterCell(Cell):
         if b is not None and self.init_scheme == "torch":
             b_hn = initializers.TorchUniform(self.hidden_size)(key_n, (self.hidden_size,), dtype)
         elif b is not None:
-            b = b.at[0].set(initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype))
+            b = b.at[0].set(
+                initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
+            )
         return MGUResetAfterParams(w_x=w_x, w_h=w_h, b=b, b_hn=b_hn)
 
     def init_carry(self, params: MGUResetAfterParams, like: Array) -> GRUCarry:
@@ -130,7 +138,9 @@ class MGUResetAfterCell(Cell):
     def project(self, params: MGUResetAfterParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
-    def step(self, params: MGUResetAfterParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: MGUResetAfterParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_f, u_n = gates(u)
         a_f, a_n = gates(dot(carry.h, params.w_h))
         a_n = a_n if params.b_hn is None else a_n + params.b_hn

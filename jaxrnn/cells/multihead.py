@@ -37,7 +37,8 @@ class MultiHeadRNNCell(Cell):
     Args:
         hidden_size: H, a multiple of `heads`.
         heads: N, the number of blocks.
-        nonlinearity, recurrent_init, input_init, bias, init_scheme: as in `RNNCell`; each block is drawn for itself.
+        nonlinearity, recurrent_init, input_init, bias, init_scheme: as in `RNNCell`; each block is
+            drawn for itself.
 
     Source: Beck et al. 2024, arXiv:2405.04517, section 2.2 (the heads of the sLSTM).
     """
@@ -65,7 +66,9 @@ class MultiHeadRNNCell(Cell):
     def project(self, params: MultiHeadRNNParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 1, H]
 
-    def step(self, params: MultiHeadRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: MultiHeadRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         (a,) = gates(u + dot(carry.h, params.w_h, op=block_diagonal))
         h = NONLINEARITIES[self.nonlinearity](a)
         return RNNCarry(h=h), h
@@ -84,9 +87,11 @@ class MultiHeadLSTMCell(Cell):
     Args:
         hidden_size: H, a multiple of `heads`.
         heads: N, the number of blocks.
-        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`; each block is drawn for itself.
+        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`; each block is
+            drawn for itself.
 
-    Source: Beck et al. 2024, arXiv:2405.04517, section 2.2 (the heads of the sLSTM). Differs: the gates are those of the LSTM.
+    Source: Beck et al. 2024, arXiv:2405.04517, section 2.2 (the heads of the sLSTM). Differs: the
+    gates are those of the LSTM.
 
     Example:
         >>> import jax, jaxrnn
@@ -124,7 +129,9 @@ class MultiHeadLSTMCell(Cell):
     def project(self, params: MultiHeadLSTMParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
-    def step(self, params: MultiHeadLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: MultiHeadLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates(u + dot(carry.h, params.w_h, op=block_diagonal))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
@@ -145,9 +152,11 @@ class MultiHeadGRUCell(Cell):
     Args:
         hidden_size: H, a multiple of `heads`.
         heads: N, the number of blocks.
-        update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`; each block is drawn for itself.
+        update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`; each block is
+            drawn for itself.
 
-    Source: Beck et al. 2024, arXiv:2405.04517, section 2.2 (the heads of the sLSTM). Differs: the gates are those of the GRU.
+    Source: Beck et al. 2024, arXiv:2405.04517, section 2.2 (the heads of the sLSTM). Differs: the
+    gates are those of the GRU.
     """
 
     hidden_size: int
@@ -169,7 +178,9 @@ class MultiHeadGRUCell(Cell):
         if b is not None and self.init_scheme == "torch":
             b_hn = initializers.TorchUniform(self.hidden_size)(key_n, (self.hidden_size,), dtype)
         elif b is not None:
-            b = b.at[1].set(initializers.gate_bias(self.update_bias, key_z, self.hidden_size, dtype))
+            b = b.at[1].set(
+                initializers.gate_bias(self.update_bias, key_z, self.hidden_size, dtype)
+            )
         return MultiHeadGRUParams(w_x=w_x, w_h=w_h, b=b, b_hn=b_hn)
 
     def init_carry(self, params: MultiHeadGRUParams, like: Array) -> GRUCarry:
@@ -178,7 +189,9 @@ class MultiHeadGRUCell(Cell):
     def project(self, params: MultiHeadGRUParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 3, H]
 
-    def step(self, params: MultiHeadGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot) -> tuple[GRUCarry, Array]:
+    def step(
+        self, params: MultiHeadGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
+    ) -> tuple[GRUCarry, Array]:
         u_r, u_z, u_n = gates(u)
         a_r, a_z, a_n = gates(dot(carry.h, params.w_h, op=block_diagonal))
         a_n = a_n if params.b_hn is None else a_n + params.b_hn
@@ -193,16 +206,27 @@ def _check(cell: Any, *biases: float | Chrono) -> None:
     initializers.check_options(cell, *biases)
     check_size("heads", cell.heads)
     if cell.hidden_size % cell.heads:
-        raise ValueError(f"hidden_size={cell.hidden_size} must be a multiple of heads={cell.heads}.")
+        raise ValueError(
+            f"hidden_size={cell.hidden_size} must be a multiple of heads={cell.heads}."
+        )
 
 
-def _parameters(cell: Any, key: Array, input_size: int, gates: int, dtype: DType) -> tuple[Array, Array, Array | None]:
+def _parameters(
+    cell: Any, key: Array, input_size: int, gates: int, dtype: DType
+) -> tuple[Array, Array, Array | None]:
     """w_x [I, G, H], w_h [N, P, G, P], b [G, H]."""
     key, key_h = jax.random.split(key)
     w_x, _, b = initializers.parameters(
         cell, key, input_size, gates, dtype, recurrent_size=1
     )  # a dense w_h would be N times ours
-    draw = initializers.TorchUniform(cell.hidden_size) if cell.init_scheme == "torch" else cell.recurrent_init
+    draw = (
+        initializers.TorchUniform(cell.hidden_size)
+        if cell.init_scheme == "torch"
+        else cell.recurrent_init
+    )
     P = cell.hidden_size // cell.heads
-    blocks = [initializers.kernel(draw, k, P, gates, P, dtype) for k in jax.random.split(key_h, cell.heads)]
+    blocks = [
+        initializers.kernel(draw, k, P, gates, P, dtype)
+        for k in jax.random.split(key_h, cell.heads)
+    ]
     return w_x, jnp.stack(blocks), b

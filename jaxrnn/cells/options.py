@@ -9,7 +9,9 @@ from jaxrnn.checks import check_size
 
 
 def check_draws(hidden_size: Any, *inits: initializers.Initializer | None) -> None:
-    """Raises ValueError where the size or an initialiser is wrong; None stands for the paper's initialiser."""
+    """Raises ValueError where the size or an initialiser is wrong;
+    None stands for the paper's initialiser.
+    """
     check_size("hidden_size", hidden_size)
     for init in inits:
         if init is not None:
@@ -27,7 +29,8 @@ def make_float(cell: Any, name: str, *, zero: bool) -> None:
     Raises:
         ValueError: no finite number, or not above 0 (below 0, where 0 is allowed).
     """
-    value, least = getattr(cell, name), "at least 0" if zero else "above 0"
+    value = getattr(cell, name)
+    least = "at least 0" if zero else "above 0"
     real = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not real or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be a number {least}, got {value!r}.")

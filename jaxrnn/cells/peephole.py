@@ -31,10 +31,11 @@ class PeepholeLSTMCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`. The peepholes are zeros, and with the
-            torch scheme uniform like all else; `bias=False` leaves them in.
+        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`. The peepholes
+            are zeros, and with the torch scheme uniform like all else; `bias=False` leaves them in.
 
-    Source: Gers & Schmidhuber 2000, "Recurrent nets that time and count"; Graves 2013, arXiv:1308.0850, eq. 7-11.
+    Source: Gers & Schmidhuber 2000, "Recurrent nets that time and count"; Graves 2013,
+    arXiv:1308.0850, eq. 7-11.
 
     Example:
         >>> import jax, jaxrnn
@@ -62,7 +63,9 @@ class PeepholeLSTMCell(Cell):
         w_x, w_h, b = LSTMCell(**options).init(key, input_size, dtype)
         w_c = jnp.zeros((3, self.hidden_size), dtype)
         if self.init_scheme == "torch":
-            w_c = initializers.kernel(initializers.TorchUniform(self.hidden_size), key_c, 1, 3, self.hidden_size, dtype)[0]
+            w_c = initializers.kernel(
+                initializers.TorchUniform(self.hidden_size), key_c, 1, 3, self.hidden_size, dtype
+            )[0]
         return PeepholeLSTMParams(w_x=w_x, w_h=w_h, b=b, w_c=w_c)
 
     def init_carry(self, params: PeepholeLSTMParams, like: Array) -> LSTMCarry:
@@ -71,7 +74,9 @@ class PeepholeLSTMCell(Cell):
     def project(self, params: PeepholeLSTMParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 4, H]
 
-    def step(self, params: PeepholeLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot) -> tuple[LSTMCarry, Array]:
+    def step(
+        self, params: PeepholeLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
+    ) -> tuple[LSTMCarry, Array]:
         w_ci, w_cf, w_co = params.w_c
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f + w_cf * carry.c) * carry.c + sigmoid(i + w_ci * carry.c) * tanh(g)

@@ -33,9 +33,11 @@ class RNNCell(Cell):
         recurrent_init: initialiser of `w_h`, a name or one of `jaxrnn.initializers`.
         input_init: initialiser of `w_x`.
         bias: False leaves the bias out.
-        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores the other options.
+        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores
+            the other options.
 
-    Source: Elman 1990, "Finding structure in time"; `torch.nn.RNN`. Differs: torch has two biases, of which this is the sum.
+    Source: Elman 1990, "Finding structure in time"; `torch.nn.RNN`. Differs: torch has two biases,
+    of which this is the sum.
 
     Example:
         >>> import jax, jaxrnn
@@ -68,7 +70,9 @@ class RNNCell(Cell):
     def project(self, params: RNNParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 1, H]
 
-    def step(self, params: RNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: RNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         (a,) = gates(u + dot(carry.h, params.w_h))
         h = NONLINEARITIES[self.nonlinearity](a)
         return RNNCarry(h=h), h

@@ -22,7 +22,8 @@ class UGRNNParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class UGRNNCell(Cell):
-    """The update-gate RNN: between an Elman network and a GRU, one gate that decides what is kept; y = h'.
+    """The update-gate RNN: between an Elman network and a GRU,
+    one gate that decides what is kept; y = h'.
 
         g = sigmoid(W_xg x + W_hg h + b_g)
         c = tanh(W_xc x + W_hc h + b_c)
@@ -30,8 +31,8 @@ class UGRNNCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias: the initial bias of the gate g, which keeps the old state. `Chrono(max_lag)` draws
-            b_g = log U(1, max_lag - 1).
+        forget_bias: the initial bias of the gate g, which keeps the old state. `Chrono(max_lag)`
+            draws b_g = log U(1, max_lag - 1).
         recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
 
     Source: Collins et al. 2017, arXiv:1611.09913.
@@ -60,7 +61,9 @@ class UGRNNCell(Cell):
         key, key_g = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
         if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(initializers.gate_bias(self.forget_bias, key_g, self.hidden_size, dtype))
+            b = b.at[0].set(
+                initializers.gate_bias(self.forget_bias, key_g, self.hidden_size, dtype)
+            )
         return UGRNNParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: UGRNNParams, like: Array) -> RNNCarry:
@@ -69,7 +72,9 @@ class UGRNNCell(Cell):
     def project(self, params: UGRNNParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., 2, H]
 
-    def step(self, params: UGRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot) -> tuple[RNNCarry, Array]:
+    def step(
+        self, params: UGRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[RNNCarry, Array]:
         g, c = gates(u + dot(carry.h, params.w_h))
         h = sigmoid(g) * carry.h + (1 - sigmoid(g)) * tanh(c)
         return RNNCarry(h=h), h

@@ -1,4 +1,6 @@
-"""The undamped independent controlled oscillatory recurrent network: each hidden unit is an oscillator by itself."""
+"""The undamped independent controlled oscillatory recurrent network:
+each hidden unit is an oscillator by itself.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -28,24 +30,25 @@ class UnICORNNCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class UnICORNNCell(Cell):
-    """Independent oscillators with positions y, velocities z and learned time steps; the output is y'.
+    """Independent oscillators with positions y, velocities z and learned time steps;
+    the output is y'.
 
         z' = z - dt * sigmoid(c) * (tanh(w * y + W_x x + b) + alpha * y)
         y' = y + dt * sigmoid(c) * z'
 
-    No hidden unit sees another: layers of a `Stack` couple them. A step is a Hamiltonian flow, kept exactly as such by this
-    order of the two lines: volumes are preserved, and a step can be undone.
+    No hidden unit sees another: layers of a `Stack` couple them. A step is a Hamiltonian flow, kept
+    exactly as such by this order of the two lines: volumes are preserved, and a step can be undone.
 
     Args:
         hidden_size: H.
         dt: the longest time step, above 0.
-        alpha: the squared frequency of a free oscillator, 0 or more. dt and alpha are to be tuned, dt for each layer: the
-            defaults are the authors' for permuted pixels of MNIST.
+        alpha: the squared frequency of a free oscillator, 0 or more. dt and alpha are to be tuned,
+            dt for each layer: the defaults are the authors' for permuted pixels of MNIST.
         input_init: initialiser of `w_x`; None is the authors' U(+-sqrt(6 / (65 I))).
         bias: False leaves the bias out.
 
-    Source: Rusch & Mishra 2021, arXiv:2103.05487. As the authors do, w is drawn from U(0, 1), c from U(+-0.1), and b
-    is 0.
+    Source: Rusch & Mishra 2021, arXiv:2103.05487. As the authors do, w is drawn from U(0, 1), c
+    from U(+-0.1), and b is 0.
 
     Example:
         >>> import jax, jaxrnn
@@ -70,7 +73,9 @@ class UnICORNNCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> UnICORNNParams:
         check_size("input_size", input_size)
-        (k_x, k_w, k_c), H, wide = jax.random.split(key, 3), self.hidden_size, carry_dtype(dtype)
+        k_x, k_w, k_c = jax.random.split(key, 3)
+        H = self.hidden_size
+        wide = carry_dtype(dtype)
         paper = jax.nn.initializers.variance_scaling(2 / 65, "fan_in", "uniform")
         return UnICORNNParams(
             w_x=kernel(self.input_init or paper, k_x, input_size, 1, H, dtype)[:, 0],
@@ -85,7 +90,9 @@ class UnICORNNCell(Cell):
     def project(self, params: UnICORNNParams, xs: Array, noise: Any = None) -> Array:
         return linear(xs, params.w_x, params.b)  # [..., H]
 
-    def step(self, params: UnICORNNParams, carry: UnICORNNCarry, u: Array, dot: Dot = dot) -> tuple[UnICORNNCarry, Array]:
+    def step(
+        self, params: UnICORNNParams, carry: UnICORNNCarry, u: Array, dot: Dot = dot
+    ) -> tuple[UnICORNNCarry, Array]:
         d = self.dt * sigmoid(params.c)
         z = carry.z - d * (tanh(params.w * carry.y + u) + self.alpha * carry.y)
         y = carry.y + d * z

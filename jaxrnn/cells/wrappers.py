@@ -1,4 +1,6 @@
-"""Cells around cells: a learned first carry, residual and skip connections, layer normalisation of the input."""
+"""Cells around cells: a learned first carry, residual and skip connections,
+layer normalisation of the input.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,10 +24,12 @@ class Around(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(Cell):
-    """A cell that is in everything the cell inside, `self.cell`, but for what a subclass says otherwise.
+    """A cell that is in everything the cell inside, `self.cell`,
+    but for what a subclass says otherwise.
 
-    A subclass is a frozen dataclass, whose first field is `cell`. Its parameters and carry are those of the cell inside. Around a
-    `Stack` it runs step by step, not layer by layer, and in one direction; inside a `Stack` it is as fast as its cell.
+    A subclass is a frozen dataclass, whose first field is `cell`. Its parameters and carry are
+    those of the cell inside. Around a `Stack` it runs step by step, not layer by layer, and in one
+    direction; inside a `Stack` it is as fast as its cell.
     """
 
     cell: Cell
@@ -68,7 +72,9 @@ class Wrapper(Cell):
 
 
 def carry_shapes(cell: Cell, shape: tuple[int, ...]) -> Any:
-    """The shapes of the carry of a cell for one step's input of that shape, found without computing."""
+    """The shapes of the carry of a cell for one step's input of that shape,
+    found without computing.
+    """
 
     def make() -> Carry:
         params = cell.prepare(cell.init(jax.random.key(0), shape[-1], jnp.float32))
@@ -81,7 +87,9 @@ def own(cell: Cell, params: Params, kind: type) -> Any:
     """Returns `params`, or raises ValueError where they are not of a wrapper's own kind."""
     if not isinstance(params, kind):
         name = type(cell).__name__
-        raise ValueError(f"params of {name} are {kind.__name__}(inner=..., ...), got {type(params).__name__}.")
+        raise ValueError(
+            f"params of {name} are {kind.__name__}(inner=..., ...), got {type(params).__name__}."
+        )
     return params
 
 
@@ -92,7 +100,8 @@ class LearnedParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LearnedInitialCarry(Wrapper):
-    """A sequence begins with a learned carry, and begins again with it after a reset; it starts at the cell's own (zeros).
+    """A sequence begins with a learned carry, and begins again with it after a reset;
+    it starts at the cell's own (zeros).
 
     In a stack wrap the cell of each layer.
 
@@ -105,7 +114,8 @@ class LearnedInitialCarry(Wrapper):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LearnedParams:
         shapes = carry_shapes(self.cell, (1,) * (self.feature_axes - 1) + (input_size,))
-        # A convolution without padding leaves nothing of one pixel: its learned state is the same for all pixels, as others' are.
+        # A convolution without padding leaves nothing of one pixel: its learned state is the same
+        # for all pixels, as others' are.
         first = jax.tree.map(lambda s: jnp.zeros([max(n, 1) for n in s.shape], dtype), shapes)
         return LearnedParams(inner=self.cell.init(key, input_size, dtype), first=first)
 
@@ -125,7 +135,9 @@ class LearnedInitialCarry(Wrapper):
     def project(self, params: LearnedParams, xs: Array, noise: Noise = None) -> Any:
         return self.cell.project(params.inner, xs, noise)
 
-    def step(self, params: LearnedParams, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
+    def step(
+        self, params: LearnedParams, carry: Carry, u: Any, dot: Dot = dot
+    ) -> tuple[Carry, Array]:
         return self.cell.step(params.inner, carry, u, dot)
 
 
@@ -138,12 +150,14 @@ class Passed(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Residual(Wrapper):
-    """y + x: the output of a cell, or of a stack (in both directions too), plus its input, of the same features.
+    """y + x: the output of a cell, or of a stack (in both directions too), plus its input,
+    of the same features.
 
     Raises:
         ValueError: when it runs, where output and input differ in features.
 
-    Source: He et al. 2016, arXiv:1512.03385; in stacks of LSTMs Wu et al. 2016, arXiv:1609.08144, section 3.1.
+    Source: He et al. 2016, arXiv:1512.03385; in stacks of LSTMs Wu et al. 2016, arXiv:1609.08144,
+    section 3.1.
     """
 
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Passed:
@@ -162,7 +176,8 @@ class Residual(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class Skip(Wrapper):
-    """[y, x]: the output of a cell, or of a stack (in both directions too), and behind it its input.
+    """[y, x]: the output of a cell, or of a stack (in both directions too),
+    and behind it its input.
 
     A stack of them sees in each layer the outputs of all layers before, and its input.
 
@@ -189,7 +204,10 @@ class Skip(Wrapper):
 
 def _plus(y: Array, x: Array) -> Array:
     if y.shape != x.shape:
-        raise ValueError(f"a residual connection needs as many outputs as inputs, got shapes {y.shape} and {x.shape}.")
+        raise ValueError(
+            "a residual connection needs as many outputs as inputs, "
+            f"got shapes {y.shape} and {x.shape}."
+        )
     return y + x
 
 
@@ -201,19 +219,22 @@ class NormParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormInput(Wrapper):
-    """Normalises the features of each step's input before a cell or stack sees them: layer norm between the layers of a stack.
+    """Normalises the features of each step's input before a cell or stack sees them: layer norm
+    between the layers of a stack.
 
     Args:
         cell: the cell or stack.
         epsilon: added to the variance.
 
-    Source: Ba et al. 2016, arXiv:1607.06450, eq. 4; before each layer as in Xiong et al. 2020, arXiv:2002.04745.
+    Source: Ba et al. 2016, arXiv:1607.06450, eq. 4; before each layer as in Xiong et al. 2020,
+    arXiv:2002.04745.
     """
 
     epsilon: float = 1e-5
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> NormParams:
-        scale, bias = jnp.ones(input_size, dtype), jnp.zeros(input_size, dtype)
+        scale = jnp.ones(input_size, dtype)
+        bias = jnp.zeros(input_size, dtype)
         return NormParams(inner=self.cell.init(key, input_size, dtype), scale=scale, bias=bias)
 
     def input_size(self, params: NormParams) -> int | None:
@@ -239,7 +260,9 @@ class LayerNormInput(Wrapper):
         self, run: Run, params: NormParams, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
         check_params(self, params)
-        return run(self.cell, params.inner, self._normal(params, xs), carry, noise=noise, reverse=reverse)
+        return run(
+            self.cell, params.inner, self._normal(params, xs), carry, noise=noise, reverse=reverse
+        )
 
     def _normal(self, params: NormParams, xs: Array) -> Array:
         wide = carry_dtype(xs.dtype)

@@ -1,12 +1,16 @@
 """How far back a recurrent network reaches: its gradients, its Jacobians, its memory.
 
-Most functions run a loop of their own, which eager calls compile anew: wrap them in `jax.jit`, with the cell static, to call
-them often.
+Most functions run a loop of their own, which eager calls compile anew: wrap them in `jax.jit`, with
+the cell static, to call them often.
 """
 
 from jaxrnn.diagnostics.dynamics import largest_lyapunov_exponent
 from jaxrnn.diagnostics.gradients import GradientNorms, carry_gradient_norms, carry_gradients
-from jaxrnn.diagnostics.jacobians import carry_jacobian_norms, carry_jacobian_singular_values, carry_jacobians
+from jaxrnn.diagnostics.jacobians import (
+    carry_jacobian_norms,
+    carry_jacobian_singular_values,
+    carry_jacobians,
+)
 from jaxrnn.diagnostics.memory import MemoryCapacity, effective_memory, memory_capacity
 
 __all__ = [

@@ -20,19 +20,23 @@ def largest_lyapunov_exponent(
     key: Array | None = None,
     washout: int = 0,
 ) -> Array:
-    """The mean growth of a small difference of two carries, in nats per step: lim 1/T ln |d carry_T / d carry_0 v|.
+    """The mean growth of a small difference of two carries, in nats per step:
+    lim 1/T ln |d carry_T / d carry_0 v|.
 
-    Negative: differences, and with them gradients, vanish. Near zero: they are kept. Positive: they grow, the state is chaotic.
-    A tangent vector goes along with the carry by forward differentiation and is brought back to length 1 after each step, so
-    that no Jacobian is built and nothing underflows.
+    Negative: differences, and with them gradients, vanish. Near zero: they are kept. Positive: they
+    grow, the state is chaotic. A tangent vector goes along with the carry by forward
+    differentiation and is brought back to length 1 after each step, so that no Jacobian is built
+    and nothing underflows.
 
     Args:
         cell: the cell.
         params: its parameters.
         xs: [T, I], one sequence; use `jax.vmap` for more.
         carry: the carry before the first step; None means the cell's own.
-        key: of the direction of the first difference, which a long sequence forgets; None means `jax.random.key(0)`.
-        washout: how many first steps do not count, in which the difference turns to where it grows fastest; 0 to T - 1.
+        key: of the direction of the first difference, which a long sequence forgets; None means
+            `jax.random.key(0)`.
+        washout: how many first steps do not count, in which the difference turns to where it grows
+            fastest; 0 to T - 1.
 
     Returns:
         [], nats per step; -inf where the difference vanishes altogether.
@@ -40,12 +44,14 @@ def largest_lyapunov_exponent(
     Raises:
         ValueError: `washout` leaves no step.
 
-    Source: Benettin et al. 1980, Meccanica 15; for recurrent networks Engelken et al. 2023, arXiv:2006.02427.
+    Source: Benettin et al. 1980, Meccanica 15; for recurrent networks Engelken et al. 2023,
+    arXiv:2006.02427.
 
     Example:
         >>> import jax, jaxrnn
         >>> from jaxrnn.diagnostics import largest_lyapunov_exponent
-        >>> cell = jaxrnn.RNNCell(hidden_size=4)  # orthogonal, at a zero state: every difference keeps its length
+        >>> # orthogonal, at a zero state: every difference keeps its length
+        >>> cell = jaxrnn.RNNCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> bool(abs(largest_lyapunov_exponent(cell, params, jax.numpy.zeros((50, 3)))) < 1e-5)
         True
@@ -53,7 +59,11 @@ def largest_lyapunov_exponent(
     T = xs.shape[0]
     if not 0 <= washout < T:
         raise ValueError(f"washout must be from 0 to T - 1 = {T - 1}, got {washout}.")
-    first = initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1]) if carry is None else carry
+    first = (
+        initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
+        if carry is None
+        else carry
+    )
     flat, unravel = ravel_pytree(first)
     params = cell.prepare(params)
     us = cell.project(params, xs)

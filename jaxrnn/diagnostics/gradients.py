@@ -25,15 +25,16 @@ def carry_gradients(
 ) -> Carry:
     """d loss / d carry_t for every t, by one backward pass.
 
-    Zeros are added to the carry in the loop, and the loss is differentiated with respect to them. carry_t, for t from 0 to T,
-    is the carry after t steps, as the next step reads it: y_t is taken before the zeros are added, so a loss of the last state
-    should read it from the carry.
+    Zeros are added to the carry in the loop, and the loss is differentiated with respect to them.
+    carry_t, for t from 0 to T, is the carry after t steps, as the next step reads it: y_t is taken
+    before the zeros are added, so a loss of the last state should read it from the carry.
 
     Args:
         cell: the cell.
         params: its parameters.
         xs: [T, *batch, I], without padding.
-        loss: `loss(carry_T, ys) -> []`, a sum over the batch if the gradients of each sequence are to be its own.
+        loss: `loss(carry_T, ys) -> []`, a sum over the batch if the gradients of each sequence are
+            to be its own.
         carry: the carry before the first step; None means the cell's own.
 
     Returns:
@@ -46,16 +47,23 @@ def carry_gradients(
         >>> from jaxrnn.diagnostics import carry_gradients
         >>> cell = jaxrnn.LSTMCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
-        >>> carry_gradients(cell, params, jax.numpy.ones((5, 2, 3)), lambda carry, ys: carry.h.sum()).c.shape
+        >>> xs = jax.numpy.ones((5, 2, 3))
+        >>> carry_gradients(cell, params, xs, lambda carry, ys: carry.h.sum()).c.shape
         (6, 2, 4)
     """
-    T, batch = xs.shape[0], xs.shape[1 : xs.ndim - cell.feature_axes]
+    T = xs.shape[0]
+    batch = xs.shape[1 : xs.ndim - cell.feature_axes]
     spatial = xs.shape[xs.ndim - cell.feature_axes : -1]
-    first = initial_carry(cell, params, batch, xs.dtype, spatial_shape=spatial) if carry is None else carry
+    first = (
+        initial_carry(cell, params, batch, xs.dtype, spatial_shape=spatial)
+        if carry is None
+        else carry
+    )
     zeros = jax.tree.map(lambda a: jnp.zeros((T + 1, *a.shape), a.dtype), first)
 
     def perturbed(zeros: Carry) -> Array:
-        inner, last = jax.tree.map(lambda a: a[:-1], zeros), jax.tree.map(lambda a: a[-1], zeros)
+        inner = jax.tree.map(lambda a: a[:-1], zeros)
+        last = jax.tree.map(lambda a: a[-1], zeros)
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), inner)
         carry, ys = unroll(_Perturbed(cell, shapes), params, xs, first, noise=inner)
         return loss(jax.tree.map(jnp.add, carry, last), ys)
@@ -72,21 +80,24 @@ def carry_gradient_norms(
 ) -> GradientNorms:
     """The Euclidean norms of `carry_gradients`, of each field of the carry and of the whole.
 
-    The squares are taken after scaling, so a norm is exact down to the smallest normal number of its dtype (1e-38 in float32:
-    a gradient that halves at each step is lost after 126; run in float64 to see beyond).
+    The squares are taken after scaling, so a norm is exact down to the smallest normal number of
+    its dtype (1e-38 in float32: a gradient that halves at each step is lost after 126; run in
+    float64 to see beyond).
 
     Args:
         cell, params, xs, loss, carry: as in `carry_gradients`.
 
     Returns:
-        `whole` [T + 1, *batch], and `fields`, as the carry with leaves [T + 1, *batch]; the lag of entry t is T - t.
+        `whole` [T + 1, *batch], and `fields`, as the carry with leaves [T + 1, *batch]; the lag of
+        entry t is T - t.
 
     Example:
         >>> import jax, jaxrnn
         >>> from jaxrnn.diagnostics import carry_gradient_norms
         >>> cell = jaxrnn.LSTMCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
-        >>> norms = carry_gradient_norms(cell, params, jax.numpy.ones((5, 2, 3)), lambda carry, ys: carry.h.sum())
+        >>> xs = jax.numpy.ones((5, 2, 3))
+        >>> norms = carry_gradient_norms(cell, params, xs, lambda carry, ys: carry.h.sum())
         >>> norms.whole.shape, norms.fields.c.shape
         ((6, 2), (6, 2))
     """

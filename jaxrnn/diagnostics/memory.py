@@ -10,16 +10,19 @@ from jaxrnn.running import unroll
 
 
 class MemoryCapacity(NamedTuple):
-    total: Array  # [], at most the number of outputs of the cell, but for what a fit to noise explains
+    # [], at most the number of outputs of the cell, but for what a fit to noise explains
+    total: Array
     delays: Array  # [K], the share of u(t - k) that is known at t, for k from 1 to K
 
 
 def effective_memory(log10_norms: Array, share: float = 0.01) -> Array:
-    """How many lags back gradients reach: at how many lags their norm exceeds `share` of that at lag 0.
+    """How many lags back gradients reach: at how many lags their norm exceeds `share`
+    of that at lag 0.
 
     Args:
         log10_norms: [..., T + 1], indexed by the lag, as `carry_jacobian_norms` gives them, or
-            `jnp.log10(carry_gradient_norms(...).whole[::-1])`, whose lag is on the first axis: transpose it.
+            `jnp.log10(carry_gradient_norms(...).whole[::-1])`, whose lag is on the first axis:
+            transpose it.
         share: between 0 and 1.
 
     Returns:
@@ -31,7 +34,8 @@ def effective_memory(log10_norms: Array, share: float = 0.01) -> Array:
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxrnn.diagnostics import effective_memory
-        >>> int(effective_memory(jnp.arange(100.0) * jnp.log10(0.9)))  # 0.9^43 = 0.0108, 0.9^44 = 0.0097
+        >>> log_norms = jnp.arange(100.0) * jnp.log10(0.9)
+        >>> int(effective_memory(log_norms))  # 0.9^43 = 0.0108, 0.9^44 = 0.0097
         43
     """
     if not 0 < share < 1:
@@ -51,14 +55,16 @@ def memory_capacity(
     scale: float = 0.5,
     ridge: float = 1e-9,
 ) -> MemoryCapacity:
-    """Jaeger's linear memory capacity: how much of a random input of the past a linear readout of the outputs recovers.
+    """Jaeger's linear memory capacity: how much of a random input
+    of the past a linear readout of the outputs recovers.
 
-    The cell hears u(t) ~ U[-scale, scale], the same in all of its inputs. For each delay k a ridge regression with a bias gives
-    u(t - k) from the outputs at t, and
+    The cell hears u(t) ~ U[-scale, scale], the same in all of its inputs. For each delay k a ridge
+    regression with a bias gives u(t - k) from the outputs at t, and
 
         MC_k = r^2(u(t - k), readout_k(t)),    MC = sum of MC_k <= number of outputs,
 
-    the bound being exact for infinitely many steps; with finitely many a fit to noise adds about (outputs / steps) per delay.
+    the bound being exact for infinitely many steps; with finitely many a fit to noise adds about
+    (outputs / steps) per delay.
 
     Args:
         cell: the cell, with a vector input.
@@ -93,11 +99,13 @@ def memory_capacity(
     size = cell.input_size(params) or 1
     _, ys = unroll(cell, params, jnp.broadcast_to(u[:, None], (len(u), size)), carry)
     exact = dtype if dtype.itemsize > 2 else jnp.float32  # there are no singular values in 16 bits
-    u, ys = u.astype(exact), ys.astype(exact)
+    u = u.astype(exact)
+    ys = ys.astype(exact)
     ys = ys[delays:] - jnp.mean(ys[delays:], axis=0)
     past = jnp.stack([u[delays - k : len(u) - k] for k in range(1, delays + 1)], axis=1)
     past = past - jnp.mean(past, axis=0)
-    # By the singular values of ys: its Gram matrix would square their range, and lose the weak memories of float32.
+    # By the singular values of ys: its Gram matrix would square their range, and lose the weak
+    # memories of float32.
     left, values, _ = jnp.linalg.svd(ys, full_matrices=False)
     kept = values**2 / (values**2 + ridge * jnp.sum(values**2))
     explained = kept[:, None] * (left.T @ past)

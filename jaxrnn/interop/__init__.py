@@ -1,8 +1,10 @@
 """Weights from and to other libraries, none of which is imported.
 
-A function for each library and way: `from_...(cell, arrays)` gives a cell's parameters, `to_...(cell, params)` the arrays under
-the library's own names. What the other side cannot represent is a `ConversionError`; nothing is approximated. Some libraries keep
-two biases, or add 1 to the forget gate when they run: here that is one stored bias, so that an optimiser takes other steps.
+A function for each library and way: `from_...(cell, arrays)` gives a cell's parameters,
+`to_...(cell, params)` the arrays under the library's own names. What the other side cannot
+represent is a `ConversionError`; nothing is approximated. Some libraries keep two biases, or add 1
+to the forget gate when they run: here that is one stored bias, so that an optimiser takes other
+steps.
 """
 
 from jaxrnn.interop.carries import from_flax_carry, to_flax_carry

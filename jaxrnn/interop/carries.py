@@ -1,7 +1,8 @@
 """Carries from and to Flax, where an LSTM's is the pair (c, h), in both of its APIs.
 
-Elsewhere no conversion is needed: torch, Keras, Haiku and Equinox give (h, c), so that `LSTMCarry(*state)` is ours, and a tuple
-of ours, `(carry.h, carry.c)`, theirs (`haiku.LSTMState(*carry)`).
+Elsewhere no conversion is needed: torch, Keras, Haiku and Equinox give (h, c), so that
+`LSTMCarry(*state)` is ours, and a tuple of ours, `(carry.h, carry.c)`, theirs
+(`haiku.LSTMState(*carry)`).
 """
 
 from typing import Any
@@ -56,7 +57,9 @@ def from_flax_carry(cell: Cell, carry: Any) -> Carry:
     pair = isinstance(carry, tuple | list)
     if pair != (make is LSTMCarry) or (pair and len(carry) != 2):
         expected = "the pair (c, h)" if make is LSTMCarry else "the array h"
-        raise TypeError(f"the carry of Flax's counterpart of {cell} is {expected}, got {type(carry).__name__}.")
+        raise TypeError(
+            f"the carry of Flax's counterpart of {cell} is {expected}, got {type(carry).__name__}."
+        )
     return LSTMCarry(c=carry[0], h=carry[1]) if pair else make(h=carry)
 
 
@@ -72,5 +75,7 @@ def to_flax_carry(carry: Carry) -> tuple[Array, Array] | Array:
     if isinstance(carry, LSTMCarry):
         return carry.c, carry.h
     if not isinstance(carry, GRUCarry | RNNCarry):
-        raise TypeError(f"carry must be an LSTMCarry, GRUCarry or RNNCarry, got {type(carry).__name__}.")
+        raise TypeError(
+            f"carry must be an LSTMCarry, GRUCarry or RNNCarry, got {type(carry).__name__}."
+        )
     return carry.h

@@ -1,7 +1,8 @@
-"""Weights from and to the recurrent cells of Equinox, by their names; Equinox itself is not imported.
+"""Weights from and to the recurrent cells of Equinox, by their names;
+Equinox itself is not imported.
 
-It keeps `weight_ih` [G*H, I], `weight_hh` [G*H, H] and one `bias` [G*H], and its GRU also `bias_n` [H], our `b_hn`. Gates are in
-our order. With `use_bias=False` the biases are None.
+It keeps `weight_ih` [G*H, I], `weight_hh` [G*H, H] and one `bias` [G*H], and its GRU also `bias_n`
+[H], our `b_hn`. Gates are in our order. With `use_bias=False` the biases are None.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams
 from jaxrnn.interop.layouts import Arrays, Layout, fuse, layout_of, load, split, store
 
-_SETTINGS = ("input_size", "hidden_size", "use_bias")  # what an Equinox cell holds beside its arrays
+# what an Equinox cell holds beside its arrays
+_SETTINGS = ("input_size", "hidden_size", "use_bias")
 
 
 def from_equinox(cell: Cell, fields: Mapping[str, Any], dtype: DType = jnp.float32) -> Params:
@@ -22,7 +24,8 @@ def from_equinox(cell: Cell, fields: Mapping[str, Any], dtype: DType = jnp.float
 
     Args:
         cell: an LSTMCell or GRUCell, with `bias=False` for `use_bias=False`.
-        fields: `vars(equinox_cell)`, or a dict of its arrays by their names; those that are None count as absent.
+        fields: `vars(equinox_cell)`, or a dict of its arrays by their names; those that are None
+            count as absent.
         dtype: of the parameters made.
 
     Returns:
@@ -57,7 +60,8 @@ def to_equinox(cell: Cell, params: Params) -> dict[str, np.ndarray]:
         params: its parameters.
 
     Returns:
-        Names to contiguous arrays of the parameters' dtype, without the biases for `bias=False`; `equinox.tree_at` sets them.
+        Names to contiguous arrays of the parameters' dtype, without the biases for `bias=False`;
+        `equinox.tree_at` sets them.
 
     Raises:
         ConversionError: a cell that Equinox does not have.
@@ -74,7 +78,11 @@ def _write(p: Any) -> Arrays:
 
 def _blocks(a: Arrays, gates: int) -> dict[str, Any]:
     w_x, w_h = (split(a[name].T, gates, "equinox") for name in ("weight_ih", "weight_hh"))
-    return {"w_x": w_x, "w_h": w_h, "b": split(a["bias"], gates, "equinox") if "bias" in a else None}
+    return {
+        "w_x": w_x,
+        "w_h": w_h,
+        "b": split(a["bias"], gates, "equinox") if "bias" in a else None,
+    }
 
 
 _LAYOUTS = {

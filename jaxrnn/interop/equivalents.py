@@ -5,23 +5,36 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, Params
-from jaxrnn.cells import CIFGCell, GRUCell, GRUParams, IndRNNCell, LSTMCell, LSTMParams, MGUResetAfterCell, RNNCell, RNNParams
+from jaxrnn.cells import (
+    CIFGCell,
+    GRUCell,
+    GRUParams,
+    IndRNNCell,
+    LSTMCell,
+    LSTMParams,
+    MGUResetAfterCell,
+    RNNCell,
+    RNNParams,
+)
 from jaxrnn.checks import check_params
 from jaxrnn.interop.layouts import layout_of
 
 
 def as_common_cell(cell: Cell, params: Params) -> tuple[Cell, Params]:
-    """The same function as an LSTMCell, GRUCell or RNNCell, with more parameters, which training then unties.
+    """The same function as an LSTMCell, GRUCell or RNNCell, with more parameters,
+    which training then unties.
 
-    CIFGCell is an LSTM whose input gate has the forget gate's weights negated, since 1 - sigmoid(a) = sigmoid(-a);
-    MGUResetAfterCell is a GRU whose two gates are equal; IndRNNCell is an RNN whose recurrent kernel is diagonal.
+    CIFGCell is an LSTM whose input gate has the forget gate's weights negated, since
+    1 - sigmoid(a) = sigmoid(-a); MGUResetAfterCell is a GRU whose two gates are equal; IndRNNCell
+    is an RNN whose recurrent kernel is diagonal.
 
     Args:
         cell: one of these cells.
         params: its parameters.
 
     Returns:
-        (cell, params): the common cell, and its parameters in the same dtype. Carries have the same fields.
+        (cell, params): the common cell, and its parameters in the same dtype. Carries have the same
+        fields.
 
     Raises:
         ConversionError: another cell.
@@ -42,19 +55,25 @@ def _cifg(cell: CIFGCell, p: Any) -> tuple[Cell, Params]:
     def four(a: Any) -> Any:  # f g o to i f g o
         return None if a is None else jnp.concatenate([-a[..., :1, :], a], axis=-2)
 
-    return LSTMCell(cell.hidden_size, bias=cell.bias), LSTMParams(w_x=four(p.w_x), w_h=four(p.w_h), b=four(p.b))
+    return LSTMCell(cell.hidden_size, bias=cell.bias), LSTMParams(
+        w_x=four(p.w_x), w_h=four(p.w_h), b=four(p.b)
+    )
 
 
 def _mgu(cell: MGUResetAfterCell, p: Any) -> tuple[Cell, Params]:
     def three(a: Any) -> Any:  # f n to r z n
         return None if a is None else jnp.concatenate([a[..., :1, :], a], axis=-2)
 
-    return GRUCell(cell.hidden_size, bias=cell.bias), GRUParams(w_x=three(p.w_x), w_h=three(p.w_h), b=three(p.b), b_hn=p.b_hn)
+    return GRUCell(cell.hidden_size, bias=cell.bias), GRUParams(
+        w_x=three(p.w_x), w_h=three(p.w_h), b=three(p.b), b_hn=p.b_hn
+    )
 
 
 def _indrnn(cell: IndRNNCell, p: Any) -> tuple[Cell, Params]:
     w_h = jnp.diag(p.w_h)[:, None, :]
-    return RNNCell(cell.hidden_size, cell.nonlinearity, bias=cell.bias), RNNParams(w_x=p.w_x, w_h=w_h, b=p.b)
+    return RNNCell(cell.hidden_size, cell.nonlinearity, bias=cell.bias), RNNParams(
+        w_x=p.w_x, w_h=w_h, b=p.b
+    )
 
 
 _REWRITES = {CIFGCell: _cifg, MGUResetAfterCell: _mgu, IndRNNCell: _indrnn}

@@ -11,11 +11,13 @@ from jaxrnn.packing import Packed
 
 
 def register_for_export(*classes: type) -> None:
-    """Makes the NamedTuples of jaxrnn, parameters, carries and the like, known to `jax.export`, which writes and reads no others.
+    """Makes the NamedTuples of jaxrnn, parameters, carries and the like, known to `jax.export`,
+    which writes and reads no others.
 
-    It is called once before `Exported.serialize` and once before `jax.export.deserialize`; a second call does nothing. A program
-    may have symbols for the number of steps and of sequences: one file then serves every size. Such a file is for deployment:
-    jax reads those of its last six months. Keep the weights with `save_pretrained`.
+    It is called once before `Exported.serialize` and once before `jax.export.deserialize`; a second
+    call does nothing. A program may have symbols for the number of steps and of sequences: one file
+    then serves every size. Such a file is for deployment: jax reads those of its last six months.
+    Keep the weights with `save_pretrained`.
 
     Args:
         classes: NamedTuples of your own cells.
@@ -31,7 +33,8 @@ def register_for_export(*classes: type) -> None:
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> xs = jax.ShapeDtypeStruct((*export.symbolic_shape("T, B"), 3), "float32")
         >>> program = export.export(jax.jit(lambda xs: jaxrnn.unroll(cell, params, xs)))(xs)
-        >>> blob = program.serialize(vjp_order=1)  # bytes; needs the package flatbuffers: pip install 'jaxrnn[export]'
+        >>> # bytes; needs the package flatbuffers: pip install 'jaxrnn[export]'
+        >>> blob = program.serialize(vjp_order=1)
         >>> carry, ys = export.deserialize(blob).call(jax.numpy.ones((5, 2, 3)))
         >>> ys.shape, carry.h.shape
         ((5, 2, 4), (2, 4))
@@ -43,12 +46,23 @@ def register_for_export(*classes: type) -> None:
 
 
 def _own() -> Iterator[type]:
-    """The NamedTuples of the cells and of `Stack`, the state of an LSTM module, and packed sequences."""
+    """The NamedTuples of the cells and of `Stack`, the state of an LSTM module,
+    and packed sequences.
+    """
     yield from (LSTMState, Packed)
-    modules = {name: m for name, m in sys.modules.items() if name.startswith(("jaxrnn.cells.", "jaxrnn.stack"))}
+    modules = {
+        name: m
+        for name, m in sys.modules.items()
+        if name.startswith(("jaxrnn.cells.", "jaxrnn.stack"))
+    }
     for name, module in sorted(modules.items()):
         for kind in vars(module).values():
-            if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields") and kind.__module__ == name:
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, tuple)
+                and hasattr(kind, "_fields")
+                and kind.__module__ == name
+            ):
                 yield kind
 
 

@@ -1,8 +1,9 @@
 """Weights from and to the recurrent cells of Flax nnx, by their names; Flax itself is not imported.
 
-`LSTMCell` keeps `ii if_ ig io` and `hi hf hg ho` as linen does (but for `if_`). `OptimizedLSTMCell` keeps `dense_i`, a kernel
-[I, 4H], and `dense_h`, kernel and bias: other names, whatever its docstring says. `GRUCell` keeps `dense_i`, kernel [I, 3H] and
-bias, and `dense_h`, a kernel, and has no `b_hn`. `SimpleCell` keeps `dense_i`, kernel and bias, and `dense_h`, a kernel.
+`LSTMCell` keeps `ii if_ ig io` and `hi hf hg ho` as linen does (but for `if_`). `OptimizedLSTMCell`
+keeps `dense_i`, a kernel [I, 4H], and `dense_h`, kernel and bias: other names, whatever its
+docstring says. `GRUCell` keeps `dense_i`, kernel [I, 3H] and bias, and `dense_h`, a kernel, and has
+no `b_hn`. `SimpleCell` keeps `dense_i`, kernel and bias, and `dense_h`, a kernel.
 """
 
 from collections.abc import Mapping
@@ -14,20 +15,34 @@ import numpy as np
 from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNParams
 from jaxrnn.interop import linen
-from jaxrnn.interop.layouts import Arrays, ConversionError, Layout, flatten, fuse, layout_of, load, split, store
+from jaxrnn.interop.layouts import (
+    Arrays,
+    ConversionError,
+    Layout,
+    flatten,
+    fuse,
+    layout_of,
+    load,
+    split,
+    store,
+)
 
 
-def from_nnx(cell: Cell, state: Mapping[str, Any], dtype: DType = jnp.float32, *, residual: bool = False) -> Params:
+def from_nnx(
+    cell: Cell, state: Mapping[str, Any], dtype: DType = jnp.float32, *, residual: bool = False
+) -> Params:
     """The parameters of a cell from those of a Flax nnx cell.
 
-    LSTMCell takes `LSTMCell` and `OptimizedLSTMCell`, GRUCell takes `GRUCell` (`b_hn` is zero, until Flax has one), RNNCell takes
-    `SimpleCell`, of the same `nonlinearity`, which is not written in weights.
+    LSTMCell takes `LSTMCell` and `OptimizedLSTMCell`, GRUCell takes `GRUCell` (`b_hn` is zero,
+    until Flax has one), RNNCell takes `SimpleCell`, of the same `nonlinearity`, which is not
+    written in weights.
 
     Args:
         cell: an LSTMCell, GRUCell or RNNCell.
         state: `nnx.to_pure_dict(nnx.state(module, nnx.Param))` of the Flax cell.
         dtype: of the parameters made.
-        residual: whether the `SimpleCell` was made with `residual=True`, which adds h: W_h + 1 is our W_h.
+        residual: whether the `SimpleCell` was made with `residual=True`, which adds h: W_h + 1 is
+            our W_h.
 
     Returns:
         The parameters, as `cell.init` gives them.
@@ -48,24 +63,33 @@ def from_nnx(cell: Cell, state: Mapping[str, Any], dtype: DType = jnp.float32, *
         (3, 4, 4)
     """
     layout = _layout(cell, state)
-    return load(cell, linen.add_residual(cell, layout) if residual else layout, state, dtype, "state of the Flax cell")
+    return load(
+        cell,
+        linen.add_residual(cell, layout) if residual else layout,
+        state,
+        dtype,
+        "state of the Flax cell",
+    )
 
 
 def to_nnx(cell: Cell, params: Params, *, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The parameters of a Flax nnx cell from those of a cell; the inverse of `from_nnx`.
 
     Args:
-        cell: an LSTMCell, GRUCell or RNNCell; the `SimpleCell` for a relu is made with `activation_fn=nnx.relu`.
+        cell: an LSTMCell, GRUCell or RNNCell; the `SimpleCell` for a relu is made with
+            `activation_fn=nnx.relu`.
         params: its parameters.
-        like: the pure dict that is to be replaced, which tells an `OptimizedLSTMCell`, and a `GRUCell` with `b_hn`. None means
-            `LSTMCell`, and `GRUCell` as it is in flax 0.12.
+        like: the pure dict that is to be replaced, which tells an `OptimizedLSTMCell`, and a
+            `GRUCell` with `b_hn`. None means `LSTMCell`, and `GRUCell` as it is in flax 0.12.
 
     Returns:
-        Nested dicts of contiguous arrays of the parameters' dtype, for `nnx.replace_by_pure_dict` and `nnx.update`. Without
-        biases they are zeros, with a warning, since Flax has no such cells.
+        Nested dicts of contiguous arrays of the parameters' dtype, for `nnx.replace_by_pure_dict`
+        and `nnx.update`. Without biases they are zeros, with a warning, since Flax has no such
+        cells.
 
     Raises:
-        ConversionError: a cell that Flax does not have, or a GRU with `b_hn` other than zero, which Flax's has not.
+        ConversionError: a cell that Flax does not have, or a GRU with `b_hn` other than zero, which
+            Flax's has not.
     """
     return store(cell, _layout(cell, like), params)
 
@@ -87,31 +111,48 @@ def _read_lstm(a: Arrays) -> LSTMParams:
 
 
 def _write_optimized(p: Any) -> Arrays:
-    return {"dense_i/kernel": fuse(p.w_x, "flax"), "dense_h/kernel": fuse(p.w_h, "flax"), "dense_h/bias": fuse(p.b, "flax")}
+    return {
+        "dense_i/kernel": fuse(p.w_x, "flax"),
+        "dense_h/kernel": fuse(p.w_h, "flax"),
+        "dense_h/bias": fuse(p.b, "flax"),
+    }
 
 
 def _read_optimized(a: Arrays) -> LSTMParams:
-    w_x, w_h, b = (split(a[name], 4, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_h/bias"))
+    w_x, w_h, b = (
+        split(a[name], 4, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_h/bias")
+    )
     return LSTMParams(w_x=w_x, w_h=w_h, b=b)
 
 
 def _write_gru(p: Any) -> Arrays:
     if np.any(p.b_hn):
-        raise ConversionError("b_hn is not zero, and the GRUCell of flax.nnx has none. Use linen's GRUCell, or set b_hn to 0.")
+        raise ConversionError(
+            "b_hn is not zero, and the GRUCell of flax.nnx has none. "
+            "Use linen's GRUCell, or set b_hn to 0."
+        )
     return _write_input_bias(p)
 
 
 def _read_gru(a: Arrays) -> GRUParams:
-    w_x, w_h, b = (split(a[name], 3, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias"))
+    w_x, w_h, b = (
+        split(a[name], 3, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias")
+    )
     return GRUParams(w_x=w_x, w_h=w_h, b=b, b_hn=a.get("b_hn", np.zeros_like(b[0])))
 
 
 def _write_input_bias(p: Any) -> Arrays:
-    return {"dense_i/kernel": fuse(p.w_x, "flax"), "dense_i/bias": fuse(p.b, "flax"), "dense_h/kernel": fuse(p.w_h, "flax")}
+    return {
+        "dense_i/kernel": fuse(p.w_x, "flax"),
+        "dense_i/bias": fuse(p.b, "flax"),
+        "dense_h/kernel": fuse(p.w_h, "flax"),
+    }
 
 
 def _read_simple(a: Arrays) -> RNNParams:
-    w_x, w_h, b = (split(a[name], 1, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias"))
+    w_x, w_h, b = (
+        split(a[name], 1, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias")
+    )
     return RNNParams(w_x=w_x, w_h=w_h, b=b)
 
 

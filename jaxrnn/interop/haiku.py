@@ -1,9 +1,11 @@
 """Weights from and to the recurrent cores of Haiku, by their names; Haiku itself is not imported.
 
-`VanillaRNN` keeps two layers, `linear` and `linear_1`, `w` [I, H] and [H, H] and a bias `b` each. `LSTM` keeps one, `linear`, `w`
-[I + H, 4H] and `b`, with the gates `i g f o`; it adds 1 to the forget gate when it runs, which we store. `GRU` keeps `w_i`
-[I, 3H], `w_h` [H, 3H] and `b`, with the gates `z r n`; its z is 1 - z here, so that the signs of that block change. `Conv2DLSTM`
-keeps `input_to_hidden` and `hidden_to_hidden`, `w` [*kernel, I, 4H] and `b` each, and is in all else as `LSTM`.
+`VanillaRNN` keeps two layers, `linear` and `linear_1`, `w` [I, H] and [H, H] and a bias `b` each.
+`LSTM` keeps one, `linear`, `w` [I + H, 4H] and `b`, with the gates `i g f o`; it adds 1 to the
+forget gate when it runs, which we store. `GRU` keeps `w_i` [I, 3H], `w_h` [H, 3H] and `b`, with the
+gates `z r n`; its z is 1 - z here, so that the signs of that block change. `Conv2DLSTM` keeps
+`input_to_hidden` and `hidden_to_hidden`, `w` [*kernel, I, 4H] and `b` each, and is in all else as
+`LSTM`.
 """
 
 from collections.abc import Mapping
@@ -38,25 +40,30 @@ from jaxrnn.interop.layouts import (
 )
 
 
-def from_haiku(cell: Cell, params: Mapping[str, Any], dtype: DType = jnp.float32, *, name: str | None = None) -> Params:
+def from_haiku(
+    cell: Cell, params: Mapping[str, Any], dtype: DType = jnp.float32, *, name: str | None = None
+) -> Params:
     """The parameters of a cell from those of a Haiku core.
 
-    RNNCell with `nonlinearity="relu"` takes `VanillaRNN`, LSTMCell `LSTM`, GRUResetBeforeCell `GRU` and ConvLSTMCell `Conv1DLSTM`
-    to `Conv3DLSTM`. Two biases, and the 1 of the forget gate, are added in at least float32 before all is cast to `dtype`.
+    RNNCell with `nonlinearity="relu"` takes `VanillaRNN`, LSTMCell `LSTM`, GRUResetBeforeCell `GRU`
+    and ConvLSTMCell `Conv1DLSTM` to `Conv3DLSTM`. Two biases, and the 1 of the forget gate, are
+    added in at least float32 before all is cast to `dtype`.
 
     Args:
         cell: one of these cells.
         params: what `transformed.init` gives: names of modules to dicts of arrays.
         dtype: of the parameters made.
-        name: the name of the core among the modules, such as "model/~/lstm"; all others are then left alone. None means Haiku's
-            own ("vanilla_rnn", "lstm", "gru", "conv2_dlstm"), and nothing beside it.
+        name: the name of the core among the modules, such as "model/~/lstm"; all others are then
+            left alone. None means Haiku's own ("vanilla_rnn", "lstm", "gru", "conv2_dlstm"), and
+            nothing beside it.
 
     Returns:
         The parameters, as `cell.init` gives them.
 
     Raises:
-        ConversionError: a cell that Haiku does not have (any non-relu RNN, a GRU that resets after the product, a ConvLSTMCell
-            with strides, dilation or "valid" padding), or biases for a cell without.
+        ConversionError: a cell that Haiku does not have (any non-relu RNN, a GRU that resets after
+            the product, a ConvLSTMCell with strides, dilation or "valid" padding), or biases for a
+            cell without.
         ValueError: missing, unexpected or misshapen entries, all of them listed.
         TypeError: no mapping of names to arrays, or an entry that is not floating point.
 
@@ -76,10 +83,14 @@ def from_haiku(cell: Cell, params: Mapping[str, Any], dtype: DType = jnp.float32
     if name is not None:
         entries = {path: a for path, a in entries.items() if path.startswith(name + "/")}
     both = type(cell) is not RNNCell or any(path.endswith("linear_1/b") for path in entries)
-    return load(cell, make(cell, name, both), entries, dtype, "params of the Haiku core", named=True)
+    return load(
+        cell, make(cell, name, both), entries, dtype, "params of the Haiku core", named=True
+    )
 
 
-def to_haiku(cell: Cell, params: Params, *, name: str | None = None, double_bias: bool = True) -> dict[str, Any]:
+def to_haiku(
+    cell: Cell, params: Params, *, name: str | None = None, double_bias: bool = True
+) -> dict[str, Any]:
     """The parameters of a Haiku core from those of a cell; the inverse of `from_haiku`.
 
     Args:
@@ -89,8 +100,8 @@ def to_haiku(cell: Cell, params: Params, *, name: str | None = None, double_bias
         double_bias: as in `VanillaRNN`, whose second bias is written as zeros.
 
     Returns:
-        Names of modules to dicts of contiguous arrays of the parameters' dtype. Without biases they are zeros, with a warning,
-        since Haiku has no such cores.
+        Names of modules to dicts of contiguous arrays of the parameters' dtype. Without biases they
+        are zeros, with a warning, since Haiku has no such cores.
 
     Raises:
         ConversionError: a cell that Haiku does not have.
@@ -101,7 +112,10 @@ def to_haiku(cell: Cell, params: Params, *, name: str | None = None, double_bias
 def _kind(cell: Cell) -> Any:
     make = layout_of(cell, _LAYOUTS, "haiku")
     if isinstance(cell, RNNCell) and cell.nonlinearity != "relu":
-        raise ConversionError(f"Haiku's VanillaRNN is a relu, this cell a {cell.nonlinearity}. Use RNNCell(nonlinearity='relu').")
+        raise ConversionError(
+            f"Haiku's VanillaRNN is a relu, this cell a {cell.nonlinearity}. "
+            "Use RNNCell(nonlinearity='relu')."
+        )
     if isinstance(cell, ConvLSTMCell):
         check_same_padding(cell, "haiku")
     return make
@@ -140,17 +154,25 @@ def _gru(cell: Any, name: str | None, double_bias: bool) -> Layout:
     names = dict(zip(GRUResetBeforeParams._fields, ("w_i", "w_h", "b"), strict=True))
 
     def write(p: Any) -> Arrays:
-        return {f"{core}/{theirs}": fuse(_negated(getattr(p, ours)), "haiku") for ours, theirs in names.items()}
+        return {
+            f"{core}/{theirs}": fuse(_negated(getattr(p, ours)), "haiku")
+            for ours, theirs in names.items()
+        }
 
     def read(a: Arrays) -> GRUResetBeforeParams:
-        arrays = {ours: _negated(split(a[f"{core}/{theirs}"], 3, "haiku")) for ours, theirs in names.items()}
+        arrays = {
+            ours: _negated(split(a[f"{core}/{theirs}"], 3, "haiku"))
+            for ours, theirs in names.items()
+        }
         return GRUResetBeforeParams(**arrays)
 
     return Layout(write, read)
 
 
 def _conv(cell: Any, name: str | None, double_bias: bool) -> Layout:
-    inner, outer = (f"{name or f'conv{cell.dims}_dlstm'}/{layer}_to_hidden" for layer in ("input", "hidden"))
+    inner, outer = (
+        f"{name or f'conv{cell.dims}_dlstm'}/{layer}_to_hidden" for layer in ("input", "hidden")
+    )
 
     def write(p: Any) -> Arrays:
         b = fuse(shifted(p.b, -1), "haiku")
@@ -159,7 +181,9 @@ def _conv(cell: Any, name: str | None, double_bias: bool) -> Layout:
 
     def read(a: Arrays) -> ConvParams:
         w_x, w_h = (split(a[f"{layer}/w"], 4, "haiku") for layer in (inner, outer))
-        return ConvParams(w_x=w_x, w_h=w_h, b=shifted(split(a[f"{inner}/b"] + a[f"{outer}/b"], 4, "haiku"), 1))
+        return ConvParams(
+            w_x=w_x, w_h=w_h, b=shifted(split(a[f"{inner}/b"] + a[f"{outer}/b"], 4, "haiku"), 1)
+        )
 
     return Layout(write, read)
 

@@ -1,8 +1,9 @@
-"""Weights from and to the recurrent layers of Keras 3, by their names; Keras itself is not imported.
+"""Weights from and to the recurrent layers of Keras 3, by their names;
+Keras itself is not imported.
 
-Keras keeps `kernel` [*kernel, I, G*H], `recurrent_kernel` [*kernel, H, G*H] and `bias` [G*H], for a GRU with `reset_after=True`
-[2, G*H]: row 0 on the input's side, row 1 on the recurrent one. The gates of its GRU stand in the order `z r n`. The forget bias
-is stored.
+Keras keeps `kernel` [*kernel, I, G*H], `recurrent_kernel` [*kernel, H, G*H] and `bias` [G*H], for a
+GRU with `reset_after=True` [2, G*H]: row 0 on the input's side, row 1 on the recurrent one. The
+gates of its GRU stand in the order `z r n`. The forget bias is stored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +25,29 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
-from jaxrnn.interop.layouts import Arrays, ConversionError, Layout, fuse, layout_of, load, split, store
+from jaxrnn.interop.layouts import (
+    Arrays,
+    ConversionError,
+    Layout,
+    fuse,
+    layout_of,
+    load,
+    split,
+    store,
+)
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")  # the order of get_weights()
 
 
-def from_keras(cell: Cell, weights: Mapping[str, Any] | Sequence[Any], dtype: DType = jnp.float32) -> Params:
+def from_keras(
+    cell: Cell, weights: Mapping[str, Any] | Sequence[Any], dtype: DType = jnp.float32
+) -> Params:
     """The parameters of a cell from a Keras layer's weights.
 
-    RNNCell takes `SimpleRNN`, LSTMCell `LSTM`, GRUCell `GRU`, GRUResetBeforeCell `GRU(reset_after=False)` and ConvLSTMCell
-    `ConvLSTM1D` to `ConvLSTM3D`, whose `padding` is "valid" by default. Activations are not written in weights: they must be
-    Keras's own defaults, and that of `SimpleRNN` the cell's `nonlinearity`.
+    RNNCell takes `SimpleRNN`, LSTMCell `LSTM`, GRUCell `GRU`, GRUResetBeforeCell
+    `GRU(reset_after=False)` and ConvLSTMCell `ConvLSTM1D` to `ConvLSTM3D`, whose `padding` is
+    "valid" by default. Activations are not written in weights: they must be Keras's own defaults,
+    and that of `SimpleRNN` the cell's `nonlinearity`.
 
     Args:
         cell: one of these cells, with `bias=False` for a layer with `use_bias=False`.
@@ -62,7 +75,10 @@ def from_keras(cell: Cell, weights: Mapping[str, Any] | Sequence[Any], dtype: DT
     layout = layout_of(cell, _LAYOUTS, "keras")
     if isinstance(weights, list | tuple):
         if len(weights) not in (2, 3):
-            raise ValueError(f"one Keras layer in one direction has 2 or 3 weights, {', '.join(_NAMES)}; got {len(weights)}.")
+            raise ValueError(
+                f"one Keras layer in one direction has 2 or 3 weights, {', '.join(_NAMES)}; "
+                f"got {len(weights)}."
+            )
         weights = dict(zip(_NAMES, weights, strict=False))
     _check_kind_of_gru(cell, weights)
     return load(cell, layout, weights, dtype, "weights of the Keras layer")
@@ -76,8 +92,8 @@ def to_keras(cell: Cell, params: Params) -> dict[str, np.ndarray]:
         params: its parameters.
 
     Returns:
-        "kernel", "recurrent_kernel" and, unless `bias=False`, "bias", contiguous and of the parameters' dtype, in the order of
-        `layer.set_weights(list(weights.values()))`.
+        "kernel", "recurrent_kernel" and, unless `bias=False`, "bias", contiguous and of the
+        parameters' dtype, in the order of `layer.set_weights(list(weights.values()))`.
 
     Raises:
         ConversionError: a cell that Keras does not have.
@@ -87,12 +103,14 @@ def to_keras(cell: Cell, params: Params) -> dict[str, np.ndarray]:
 
 def _check_kind_of_gru(cell: Cell, weights: Any) -> None:
     bias: Any = weights.get("bias") if isinstance(weights, Mapping) else None
-    kinds: dict[type, int] = {GRUCell: 2, GRUResetBeforeCell: 1}  # a bias of two rows is that of reset_after=True
+    # a bias of two rows is that of reset_after=True
+    kinds: dict[type, int] = {GRUCell: 2, GRUResetBeforeCell: 1}
     axes = kinds.get(type(cell), 0)
     if axes and len(getattr(bias, "shape", ())) == 3 - axes:
         other = "GRUResetBeforeCell" if axes == 2 else "GRUCell"
         raise ConversionError(
-            f"this bias, of shape {tuple(bias.shape)}, is that of a GRU with reset_after={axes == 1}, another function than "
+            f"this bias, of shape {tuple(bias.shape)}, is that of a GRU with "
+            f"reset_after={axes == 1}, another function than "
             f"{type(cell).__name__}. Use {other} for it."
         )
 

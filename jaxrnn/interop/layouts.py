@@ -1,6 +1,8 @@
-"""What the conversions share: the gate order of every library, named arrays read and written, and what is refused, and why.
+"""What the conversions share: the gate order of every library, named arrays read and written,
+and what is refused, and why.
 
-A `Layout` says how one library keeps the parameters of one cell, by two inverse functions. `load` and `store` do all else.
+A `Layout` says how one library keeps the parameters of one cell, by two inverse functions. `load`
+and `store` do all else.
 """
 
 import functools
@@ -27,11 +29,16 @@ ORDERS = {
     "haiku": {3: "zrn", 4: "igfo"},
     "keras": OURS | {3: "zrn"},
 }
-_AFTER = "resets after the product with W_hn, which is another function than resetting before, and no weights turn one into the"
+_AFTER = (
+    "resets after the product with W_hn, which is another function than resetting before, "
+    "and no weights turn one into the"
+)
 
 
 class ConversionError(ValueError):
-    """Weights that the other side has no place for: converting them would change the function that they compute."""
+    """Weights that the other side has no place for:
+    converting them would change the function that they compute.
+    """
 
 
 class Layout(NamedTuple):
@@ -61,24 +68,38 @@ def shifted(b: Any, one: int) -> Any:
     return np.stack([b[0], b[1] + one, b[2], b[3]])
 
 
-def load(cell: Cell, layout: Layout, entries: Any, dtype: DType, what: str, named: bool = False) -> Params:
-    """The parameters of a cell from a library's arrays, in `dtype`; `what` names those arrays in messages.
+def load(
+    cell: Cell, layout: Layout, entries: Any, dtype: DType, what: str, named: bool = False
+) -> Params:
+    """The parameters of a cell from a library's arrays, in `dtype`;
+    `what` names those arrays in messages.
 
     `named` says that the caller takes `name=`, the path of the cell among others.
     """
     entries = flatten(entries, what)
     given = {name: tuple(value.shape) for name, value in entries.items()}
-    check_entries(_shapes(cell, layout, _input_size(cell, layout, given)), given, f"the {what} does not fit {cell}", named)
+    check_entries(
+        _shapes(cell, layout, _input_size(cell, layout, given)),
+        given,
+        f"the {what} does not fit {cell}",
+        named,
+    )
     params = layout.read({name: to_numpy(name, value) for name, value in entries.items()})
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype), params if layout.bias else _without_biases(cell, params))
+    return jax.tree.map(
+        lambda a: jnp.asarray(a, dtype), params if layout.bias else _without_biases(cell, params)
+    )
 
 
 def store(cell: Cell, layout: Layout, params: Params) -> dict[str, Any]:
-    """A cell's parameters as a library's arrays, in nested dicts: contiguous, writable copies of their widest dtype."""
+    """A cell's parameters as a library's arrays, in nested dicts: contiguous,
+    writable copies of their widest dtype.
+    """
     params = jax.tree.map(np.asarray, check_params(cell, params))
     filled = params if layout.bias else _with_biases(params)
     if any(a is not b for a, b in zip(filled, params, strict=True)):
-        warnings.warn("the target has no cell without bias: it gets zeros, and will train them.", stacklevel=3)
+        warnings.warn(
+            "the target has no cell without bias: it gets zeros, and will train them.", stacklevel=3
+        )
     with jax.numpy_dtype_promotion("standard"):
         wide = functools.reduce(jnp.promote_types, [a.dtype for a in jax.tree.leaves(params)])
     tree: dict[str, Any] = {}
@@ -89,12 +110,17 @@ def store(cell: Cell, layout: Layout, params: Params) -> dict[str, Any]:
 
 
 def layout_of(cell: Cell, layouts: Mapping[type, Any], library: str) -> Any:
-    """The entry of a cell's class, or a ConversionError that says why there is none and what to do."""
+    """The entry of a cell's class, or a ConversionError that says why there is none
+    and what to do.
+    """
     check_cell_type(cell)
     if type(cell) in layouts:
         return layouts[type(cell)]
     if isinstance(cell, Stack):
-        why = "Convert one cell after another: stack.cells[layer], params[layer * directions + direction]."
+        why = (
+            "Convert one cell after another: stack.cells[layer], "
+            "params[layer * directions + direction]."
+        )
     elif isinstance(cell, Wrapper):
         why = "Convert the cell inside, with its own parameters."
     elif type(cell) is LSTMPCell:
@@ -104,16 +130,22 @@ def layout_of(cell: Cell, layouts: Mapping[type, Any], library: str) -> Any:
     elif type(cell) is GRUResetBeforeCell:
         why = f"Its GRU {_AFTER} other; train a GRUCell for it."
     else:
-        why = "Nothing there computes this function. (Where a cell is a special case of a common one, as_common_cell tells.)"
+        why = (
+            "Nothing there computes this function. (Where a cell is a special case of a common "
+            "one, as_common_cell tells.)"
+        )
     there = ", ".join(known.__name__ for known in layouts)
     raise ConversionError(f"{library} has no counterpart of {cell}; it has those of {there}. {why}")
 
 
 def check_same_padding(cell: ConvLSTMCell, library: str) -> None:
-    """Raises ConversionError where a library's strides, dilation or padding, which act on both convolutions, are not ours."""
+    """Raises ConversionError where a library's strides, dilation or padding, which act on both
+    convolutions, are not ours.
+    """
     if cell.padding != "same" or any(n != 1 for n in (*cell.strides, *cell.dilation)):  # pyrefly: ignore[not-iterable]
         raise ConversionError(
-            f"in {library} strides, dilation and padding act on the recurrent convolution too, which keeps its space only with "
+            f"in {library} strides, dilation and padding act on the recurrent convolution too, "
+            "which keeps its space only with "
             f"padding='same' and no strides; this cell is {cell}. Keras has it."
         )
 
@@ -133,7 +165,9 @@ def flatten(entries: Any, what: str) -> dict[str, Any]:
         elif hasattr(value, "shape"):
             flat[str(name)] = value
         else:
-            raise TypeError(f"the {what} must map names to arrays, but {name} is a {type(value).__name__}.")
+            raise TypeError(
+                f"the {what} must map names to arrays, but {name} is a {type(value).__name__}."
+            )
     return flat
 
 
@@ -153,35 +187,59 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
 
 
 def check_entries(
-    wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], text: str, named: bool = False
+    wanted: Mapping[str, tuple[int, ...]],
+    given: Mapping[str, tuple[int, ...]],
+    text: str,
+    named: bool = False,
 ) -> None:
-    """Raises ValueError, beginning with `text`, unless names and shapes are those wanted; it lists all that are not."""
+    """Raises ValueError, beginning with `text`, unless names and shapes are those wanted;
+    it lists all that are not.
+    """
     missing = [n for n in wanted if n not in given]
     unexpected = [n for n in given if n not in wanted]
-    misshapen = [f"{n} {given[n]}, expected {s}" for n, s in wanted.items() if n in given and given[n] != s]
+    misshapen = [
+        f"{n} {given[n]}, expected {s}" for n, s in wanted.items() if n in given and given[n] != s
+    ]
     problems = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     if not any(problems.values()):
         return
     found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-    before = {(n[: -len(w)], w.partition("/")[0]) for n in unexpected for w in missing if n.endswith(("." + w, "/" + w))}
-    hint = ""
-    if before:
-        prefix, first = min(before)
-        path = "".join(f"[{part!r}]" for part in prefix.split("/")[:-1])
-        hint = f" Pass prefix={prefix!r} for the names under it." if "." in prefix else f" Pass the dict at {path}."
-        hint = f" Pass name={prefix + first!r}." if named else hint
-    raise ValueError(f"{text}. {found}.{hint}")
+    raise ValueError(f"{text}. {found}.{_prefix_hint(missing, unexpected, named)}")
+
+
+def _prefix_hint(missing: list[str], unexpected: list[str], named: bool) -> str:
+    """What to pass where the wanted names are there, behind a prefix."""
+    before = {
+        (n[: -len(w)], w.partition("/")[0])
+        for n in unexpected
+        for w in missing
+        if n.endswith(("." + w, "/" + w))
+    }
+    if not before:
+        return ""
+    prefix, first = min(before)
+    if named:
+        return f" Pass name={prefix + first!r}."
+    if "." in prefix:
+        return f" Pass prefix={prefix!r} for the names under it."
+    path = "".join(f"[{part!r}]" for part in prefix.split("/")[:-1])
+    return f" Pass the dict at {path}."
 
 
 def _shapes(cell: Cell, layout: Layout, input_size: int) -> dict[str, tuple[int, ...]]:
     """The names and shapes that a library would have, found with zeros."""
     own = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
     blank = jax.tree.map(lambda a: np.broadcast_to(np.float32(0), a.shape), own)
-    return {name: a.shape for name, a in layout.write(blank if layout.bias else _with_biases(blank)).items()}
+    return {
+        name: a.shape
+        for name, a in layout.write(blank if layout.bias else _with_biases(blank)).items()
+    }
 
 
 def _input_size(cell: Cell, layout: Layout, given: Mapping[str, tuple[int, ...]]) -> int:
-    """The number of input features that arrays of these shapes were made for, by an axis that grows with it; 1 without any."""
+    """The number of input features that arrays of these shapes were made for,
+    by an axis that grows with it; 1 without any.
+    """
     one, two = (_shapes(cell, layout, size) for size in (1, 2))
     for name, shape in one.items():
         grows = [k for k, size in enumerate(shape) if size != two[name][k]]
@@ -203,5 +261,7 @@ def _without_biases(cell: Any, params: Any) -> Any:
     if cell.bias:
         return params
     if any(np.any(getattr(params, name)) for name in names):
-        raise ConversionError(f"{cell} has no biases, and those given are not zero. Make the cell with bias=True.")
+        raise ConversionError(
+            f"{cell} has no biases, and those given are not zero. Make the cell with bias=True."
+        )
     return params._replace(**dict.fromkeys(names))

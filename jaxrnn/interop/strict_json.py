@@ -20,7 +20,8 @@ def parse(text: bytes, name: str) -> Any:
         Dicts, lists, strings, finite numbers, booleans and None.
 
     Raises:
-        FileFormatError: no JSON, a key twice in one object, a number that is not finite, or nesting too deep to be read.
+        FileFormatError: no JSON, a key twice in one object, a number that is not finite, or nesting
+            too deep to be read.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -37,7 +38,9 @@ def parse(text: bytes, name: str) -> Any:
         return number
 
     try:
-        return json.loads(text.decode(), object_pairs_hook=unique, parse_constant=finite, parse_float=finite)
+        return json.loads(
+            text.decode(), object_pairs_hook=unique, parse_constant=finite, parse_float=finite
+        )
     except FileFormatError:
         raise
     except RecursionError:

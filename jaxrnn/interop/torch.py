@@ -1,7 +1,9 @@
-"""Weights from and to `torch.nn.RNN`, `LSTM` and `GRU`, by their names and shapes; torch itself is not imported.
+"""Weights from and to `torch.nn.RNN`, `LSTM` and `GRU`, by their names and shapes;
+torch itself is not imported.
 
-torch keeps `weight_ih_l{k}` [G*H, I], `weight_hh_l{k}` [G*H, R], `bias_ih_l{k}` and `bias_hh_l{k}` [G*H], and `weight_hr_l{k}`
-[P, H] for a projection, with `_reverse` after the names of the second direction. Gates are in our order (`i f g o`, `r z n`).
+torch keeps `weight_ih_l{k}` [G*H, I], `weight_hh_l{k}` [G*H, R], `bias_ih_l{k}` and `bias_hh_l{k}`
+[G*H], and `weight_hr_l{k}` [P, H] for a projection, with `_reverse` after the names of the second
+direction. Gates are in our order (`i f g o`, `r z n`).
 """
 
 from collections.abc import Mapping
@@ -12,32 +14,50 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import DType, Params
-from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, LSTMPCell, LSTMPParams, RNNCell, RNNParams
+from jaxrnn.cells import (
+    GRUCell,
+    GRUParams,
+    LSTMCell,
+    LSTMParams,
+    LSTMPCell,
+    LSTMPParams,
+    RNNCell,
+    RNNParams,
+)
 from jaxrnn.checks import check_params
 from jaxrnn.interop.layouts import Arrays, ConversionError, check_entries, fuse, split, to_numpy
 from jaxrnn.stack import Stack
 
 
 def from_torch(
-    stack: Stack, input_size: int, state_dict: Mapping[str, Any], dtype: DType = jnp.float32, *, prefix: str = ""
+    stack: Stack,
+    input_size: int,
+    state_dict: Mapping[str, Any],
+    dtype: DType = jnp.float32,
+    *,
+    prefix: str = "",
 ) -> tuple[Params, ...]:
     """The parameters of a stack from a torch module's `state_dict()`.
 
-    torch's two biases are added in at least float32 (in float64 if they are float64), then everything is cast to `dtype`.
+    torch's two biases are added in at least float32 (in float64 if they are float64), then
+    everything is cast to `dtype`.
 
     Args:
         stack: a stack of equal RNNCell, LSTMCell, LSTMPCell or GRUCell.
         input_size: the number of input features.
-        state_dict: names to arrays: torch tensors (bfloat16 and such that require grad, too) or NumPy arrays.
+        state_dict: names to arrays: torch tensors (bfloat16 and such that require grad, too) or
+            NumPy arrays.
         dtype: of the parameters made.
-        prefix: what stands before each name, such as "encoder.lstm."; names without it are then left alone.
+        prefix: what stands before each name, such as "encoder.lstm."; names without it are then
+            left alone.
 
     Returns:
         The parameters, as `stack.init` gives them.
 
     Raises:
         ValueError: missing, unexpected or misshapen entries, all of them listed.
-        ConversionError: a cell that torch does not have, layers that differ, or directions that are not concatenated.
+        ConversionError: a cell that torch does not have, layers that differ, or directions that are
+            not concatenated.
         TypeError: no mapping of names to arrays, or an entry that is not floating point.
 
     Example:
@@ -51,25 +71,29 @@ def from_torch(
         >>> bool((from_torch(stack, 3, weights)[0].w_x == params[0].w_x).all())
         True
     """
-    if not isinstance(state_dict, Mapping) or not all(hasattr(value, "shape") for value in state_dict.values()):
-        hint = " Pass module.state_dict()." if hasattr(state_dict, "state_dict") else ""
-        raise TypeError(f"state_dict must map names to arrays, got {type(state_dict).__name__}.{hint}")
+    _check_arrays(state_dict)
     _check_stack(stack)
     own = jax.eval_shape(lambda: stack.init(jax.random.key(0), input_size))
-    wanted = {prefix + n: a.shape for n, a in _export(stack, jax.tree.map(lambda a: np.empty(a.shape, np.int8), own)).items()}
+    blank = jax.tree.map(lambda a: np.empty(a.shape, np.int8), own)
+    wanted = {prefix + name: a.shape for name, a in _export(stack, blank).items()}
     arrays = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
     given = {name: tuple(value.shape) for name, value in arrays.items()}
     check_entries(wanted, given, "the state_dict does not fit this module")
     arrays = {name: to_numpy(name, value) for name, value in arrays.items()}
-    params = (import_cell(type(like), {k: arrays[prefix + k + end] for k in _KINDS if prefix + k + end in arrays})
-              for end, like in zip(_endings(stack), own, strict=True))  # fmt: skip
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype), tuple(params))
+    params = tuple(
+        import_cell(type(like), _of_one(arrays, prefix, end))
+        for end, like in zip(_endings(stack), own, strict=True)
+    )
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype), params)
 
 
-def to_torch(stack: Stack, params: tuple[Params, ...], *, prefix: str = "") -> dict[str, np.ndarray]:
+def to_torch(
+    stack: Stack, params: tuple[Params, ...], *, prefix: str = ""
+) -> dict[str, np.ndarray]:
     """The entries of a torch module's `state_dict` from the parameters of a stack.
 
-    The one bias goes to `bias_ih`, and `bias_hh` is zero (GRU: `[0, 0, b_hn]`), so that `from_torch` gives back every bit.
+    The one bias goes to `bias_ih`, and `bias_hh` is zero (GRU: `[0, 0, b_hn]`), so that
+    `from_torch` gives back every bit.
 
     Args:
         stack: a stack of equal RNNCell, LSTMCell, LSTMPCell or GRUCell.
@@ -77,17 +101,23 @@ def to_torch(stack: Stack, params: tuple[Params, ...], *, prefix: str = "") -> d
         prefix: what to write before each name.
 
     Returns:
-        Names to contiguous arrays, in torch's order, of the parameters' dtype; of float32 for bfloat16, which torch does not take
-        from NumPy and which loses nothing.
+        Names to contiguous arrays, in torch's order, of the parameters' dtype; of float32 for
+        bfloat16, which torch does not take from NumPy and which loses nothing.
 
     Raises:
-        ConversionError: a cell that torch does not have, layers that differ, or directions that are not concatenated.
+        ConversionError: a cell that torch does not have, layers that differ, or directions that are
+            not concatenated.
         ValueError: parameters of another structure or other shapes than the stack's.
     """
     _check_stack(stack)
-    half, params = jnp.bfloat16, check_params(stack, params)
-    arrays = _export(stack, jax.tree.map(lambda a: np.asarray(a, np.float32 if a.dtype == half else None), params))
-    return {prefix + name: np.array(a, order="C") for name, a in arrays.items()}  # contiguous, writable copies
+    half = jnp.bfloat16
+    params = check_params(stack, params)
+    arrays = _export(
+        stack,
+        jax.tree.map(lambda a: np.asarray(a, np.float32 if a.dtype == half else None), params),
+    )
+    # contiguous, writable copies
+    return {prefix + name: np.array(a, order="C") for name, a in arrays.items()}
 
 
 _GATES = {RNNParams: 1, LSTMParams: 4, LSTMPParams: 4, GRUParams: 3}
@@ -95,23 +125,57 @@ _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 def _endings(stack: Stack) -> list[str]:
-    return [f"_l{k}{end}" for k in range(len(stack.cells)) for end in ("", "_reverse")[: stack.directions]]
+    return [
+        f"_l{k}{end}"
+        for k in range(len(stack.cells))
+        for end in ("", "_reverse")[: stack.directions]
+    ]
+
+
+def _of_one(arrays: Arrays, prefix: str, end: str) -> Arrays:
+    """The arrays of one layer and direction, by their names without prefix and ending."""
+    names = {kind: f"{prefix}{kind}{end}" for kind in _KINDS}
+    return {kind: arrays[name] for kind, name in names.items() if name in arrays}
+
+
+def _check_arrays(state_dict: Any) -> None:
+    """Raises TypeError unless `state_dict` maps names to arrays."""
+    if not isinstance(state_dict, Mapping) or not all(
+        hasattr(value, "shape") for value in state_dict.values()
+    ):
+        hint = " Pass module.state_dict()." if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(
+            f"state_dict must map names to arrays, got {type(state_dict).__name__}.{hint}"
+        )
 
 
 def _check_stack(stack: Stack) -> None:
+    kind = type(stack.cells[0])
     for cell in stack.cells:
-        if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not type(stack.cells[0]):
-            raise ConversionError(f"torch has no module of these cells: {stack.cells}. Use equal RNN, LSTM, LSTMP or GRU cells.")
+        if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not kind:
+            raise ConversionError(
+                f"torch has no module of these cells: {stack.cells}. "
+                "Use equal RNN, LSTM, LSTMP or GRU cells."
+            )
     for name in ("hidden_size", "proj_size", "nonlinearity", "bias"):
         values = [getattr(cell, name, None) for cell in stack.cells]
         if any(value != values[0] for value in values):
-            raise ConversionError(f"torch's layers share one {name}, those of this stack have {values}.")
+            raise ConversionError(
+                f"torch's layers share one {name}, those of this stack have {values}."
+            )
     if stack.merge != "concat":
-        raise ConversionError(f"torch concatenates the outputs of both directions, this stack has merge={stack.merge!r}.")
+        raise ConversionError(
+            "torch concatenates the outputs of both directions, "
+            f"this stack has merge={stack.merge!r}."
+        )
 
 
 def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
-    return {kind + end: array for end, p in zip(_endings(stack), params, strict=True) for kind, array in export_cell(p).items()}
+    return {
+        kind + end: array
+        for end, p in zip(_endings(stack), params, strict=True)
+        for kind, array in export_cell(p).items()
+    }
 
 
 def export_cell(params: Any) -> Arrays:
@@ -132,9 +196,13 @@ def import_cell(kind: Any, arrays: Arrays) -> Params:
     w_x, w_h = (split(arrays[name].T, _GATES[kind], "torch") for name in ("weight_ih", "weight_hh"))
     values: dict[str, Any] = {"w_x": w_x, "w_h": w_h}
     if "bias_ih" in arrays:
-        bias_ih, bias_hh = (split(arrays[name], _GATES[kind], "torch") for name in ("bias_ih", "bias_hh"))
-        if "b_hn" in kind._fields:  # it stands inside the reset gate's product, and is no part of the sum
-            values["b_hn"], bias_hh = bias_hh[-1], np.concatenate([bias_hh[:-1], np.zeros_like(bias_hh[-1:])])
+        bias_ih, bias_hh = (
+            split(arrays[name], _GATES[kind], "torch") for name in ("bias_ih", "bias_hh")
+        )
+        # it stands inside the reset gate's product, and is no part of the sum
+        if "b_hn" in kind._fields:
+            values["b_hn"] = bias_hh[-1]
+            bias_hh = np.concatenate([bias_hh[:-1], np.zeros_like(bias_hh[-1:])])
         values["b"] = np.where(bias_hh == 0, bias_ih, bias_ih + bias_hh)  # -0.0 + 0.0 would be 0.0
     if "weight_hr" in arrays:
         values["w_p"] = arrays["weight_hr"].T

@@ -1,4 +1,5 @@
-"""Weights from and to `torch.nn.RNNCell`, `LSTMCell` and `GRUCell`, by their names; torch itself is not imported.
+"""Weights from and to `torch.nn.RNNCell`, `LSTMCell` and `GRUCell`, by their names;
+torch itself is not imported.
 
 They keep what one layer of `torch.nn.LSTM` and its like keeps, under names without a suffix.
 """
@@ -16,22 +17,28 @@ from jaxrnn.interop.layouts import Arrays, Layout, layout_of, load, store
 from jaxrnn.interop.torch import export_cell, import_cell
 
 
-def from_torch_cell(cell: Cell, state_dict: Mapping[str, Any], dtype: DType = jnp.float32, *, prefix: str = "") -> Params:
+def from_torch_cell(
+    cell: Cell, state_dict: Mapping[str, Any], dtype: DType = jnp.float32, *, prefix: str = ""
+) -> Params:
     """The parameters of a cell from the `state_dict()` of a torch cell.
 
-    torch's two biases are added in at least float32 (in float64 if they are float64), then everything is cast to `dtype`.
+    torch's two biases are added in at least float32 (in float64 if they are float64), then
+    everything is cast to `dtype`.
 
     Args:
-        cell: an RNNCell, LSTMCell or GRUCell, with torch's `bias`; of an RNNCell `nonlinearity` must be the same too.
+        cell: an RNNCell, LSTMCell or GRUCell, with torch's `bias`; of an RNNCell `nonlinearity`
+            must be the same too.
         state_dict: names to arrays: torch tensors or NumPy arrays.
         dtype: of the parameters made.
-        prefix: what stands before each name, such as "decoder.cell."; names without it are then left alone.
+        prefix: what stands before each name, such as "decoder.cell."; names without it are then
+            left alone.
 
     Returns:
         The parameters, as `cell.init` gives them.
 
     Raises:
-        ConversionError: a cell that torch does not have; an LSTM with projection is only in its layers (`from_torch`).
+        ConversionError: a cell that torch does not have; an LSTM with projection is only in its
+            layers (`from_torch`).
         ValueError: missing, unexpected or misshapen entries, all of them listed.
         TypeError: no mapping of names to arrays, or an entry that is not floating point.
 
@@ -47,12 +54,15 @@ def from_torch_cell(cell: Cell, state_dict: Mapping[str, Any], dtype: DType = jn
     """
     layout = layout_of(cell, _LAYOUTS, "torch")
     if prefix and isinstance(state_dict, Mapping):
-        state_dict = {name[len(prefix) :]: a for name, a in state_dict.items() if name.startswith(prefix)}
+        state_dict = {
+            name[len(prefix) :]: a for name, a in state_dict.items() if name.startswith(prefix)
+        }
     return load(cell, layout, state_dict, dtype, "state_dict")
 
 
 def to_torch_cell(cell: Cell, params: Params, *, prefix: str = "") -> dict[str, np.ndarray]:
-    """The entries of a torch cell's `state_dict` from the parameters of a cell; the inverse of `from_torch_cell`.
+    """The entries of a torch cell's `state_dict` from the parameters of a cell;
+    the inverse of `from_torch_cell`.
 
     Args:
         cell: an RNNCell, LSTMCell or GRUCell.
@@ -60,14 +70,17 @@ def to_torch_cell(cell: Cell, params: Params, *, prefix: str = "") -> dict[str, 
         prefix: what to write before each name.
 
     Returns:
-        Names to contiguous arrays of the parameters' dtype, and of float32 for bfloat16, which torch does not take from NumPy.
-        The one bias goes to `bias_ih`, and `bias_hh` is zero (GRU: `[0, 0, b_hn]`).
+        Names to contiguous arrays of the parameters' dtype, and of float32 for bfloat16, which
+        torch does not take from NumPy. The one bias goes to `bias_ih`, and `bias_hh` is zero (GRU:
+        `[0, 0, b_hn]`).
 
     Raises:
         ConversionError: a cell that torch does not have.
     """
     layout = layout_of(cell, _LAYOUTS, "torch")
-    params = jax.tree.map(lambda a: np.asarray(a, np.float32 if a.dtype == jnp.bfloat16 else None), params)
+    params = jax.tree.map(
+        lambda a: np.asarray(a, np.float32 if a.dtype == jnp.bfloat16 else None), params
+    )
     return {prefix + name: a for name, a in store(cell, layout, params).items()}
 
 

@@ -1,6 +1,8 @@
-"""Who knows a task: for each, the outputs that its definition asks for, computed in NumPy from what the model sees.
+"""Who knows a task: for each, the outputs that its definition asks for,
+computed in NumPy from what the model sees.
 
-Each function takes the task and the inputs [T, B, I] with the mask [T, B] (or None), never the targets, and returns the outputs.
+Each function takes the task and the inputs [T, B, I] with the mask [T, B] (or None), never the
+targets, and returns the outputs.
 """
 
 from collections.abc import Callable

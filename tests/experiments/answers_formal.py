@@ -1,4 +1,6 @@
-"""Who knows the tasks on formal languages, signals and real data; as in `answers`, from the inputs alone."""
+"""Who knows the tasks on formal languages, signals and real data; as in `answers`,
+from the inputs alone.
+"""
 
 import numpy as np
 
@@ -8,7 +10,9 @@ from experiments.tasks import data
 def _strings(inputs, mask):
     """For each sequence its first step and its symbols, -1 where the input is zero."""
     symbols = np.where(inputs.any(axis=-1), inputs.argmax(axis=-1), -1)
-    return [(int(mask[:, b].argmax()), symbols[mask[:, b], b].tolist()) for b in range(mask.shape[1])]
+    return [
+        (int(mask[:, b].argmax()), symbols[mask[:, b], b].tolist()) for b in range(mask.shape[1])
+    ]
 
 
 def _sure(steps):
@@ -76,7 +80,9 @@ def linear_memory(task, inputs, mask):
 
 
 def mackey_glass(task, inputs, mask):
-    """Continues the series from its last 18 values; the equation is linear within a step, which makes it one line."""
+    """Continues the series from its last 18 values; the equation is linear within a step,
+    which makes it one line.
+    """
     x = list(inputs[..., 0].astype(float) * 0.2281 + 0.9285)
     outputs = np.zeros_like(inputs)
     decay = 1 - 0.1 + 0.1**2 / 2 - 0.1**3 / 6 + 0.1**4 / 24  # exp(-0.1) to fourth order
@@ -90,7 +96,9 @@ def mackey_glass(task, inputs, mask):
 
 
 def lorenz(task, inputs, mask):
-    """Continues from the present state with Taylor's series of the solution, whose terms follow from one another."""
+    """Continues from the present state with Taylor's series of the solution,
+    whose terms follow from one another.
+    """
     mean, deviation = np.array([0, 0, 23.553]), np.array([7.925, 9.010, 8.619])
     state, h = np.moveaxis(inputs * deviation + mean, -1, 0), 0.015
     for _ in range(2 * task.horizon):
@@ -108,8 +116,12 @@ def _looked_up(load):
     """The class of the one example that is the same, bit for bit."""
 
     def answer(task, inputs, mask):
-        known = {value.astype(np.float32).tobytes(): k for value, k in zip(*load(task), strict=True)}
-        return 50.0 * np.eye(10)[[known[sequence.tobytes()] for sequence in np.moveaxis(inputs, 1, 0)]]
+        known = {
+            value.astype(np.float32).tobytes(): k for value, k in zip(*load(task), strict=True)
+        }
+        return (
+            50.0 * np.eye(10)[[known[sequence.tobytes()] for sequence in np.moveaxis(inputs, 1, 0)]]
+        )
 
     return answer
 
@@ -122,7 +134,9 @@ def _digits(task):
 def mnist(task, inputs, mask):
     """As `_looked_up`, in quarters of a grey level, so that the means of four pixels are whole."""
     pictures, classes = data.mnist().training
-    pictures = pictures.reshape(-1, 14, 2, 14, 2).sum(axis=(2, 4)) if task.lag == 196 else pictures * 4.0
+    pictures = (
+        pictures.reshape(-1, 14, 2, 14, 2).sum(axis=(2, 4)) if task.lag == 196 else pictures * 4.0
+    )
     order = np.random.default_rng(0).permutation(task.lag) if task.permuted else np.arange(task.lag)
     steps = pictures.reshape(len(pictures), task.lag, -1)[:, order].astype(int)
     known = {step.tobytes(): k for step, k in zip(steps, classes, strict=True)}
@@ -135,8 +149,14 @@ def santa_fe(task, inputs, mask):
     raw = data.santa_fe()
     mean, deviation = raw[:8000].mean(), raw[:8000].std()
     windows = np.lib.stride_tricks.sliding_window_view(raw, task.lag)
-    index = {window.tobytes(): start for start, window in enumerate(windows[: len(raw) - task.lag - task.horizon + 1])}
-    starts = [index[np.round(window.astype(float) * deviation + mean).tobytes()] for window in inputs[..., 0].T]
+    index = {
+        window.tobytes(): start
+        for start, window in enumerate(windows[: len(raw) - task.lag - task.horizon + 1])
+    }
+    starts = [
+        index[np.round(window.astype(float) * deviation + mean).tobytes()]
+        for window in inputs[..., 0].T
+    ]
     ahead = np.array(starts) + task.horizon + np.arange(task.lag)[:, None]
     return ((raw[ahead] - mean) / deviation)[..., None]
 

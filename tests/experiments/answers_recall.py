@@ -45,7 +45,13 @@ def induction(task, inputs, mask):
 
 
 def even_pairs(task, inputs, mask):
-    return certain([len(re.findall("0(?=1)|1(?=0)", "".join(map(str, word)))) % 2 for word in words(inputs, mask)], 2)
+    return certain(
+        [
+            len(re.findall("0(?=1)|1(?=0)", "".join(map(str, word)))) % 2
+            for word in words(inputs, mask)
+        ],
+        2,
+    )
 
 
 def cycle_navigation(task, inputs, mask):
@@ -69,12 +75,18 @@ INNER = {  # the Reber grammar: what may follow at each of its places
 
 
 def follow(place):
-    """What may follow a place of the whole grammar: None behind the first B, or the outer symbol and the place within."""
+    """What may follow a place of the whole grammar: None behind the first B,
+    or the outer symbol and the place within.
+    """
     if place is None:
         return {"T": ("T", "start"), "P": ("P", "start")}
     outer, inner = place
     ends = {"end": {outer: (outer, "last")}, "last": {"E": (outer, "done")}, "done": {}}
-    return ends[inner] if inner in ends else {symbol: (outer, after) for symbol, after in INNER[inner].items()}
+    return (
+        ends[inner]
+        if inner in ends
+        else {symbol: (outer, after) for symbol, after in INNER[inner].items()}
+    )
 
 
 @functools.cache
@@ -83,7 +95,11 @@ def to_come(place, gone, shortest, longest):
     if place is not None and place[1] == "done":
         return (shortest <= gone <= longest) / (gone - 1)
     after = follow(place).values()
-    return sum(to_come(there, gone + 1, shortest, longest) for there in after) / len(after) if gone < longest else 0.0
+    return (
+        sum(to_come(there, gone + 1, shortest, longest) for there in after) / len(after)
+        if gone < longest
+        else 0.0
+    )
 
 
 def embedded_reber(task, inputs, mask):
@@ -94,7 +110,9 @@ def embedded_reber(task, inputs, mask):
         for t, symbol in enumerate(word):
             place = follow(place)["BTPSXVE"[symbol]] if t > 0 else None
             for letter, there in follow(place).items():
-                outputs[start + t, b, "BTPSXVE".index(letter)] = np.log(to_come(there, t + 2, task.shortest, task.lag) + 1e-30)
+                outputs[start + t, b, "BTPSXVE".index(letter)] = np.log(
+                    to_come(there, t + 2, task.shortest, task.lag) + 1e-30
+                )
     return outputs
 
 

@@ -1,6 +1,7 @@
 """The tables of experiments/README.md, made from the tasks, the presets and the calibration.
 
-`python tests/experiments/catalogue_tables.py` from the root of the project writes them into the page.
+`python tests/experiments/catalogue_tables.py` from the root of the project writes them into the
+page.
 """
 
 import base64
@@ -23,31 +24,47 @@ def tasks() -> list[str]:
     """A row for each task at its default lag."""
     from experiments.tasks import TASKS
 
-    lines = ["| task | asks for | lag | baseline | solved below | metric |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| task | asks for | lag | baseline | solved below | metric |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, kind in sorted(TASKS.items()):
         task = kind()
         levels, label = task.levels, task.score.label
-        lines.append(f"| `{name}` | {task.description} | {task.lag} | {levels.baseline:.4g} | {levels.solved:.3g} | {label} |")
+        lines.append(
+            f"| `{name}` | {task.description} | {task.lag} | {levels.baseline:.4g} | "
+            f"{levels.solved:.3g} | {label} |"
+        )
     return lines
 
 
 def tier(name: str) -> list[str]:
     """A row for each cell of the presets of a tier: what five seeds did."""
     bars = yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())[name]
-    head = "| preset | cell | parameters | solved | updates, median (range) | metric, median (range) | at other lags | held to |"
-    lines = [f"{head} in the run |" if name == "full" else head, "|---|---|---|---|---|---|---|---|" + "---|" * (name == "full")]
+    head = (
+        "| preset | cell | parameters | solved | updates, median (range) | metric, "
+        "median (range) | at other lags | held to |"
+    )
+    lines = [
+        f"{head} in the run |" if name == "full" else head,
+        "|---|---|---|---|---|---|---|---|" + "---|" * (name == "full"),
+    ]
     for preset in bars:
         summary = json.loads((CALIBRATION / preset / "summary.json").read_text())
         results = summary["results"]
         several = len({result["learning_rate"] for result in results}) > 1
         ran = in_the_run(preset, summary, bars[preset]) if name == "full" else [""] * len(results)
         rows = [row(result, bars[preset].get(result["cell"]), several) for result in results]
-        lines += [f"| `{preset}` {calibrated}{last}" for calibrated, last in zip(rows, ran, strict=True)]
+        lines += [
+            f"| `{preset}` {calibrated}{last}" for calibrated, last in zip(rows, ran, strict=True)
+        ]
     return lines
 
 
 def in_the_run(preset: str, calibration, bars) -> list[str]:
-    """What `check full` found for each cell of a preset: of three seeds, how many reached the bar, or solved the task."""
+    """What `check full` found for each cell of a preset: of three seeds,
+    how many reached the bar, or solved the task.
+    """
     from experiments.check import compare
 
     summary = json.loads((RESULTS / "full_tier" / preset / "summary.json").read_text())
@@ -63,13 +80,22 @@ def row(result, bar, several: bool) -> str:
     """What a cell did, at one of several learning rates or at the only one."""
     steps = [step for step in result["steps_to_solve"] if step]
     solved = f"{len(steps)}/{len(result['steps_to_solve'])}"
-    updates = f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})" if steps else f"none in {result['steps']:,}"
-    others = "; ".join(f"{lag}: {spread(scores['metric'])}" for lag, scores in result.get("tests", {}).items())
+    updates = (
+        f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})"
+        if steps
+        else f"none in {result['steps']:,}"
+    )
+    others = "; ".join(
+        f"{lag}: {spread(scores['metric'])}" for lag, scores in result.get("tests", {}).items()
+    )
     held = "" if bar is None else f"{bar['metric']:g}" if "metric" in bar else "solved"
     held += f" at {bar['lag']}" if bar and "lag" in bar else ""
     metric = spread(result["final_metric"])
     cell = f"{result['cell']}, {result['learning_rate']:g}" if several else result["cell"]
-    return f"| {cell} | {result['parameters']:,} | {solved} | {updates} | {metric} | {others} | {held} |"
+    return (
+        f"| {cell} | {result['parameters']:,} | {solved} | {updates} | {metric} | "
+        f"{others} | {held} |"
+    )
 
 
 def spread(scores) -> str:
@@ -78,19 +104,32 @@ def spread(scores) -> str:
 
 
 def lags() -> list[str]:
-    """How many seeds of each cell solved first_symbol, a row for each lag; first the cells that go least far."""
+    """How many seeds of each cell solved first_symbol, a row for each lag;
+    first the cells that go least far.
+    """
     runs = json.loads((RESULTS / "first_symbol_lags" / "sweep.json").read_text())["runs"]
     found = {}
     for run in runs:
-        summary = json.loads((RESULTS / "first_symbol_lags" / run["folder"] / "summary.json").read_text())
-        found[summary["lag"]] = {row["cell"]: sum(map(bool, row["steps_to_solve"])) for row in summary["results"]}
-    cells = sorted(found[50], key=lambda cell: (sum(counts[cell] for counts in found.values()), cell))
+        summary = json.loads(
+            (RESULTS / "first_symbol_lags" / run["folder"] / "summary.json").read_text()
+        )
+        found[summary["lag"]] = {
+            row["cell"]: sum(map(bool, row["steps_to_solve"])) for row in summary["results"]
+        }
+    cells = sorted(
+        found[50], key=lambda cell: (sum(counts[cell] for counts in found.values()), cell)
+    )
     lines = [f"| lag | {' | '.join(cells)} |", "|---" * (len(cells) + 1) + "|"]
-    return lines + [f"| {lag} | {' | '.join(str(counts[cell]) for cell in cells)} |" for lag, counts in sorted(found.items())]
+    return lines + [
+        f"| {lag} | {' | '.join(str(counts[cell]) for cell in cells)} |"
+        for lag, counts in sorted(found.items())
+    ]
 
 
 def every_cell() -> list[str]:
-    """How many of five seeds of every cell solved first_symbol, and the gradient that it began with, the largest first."""
+    """How many of five seeds of every cell solved first_symbol,
+    and the gradient that it began with, the largest first.
+    """
     lags, found = (50, 200), {}
     for sweep in ("first_symbol_lags", "first_symbol_lags_cells"):
         for run in json.loads((RESULTS / sweep / "sweep.json").read_text())["runs"]:
@@ -99,10 +138,15 @@ def every_cell() -> list[str]:
                 found.setdefault(row["cell"], {})[summary["lag"]] = row["steps_to_solve"]
     curves = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())["curves"]
     left = {cell: curves[cell]["before"]["jacobian"][50] for cell in found}
-    lines = ["| cell | gradient left over 50 steps | solved at lag 50 | at lag 200 |", "|---|---|---|---|"]
+    lines = [
+        "| cell | gradient left over 50 steps | solved at lag 50 | at lag 200 |",
+        "|---|---|---|---|",
+    ]
     for cell in sorted(found, key=lambda cell: (-left[cell], cell)):
         kept = round(left[cell], 1) + 0.0  # no negative zero
-        lines.append(f"| `{cell}` | 10^{kept:.1f} | {' | '.join(seeds(found[cell][lag]) for lag in lags)} |")
+        lines.append(
+            f"| `{cell}` | 10^{kept:.1f} | {' | '.join(seeds(found[cell][lag]) for lag in lags)} |"
+        )
     return lines
 
 
@@ -117,15 +161,26 @@ FAR = ("adding_1000", "adding_2000", "first_symbol_1000")
 
 def far() -> list[str]:
     """A row for each cell across 1,000 steps and more, the fastest first."""
-    lines = ["| preset | cell | parameters | solved | updates to solve, of each seed |", "|---|---|---|---|---|"]
+    lines = [
+        "| preset | cell | parameters | solved | updates to solve, of each seed |",
+        "|---|---|---|---|---|",
+    ]
     for name in FAR:
         rows = json.loads((RESULTS / name / "summary.json").read_text())["results"]
-        for found in sorted(rows, key=lambda found: sum(step or 10**9 for step in found["steps_to_solve"])):
+        for found in sorted(
+            rows, key=lambda found: sum(step or 10**9 for step in found["steps_to_solve"])
+        ):
             steps = sorted(found["steps_to_solve"], key=lambda step: step or 10**9)
             words = ", ".join(f"{step:,}" for step in steps if step)
-            words += ("; " if words else "") + f"{steps.count(None)} not in {found['steps']:,}" if None in steps else ""
+            words += (
+                ("; " if words else "") + f"{steps.count(None)} not in {found['steps']:,}"
+                if None in steps
+                else ""
+            )
             solved = f"{len(steps) - steps.count(None)}/{len(steps)}"
-            lines.append(f"| `{name}` | {found['cell']} | {found['parameters']:,} | {solved} | {words} |")
+            lines.append(
+                f"| `{name}` | {found['cell']} | {found['parameters']:,} | {solved} | {words} |"
+            )
     return lines
 
 
@@ -137,8 +192,14 @@ def gpu() -> list[str]:
     ]
     for name in yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())["gpu"]:
         preset = yaml.safe_load((ROOT / "experiments" / "presets" / f"{name}.yaml").read_text())
-        sizes = (f"{preset.get(key, 1):,}" for key in ("lag", "hidden_size", "layers", "batch_size", "steps"))
-        lines.append(f"| `{name}` | {' | '.join(sizes)} | {', '.join(preset['cells'])} | {preset['description']} |")
+        sizes = (
+            f"{preset.get(key, 1):,}"
+            for key in ("lag", "hidden_size", "layers", "batch_size", "steps")
+        )
+        lines.append(
+            f"| `{name}` | {' | '.join(sizes)} | {', '.join(preset['cells'])} | "
+            f"{preset['description']} |"
+        )
     return lines
 
 

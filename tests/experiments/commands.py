@@ -12,15 +12,25 @@ TINY = "run adding --lag 10 --seeds 2 --hidden_size 8 --batch_size 16 --checkpoi
 
 
 def command(arguments, folder, env=None, before="pass"):
-    """Starts `python -m experiments` in `folder`, with more in its environment, after the statements `before` in the process."""
+    """Starts `python -m experiments` in `folder`, with more in its environment, after the
+    statements `before` in the process.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **(env or {})}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited from a suite in the background
+    # inherited from a suite in the background
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     words = (
-        [sys.executable, "-c", f"{before}; import os, sys; os.execv(sys.executable, sys.argv[1:])"] if before != "pass" else []
+        [sys.executable, "-c", f"{before}; import os, sys; os.execv(sys.executable, sys.argv[1:])"]
+        if before != "pass"
+        else []
     )
-    return subprocess.Popen([*words, sys.executable, "-m", "experiments", *arguments.split()], cwd=folder, env=env, **pipes)
+    return subprocess.Popen(
+        [*words, sys.executable, "-m", "experiments", *arguments.split()],
+        cwd=folder,
+        env=env,
+        **pipes,
+    )
 
 
 def finish(process):
@@ -40,4 +50,7 @@ def numbers(path):
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     results = json.loads((path / "summary.json").read_text())["results"]
     clock = ("seconds", "ms_per_update")
-    return [[{k: v for k, v in row.items() if k not in clock} for row in lines] for lines in (rows, results)]
+    return [
+        [{k: v for k, v in row.items() if k not in clock} for row in lines]
+        for lines in (rows, results)
+    ]

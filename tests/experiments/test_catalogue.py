@@ -1,4 +1,6 @@
-"""What holds of every task: its constants, its answers, its keys, and that the answer does not stand in the last input."""
+"""What holds of every task: its constants, its answers, its keys,
+and that the answer does not stand in the last input.
+"""
 
 import dataclasses
 import functools
@@ -15,8 +17,17 @@ from experiments.tasks import TASKS
 from experiments.tasks.data import PACKAGES
 
 ANSWERS = answers.ANSWERS | answers_recall.ANSWERS | answers_formal.ANSWERS
-LAGS = {"associative_recall": 16, "modular_arithmetic": 13, "moving_pattern": 10}  # of the tests; otherwise 12
-LAGS |= {"linear_memory": 12, "digits": 64, "mnist": 196, "mnist_1d": 40, "lorenz": 30, "mackey_glass": 40, "santa_fe": 30}
+# of the tests; otherwise 12
+LAGS = {"associative_recall": 16, "modular_arithmetic": 13, "moving_pattern": 10}
+LAGS |= {
+    "linear_memory": 12,
+    "digits": 64,
+    "mnist": 196,
+    "mnist_1d": 40,
+    "lorenz": 30,
+    "mackey_glass": 40,
+    "santa_fe": 30,
+}
 # Tasks whose present input tells part of what follows, by their nature.
 SEEN = {
     "moving_pattern",
@@ -63,7 +74,12 @@ def each(score, outputs, batch):
         parts = [grow(part, axis) for part, axis in zip(batch, batch.batch_axes, strict=True)]
         return score(jnp.expand_dims(outputs, batch.batch_axes.targets), type(batch)(*parts))
 
-    axes = type(batch)(*(None if part is None else axis for part, axis in zip(batch, batch.batch_axes, strict=True)))
+    axes = type(batch)(
+        *(
+            None if part is None else axis
+            for part, axis in zip(batch, batch.batch_axes, strict=True)
+        )
+    )
     return np.asarray(jax.jit(jax.vmap(alone, in_axes=(axes.targets, axes)))(outputs, batch))
 
 
@@ -72,7 +88,9 @@ def test_the_constant_scores_the_baseline(name):
     task = make(name)
     batch = drawn(task, 4000)
     losses = each(task.score.loss, jnp.broadcast_to(task.constant, shape(task, batch)), batch)
-    assert abs(losses.mean() - task.levels.baseline) < 4 * losses.std() / np.sqrt(len(losses)) + 1e-5
+    assert (
+        abs(losses.mean() - task.levels.baseline) < 4 * losses.std() / np.sqrt(len(losses)) + 1e-5
+    )
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -83,14 +101,17 @@ def test_no_other_constant_scores_better(name):
     def loss(constant):
         return task.score.loss(jnp.broadcast_to(constant, shape(task, batch)), batch)
 
-    assert float(jnp.max(jnp.abs(jax.grad(loss)(task.constant)))) < 0.05  # it is a minimum, but for the luck of the draw
+    # it is a minimum, but for the luck of the draw
+    assert float(jnp.max(jnp.abs(jax.grad(loss)(task.constant)))) < 0.05
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_who_knows_the_task_is_right_everywhere(name):
     task = make(name)
     batch = drawn(task, 500)
-    outputs = ANSWERS[name](task, np.asarray(batch.inputs), None if batch.mask is None else np.asarray(batch.mask))
+    outputs = ANSWERS[name](
+        task, np.asarray(batch.inputs), None if batch.mask is None else np.asarray(batch.mask)
+    )
     assert outputs.shape == shape(task, batch)
     assert float(task.score.metric(jnp.asarray(outputs), batch)) == 1
     assert float(task.score.loss(jnp.asarray(outputs), batch)) < task.levels.solved
@@ -101,7 +122,10 @@ def test_the_key_decides_what_is_drawn(name):
     task = make(name)
     batch, other = (drawn(task, 500, key) for key in (11, 12))
     again = sample(task, 500, 11)
-    assert all(bool(jnp.all(a == b)) for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(again), strict=True))
+    assert all(
+        bool(jnp.all(a == b))
+        for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(again), strict=True)
+    )
     assert not bool(jnp.all(batch.inputs == other.inputs))
 
 
@@ -110,23 +134,33 @@ def test_the_last_step_is_never_padding_and_padding_is_zero(name):
     batch = drawn(make(name), 500)
     assert batch.inputs.dtype == jnp.float32 and bool(jnp.isfinite(batch.inputs).all())
     if batch.mask is not None:
-        assert bool(batch.mask[-1].all()) and bool(jnp.all(jnp.diff(batch.mask.astype(int), axis=0) >= 0))
+        assert bool(batch.mask[-1].all()) and bool(
+            jnp.all(jnp.diff(batch.mask.astype(int), axis=0) >= 0)
+        )
         assert not bool(jnp.any(jnp.where(batch.mask[..., None], 0, batch.inputs)))
     for steps in (batch.scored, batch.judged):
         if steps is not None:
-            assert bool(steps.any(axis=0).all()) and (batch.mask is None or bool(jnp.all(batch.mask | ~steps)))
+            assert bool(steps.any(axis=0).all()) and (
+                batch.mask is None or bool(jnp.all(batch.mask | ~steps))
+            )
 
 
 @pytest.mark.parametrize("name", sorted(TASKS.keys() - SEEN))
 def test_who_sees_only_the_present_input_knows_nothing(name):
-    """The best linear guess of the targets from the inputs of the same step is no better than the constant."""
+    """The best linear guess of the targets from the inputs
+    of the same step is no better than the constant.
+    """
     task = make(name, 100)
     task = dataclasses.replace(task, shortest=task.lag) if hasattr(task, "shortest") else task
     batch = drawn(task, 4000)
     judged = batch.scored if batch.judged is None else batch.judged
     inputs = np.asarray(batch.inputs[-1] if judged is None else batch.inputs[judged])
     targets = np.asarray(batch.targets if judged is None else batch.targets[judged])
-    targets = targets.reshape(len(inputs), -1) if targets.dtype.kind == "f" else np.eye(task.score.output_size)[targets]
+    targets = (
+        targets.reshape(len(inputs), -1)
+        if targets.dtype.kind == "f"
+        else np.eye(task.score.output_size)[targets]
+    )
     design = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
     fit = design @ np.linalg.lstsq(design, targets, rcond=None)[0]
     explained = 1 - ((targets - fit) ** 2).sum() / ((targets - targets.mean(axis=0)) ** 2).sum()
@@ -139,7 +173,10 @@ def test_a_lag_that_is_too_small_is_refused(name):
         dataclasses.replace(make(name), lag=0)
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if hasattr(TASKS[name], "shortest") and not name.startswith("a_n")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in TASKS if hasattr(TASKS[name], "shortest") and not name.startswith("a_n")],
+)
 def test_longer_sequences_than_those_of_the_training_are_longer_than_all_of_them(name):
     task = make(name)
     trained, tested = drawn(task, 500), drawn(task.at_lag(20), 500)

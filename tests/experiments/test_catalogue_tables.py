@@ -12,7 +12,13 @@ def test_the_table_of_a_tier_has_the_numbers_of_the_calibration(tier):
 
 
 @pytest.mark.parametrize(
-    "table", [catalogue_tables.lags, catalogue_tables.every_cell, catalogue_tables.far, catalogue_tables.gpu]
+    "table",
+    [
+        catalogue_tables.lags,
+        catalogue_tables.every_cell,
+        catalogue_tables.far,
+        catalogue_tables.gpu,
+    ],
 )
 def test_the_table_of_a_result_has_its_numbers(table):
     assert "\n".join(table()) in catalogue_tables.PAGE.read_text()

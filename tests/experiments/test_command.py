@@ -25,7 +25,10 @@ def test_a_tiny_run_writes_its_folder_and_prints_its_table(tmp_path):
     assert "not solved in 100 updates at this learning rate and initialisation" in out
     environment = json.loads((tmp_path / "runs/adding/env.json").read_text())
     assert environment["argv"] == ["python", "-m", "experiments", *TINY.split()]
-    assert environment["devices"] == int(os.environ.get("JAX_NUM_CPU_DEVICES", len(os.sched_getaffinity(0))))  # all cores
+    # all cores
+    assert environment["devices"] == int(
+        os.environ.get("JAX_NUM_CPU_DEVICES", len(os.sched_getaffinity(0)))
+    )
 
 
 def test_a_usage_error_ends_with_code_2_and_no_traceback(tmp_path):
@@ -40,13 +43,19 @@ def test_the_losses_are_written_for_tensorboard_too(tmp_path):
     assert (code, err) == (0, "")
     (file,) = (tmp_path / "runs/adding/tensorboard").iterdir()
     events = b"".join(records(file.read_bytes()))
-    rows = [json.loads(line) for line in (tmp_path / "runs/adding/metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "runs/adding/metrics.jsonl").read_text().splitlines()
+    ]
     assert len(rows) == 4 and events.count(b"gru/learning_rate_0.005/seed_0") == 2
-    assert all(struct.pack("<f", row["loss"])[1:] in events for row in rows)  # six digits are kept there, all of them here
+    # six digits are kept there, all of them here
+    assert all(struct.pack("<f", row["loss"])[1:] in events for row in rows)
 
 
 def records(data):
-    """The records of a file of TensorBoard: length (8 bytes), its checksum (4), the record, its checksum (4)."""
+    """The records of a file of TensorBoard: length (8 bytes), its checksum (4), the record,
+    its checksum (4).
+    """
     while data:
         (size,) = struct.unpack("<Q", data[:8])
         yield data[12 : 12 + size]
@@ -64,16 +73,36 @@ def test_a_second_ctrl_c_ends_at_once_and_a_first_one_waits_for_the_updates_unde
 
 
 def test_experiments_stay_small():
-    files = [file for file in (ROOT / "experiments").rglob("*.py") if not {"tasks", "bench"} & set(file.parts)]
-    assert 1000 < sum(map(lines_of_code, files)) <= 1594
+    files = [
+        file
+        for file in (ROOT / "experiments").rglob("*.py")
+        if not {"tasks", "bench"} & set(file.parts)
+    ]
+    assert 1000 < sum(map(lines_of_code, files)) <= 2172  # of 100 columns
 
 
 def lines_of_code(path):
     """Lines with code on them: no blank ones, comments or docstrings."""
     tree = ast.parse(path.read_text())
-    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    strings = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
     documented = {line for node in strings for line in range(node.lineno, node.end_lineno + 1)}
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-    lines = {line for token in tokens if token.type not in skipped for line in range(token.start[0], token.end[0] + 1)}
+    skipped = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
+    lines = {
+        line
+        for token in tokens
+        if token.type not in skipped
+        for line in range(token.start[0], token.end[0] + 1)
+    }
     return len(lines - documented)

@@ -32,7 +32,10 @@ from jaxrnn import Chrono
         ("report", "report needs the folder of a run"),
         ("report --outt x", "unknown key '--outt'"),
         ("run adding --resume", "--resume needs --out"),
-        ("run adding --dist explicit", "dist 'explicit' needs coordinator, num_processes, process_id"),
+        (
+            "run adding --dist explicit",
+            "dist 'explicit' needs coordinator, num_processes, process_id",
+        ),
         ("run adding --num_processes 2", "dist 'off' does not take num_processes"),
         ("run adding --dist on", "dist must be one of 'off', 'auto', 'explicit', got 'on'"),
         ("run adding --not_finite no", "not_finite must be one of 'stop', 'go_on', got 'no'"),
@@ -62,10 +65,15 @@ from jaxrnn import Chrono
         ),
         ("run adding --config nowhere.yaml", "nowhere.yaml"),
         ("gradients --cells lstn", "unknown cell 'lstn'; did you mean 'lstm'?"),
-        ("gradients --learning_rates 1", "unknown key 'learning_rates'; did you mean 'learning_rate'?"),
+        (
+            "gradients --learning_rates 1",
+            "unknown key 'learning_rates'; did you mean 'learning_rate'?",
+        ),
     ],
 )
-def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(words, message, capsys):
+def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(
+    words, message, capsys
+):
     assert cli.main(words.split()) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
@@ -75,7 +83,10 @@ def test_a_wrong_word_on_the_command_line_is_one_line_that_names_the_right_one(w
 def test_another_task_than_that_of_the_preset_needs_its_options_dropped(tmp_path, capsys):
     words = f"run full_temporal_order --task adding --steps 50 --out {tmp_path / 'run'}"
     assert cli.main(words.split()) == 2
-    assert capsys.readouterr().err == "error: unknown option of task 'adding' 'symbols'. Known: none.\n"
+    assert (
+        capsys.readouterr().err
+        == "error: unknown option of task 'adding' 'symbols'. Known: none.\n"
+    )
     with pytest.raises(SystemExit) as end:
         cli.main([*words.split(), "--task_options={}", "--print_config"])
     assert not end.value.code and "task_options: {}" in capsys.readouterr().out
@@ -112,7 +123,12 @@ def test_a_file_overrides_the_preset_and_an_option_overrides_the_file(tmp_path):
         "gru,irnn",
     ]
     config = arguments.parse(Config, words)
-    assert (config.lag, config.seeds, config.cells, config.learning_rates) == (30, 2, ("gru", "irnn"), (1e-4,))
+    assert (config.lag, config.seeds, config.cells, config.learning_rates) == (
+        30,
+        2,
+        ("gru", "irnn"),
+        (1e-4,),
+    )
     assert config.hidden_size == 32
 
 
@@ -120,7 +136,9 @@ def test_a_file_overrides_the_preset_and_an_option_overrides_the_file(tmp_path):
 def test_a_saved_configuration_is_read_back_equal(kind, tmp_path):
     config = kind(lag=30, cells=("lstm_chrono",), seed=7, clip=0.25, out="somewhere")
     (tmp_path / "config.yaml").write_text(folder.to_yaml(config))
-    assert arguments.parse(kind, ["--config", str(tmp_path / "config.yaml")]) == dataclasses.replace(config, out=None)
+    assert arguments.parse(
+        kind, ["--config", str(tmp_path / "config.yaml")]
+    ) == dataclasses.replace(config, out=None)
 
 
 def test_print_config_prints_what_would_be_run(capsys):
@@ -133,11 +151,19 @@ def test_print_config_prints_what_would_be_run(capsys):
 def test_list_has_a_line_for_every_task_cell_and_preset(capsys):
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "tasks" and len(lines) == 4 + len(TASKS) + len(CELLS) + len(PRESETS) + len(TIERS)
-    assert any(line.split() == ["gru", *"GRU, orthogonal per gate, update bias 0".split()] for line in lines)
+    assert lines[0] == "tasks" and len(lines) == 4 + len(TASKS) + len(CELLS) + len(PRESETS) + len(
+        TIERS
+    )
+    assert any(
+        line.split() == ["gru", *"GRU, orthogonal per gate, update bias 0".split()]
+        for line in lines
+    )
 
 
-@pytest.mark.parametrize("words", ["--help", "help", "run --help", "sweep --help", "check -h", "report --help", "list --help"])
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "help", "run --help", "sweep --help", "check -h", "report --help", "list --help"],
+)
 def test_help_names_the_commands(words, capsys):
     assert cli.main(words.split()) == 0
     assert capsys.readouterr().out == f"{cli.__doc__}\n"
@@ -151,6 +177,14 @@ def test_without_a_command_the_usage_is_printed(capsys):
 def test_the_name_of_a_cell_says_its_initialisation():
     made = {name: cell.make(8, 50) for name, cell in CELLS.items()}
     assert len(set(made.values())) == len(made)  # no cell under two names
-    assert [made[name].forget_bias for name in ("lstm_fb0", "lstm", "lstm_chrono")] == [0.0, 1.0, Chrono(50)]
-    assert [made[name].update_bias for name in ("gru", "gru_ub1", "gru_chrono")] == [0.0, 1.0, Chrono(50)]
+    assert [made[name].forget_bias for name in ("lstm_fb0", "lstm", "lstm_chrono")] == [
+        0.0,
+        1.0,
+        Chrono(50),
+    ]
+    assert [made[name].update_bias for name in ("gru", "gru_ub1", "gru_chrono")] == [
+        0.0,
+        1.0,
+        Chrono(50),
+    ]
     assert made["rnn_orth"].recurrent_init == "orthogonal" and made["irnn"].nonlinearity == "relu"

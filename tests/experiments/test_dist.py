@@ -1,4 +1,6 @@
-"""Two processes as one run, over the loopback device: the same bits as one process with two devices."""
+"""Two processes as one run, over the loopback device:
+the same bits as one process with two devices.
+"""
 
 import json
 import signal
@@ -11,8 +13,13 @@ from commands import command, finish, numbers, wait_for
 from experiments import checkpoint, train
 from experiments.config import Config
 
-CONFIG = Config(lag=10, cells=("gru",), hidden_size=4, batch_size=32, steps=300, seeds=1, learning_rates=(1e-3,))
-RUN = "run adding --lag 10 --cells gru --hidden_size 4 --batch_size 32 --steps 300 --seeds 1 --learning_rates 1e-3"
+CONFIG = Config(
+    lag=10, cells=("gru",), hidden_size=4, batch_size=32, steps=300, seeds=1, learning_rates=(1e-3,)
+)
+RUN = (
+    "run adding --lag 10 --cells gru --hidden_size 4 --batch_size 32 --steps 300 --seeds 1 "
+    "--learning_rates 1e-3"
+)
 
 
 def alone(folder, path, run=RUN):
@@ -25,7 +32,10 @@ def pair(folder, path, run=RUN):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    launch = f"{run} --out {path} --resume --dist explicit --coordinator localhost:{port} --num_processes 2 --process_id"
+    launch = (
+        f"{run} --out {path} --resume --dist explicit --coordinator localhost:{port} "
+        "--num_processes 2 --process_id"
+    )
     return [command(f"{launch} {k}", folder, env={"JAX_NUM_CPU_DEVICES": "1"}) for k in range(2)]
 
 
@@ -86,7 +96,9 @@ def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(tmp_path,
 
 @pytest.mark.slow
 def test_a_sweep_of_two_processes_gives_the_numbers_of_one_with_two_devices(tmp_path):
-    words = RUN.replace("run adding --lag 10", "sweep adding --grid.lag 10,12").replace("--steps 300", "--steps 100")
+    words = RUN.replace("run adding --lag 10", "sweep adding --grid.lag 10,12").replace(
+        "--steps 300", "--steps 100"
+    )
     assert finish(alone(tmp_path, "one", words))[0] == 0
     (code_0, out_0, err_0), (code_1, _, err_1) = map(finish, pair(tmp_path, "two", words))
     assert (code_0, code_1) == (0, 0), (err_0, err_1)
@@ -102,11 +114,17 @@ def test_what_is_wrong_ends_both_processes_and_is_said_once(tmp_path):
     wrong = pair(tmp_path, "run", RUN.replace("--batch_size 32", "--batch_size 33"))
     results = [finish(process) for process in wrong]
     assert [code for code, _, _ in results] == [2, 2]
-    assert all("batch_size must be a multiple of the 2 devices of all processes, got 33" in err for _, _, err in results)
+    assert all(
+        "batch_size must be a multiple of the 2 devices of all processes, got 33" in err
+        for _, _, err in results
+    )
     other = pair(tmp_path, "run", RUN)  # the folder holds the run with 33
     (code_0, _, err_0), (code_1, _, err_1) = map(finish, other)
     assert (code_0, code_1) == (2, 1)
-    assert "holds another run: batch_size is 33 there and 32 here" in err_0 and "process 0 could not begin" in err_1
+    assert (
+        "holds another run: batch_size is 33 there and 32 here" in err_0
+        and "process 0 could not begin" in err_1
+    )
 
 
 def test_processes_that_do_not_come_together_are_one_line(tmp_path):

@@ -13,15 +13,21 @@ from experiments.cells import CELLS
 
 def test_every_kind_of_cell_is_measured_once():
     kinds = every_cell.kinds(parse("2x8x4x8"))
-    assert {type(cell) for cell in kinds.values()} == {type(named.make(8, 8)) for named in CELLS.values()}
+    assert {type(cell) for cell in kinds.values()} == {
+        type(named.make(8, 8)) for named in CELLS.values()
+    }
     assert len({type(cell) for cell in kinds.values()}) == len(kinds)
 
 
-def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(every_cell, "CELLS", {name: CELLS[name] for name in ("gru", "conv_gru")})
     monkeypatch.setattr("experiments.bench.run.use_device", lambda *_: None)
     path = tmp_path / "cells"
-    assert cli.main(f"bench --every_cell true --shapes 2x8x4x8 --rounds 3 --out {path}".split()) == 0
+    assert (
+        cli.main(f"bench --every_cell true --shapes 2x8x4x8 --rounds 3 --out {path}".split()) == 0
+    )
     rows = json.loads((path / "cells.json").read_text())["rows"]
     assert [row["cell"] for row in rows] == ["gru", "conv_gru"]
     for row in rows:

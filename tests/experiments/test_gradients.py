@@ -1,4 +1,6 @@
-"""Gradients against the lag at initialisation, held against an independent computation (NumPy, analytic Jacobians)."""
+"""Gradients against the lag at initialisation,
+held against an independent computation (NumPy, analytic Jacobians).
+"""
 
 import json
 
@@ -8,7 +10,8 @@ import pytest
 from experiments import cli, figures, gradients, train
 from experiments.config import GradientConfig
 
-# Median over 5 seeds of log10 |ds_T/ds_t| at lags 10, 50, 99 on adding-task inputs, H = 32, T = 100.
+# Median over 5 seeds of log10 |ds_T/ds_t| at lags 10, 50, 99 on adding-task inputs, H = 32,
+# T = 100.
 TABLE = {
     "rnn_small": (-2.6, -15.4, -30.5),
     "rnn_glorot": (-0.3, -3.9, -8.2),
@@ -33,7 +36,8 @@ BARS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["rnn", "lstm", "gru"])  # the cells of a family share a compilation
+# the cells of a family share a compilation
+@pytest.mark.parametrize("family", ["rnn", "lstm", "gru"])
 def test_gradients_at_initialisation_are_those_of_the_table(family):
     config = GradientConfig(seeds=15).training()
     for name in (name for name in TABLE if name.startswith(family)):
@@ -41,20 +45,31 @@ def test_gradients_at_initialisation_are_those_of_the_table(family):
         curve = gradients.measure(job, train.start(job, train.rows(config)).params, 2)["jacobian"]
         low, high = BARS[name]
         assert low < curve[99] < high, name
-        # The medians of 5 seeds scatter by a fifth (at lag 99 the seeds of lstm_fb0 lie between -8 and -16).
-        np.testing.assert_allclose([curve[lag] for lag in (10, 50, 99)], TABLE[name], rtol=0.25, atol=0.35, err_msg=name)
+        # The medians of 5 seeds scatter by a fifth (at lag 99 the seeds of lstm_fb0 lie between -8
+        # and -16).
+        np.testing.assert_allclose(
+            [curve[lag] for lag in (10, 50, 99)], TABLE[name], rtol=0.25, atol=0.35, err_msg=name
+        )
 
 
 def test_the_command_measures_before_and_after_training_and_draws_both(tmp_path, capsys):
     path = tmp_path / "run"
-    arguments = "gradients --cells gru --lag 12 --hidden_size 6 --seeds 2 --sequences 2 --batch_size 8 --steps 50 --out"
+    arguments = (
+        "gradients --cells gru --lag 12 --hidden_size 6 --seeds 2 --sequences 2 "
+        "--batch_size 8 --steps 50 --out"
+    )
     assert cli.main([*arguments.split(), str(path)]) == 0
     assert "jacobian after" in capsys.readouterr().out
     names = {"config.yaml", "env.json", "gradients.json", "gradients.png", "summary.json", ".lock"}
     assert {p.name for p in path.iterdir()} == names
     curves = json.loads((path / "gradients.json").read_text())["curves"]["gru"]
-    assert [len(curves[phase][m]) for phase in ("before", "after") for m in ("loss", "jacobian")] == [13] * 4
-    assert abs(curves["before"]["loss"][0]) < 1e-6 and curves["before"]["loss"] != curves["after"]["loss"]
+    assert [
+        len(curves[phase][m]) for phase in ("before", "after") for m in ("loss", "jacobian")
+    ] == [13] * 4
+    assert (
+        abs(curves["before"]["loss"][0]) < 1e-6
+        and curves["before"]["loss"] != curves["after"]["loss"]
+    )
     figure = figures.gradient_figure(path)
     assert len(figure.axes) == 4
     drawn = figure.axes[3].lines[0]

@@ -1,4 +1,6 @@
-"""What a configuration makes of a task and a cell: options, sizes, layers, outputs at every step, and tests at other lags."""
+"""What a configuration makes of a task and a cell: options, sizes, layers,
+outputs at every step, and tests at other lags.
+"""
 
 import dataclasses
 import operator
@@ -16,7 +18,14 @@ from experiments.model import Model, units
 from experiments.run import Hooks, run
 from experiments.tasks import TASKS
 
-COPYING = Config(task="copying", lag=10, task_options={"items": 2, "symbols": 3}, cells=("gru",), hidden_size=8, batch_size=32)
+COPYING = Config(
+    task="copying",
+    lag=10,
+    task_options={"items": 2, "symbols": 3},
+    cells=("gru",),
+    hidden_size=8,
+    batch_size=32,
+)
 
 
 def made(config, name="gru"):
@@ -36,8 +45,14 @@ def count(params):
         ("--task_options.items 0", "items must be from 1 to 1000, got 0"),
         ("--task_options.items x", "task_options.items must be of type int, got 'x'"),
         ("--task_options.items 2.5", "task_options.items must be of type int, got 2.5"),
-        ('--task latch --task_options {"noisy":"abc"}', "task_options.noisy must be of type bool, got 'abc'"),
-        ("--task digits --task_options {} --lag 8 --test_lags 64", "test_lags: the lag of task 'digits' decides"),
+        (
+            '--task latch --task_options {"noisy":"abc"}',
+            "task_options.noisy must be of type bool, got 'abc'",
+        ),
+        (
+            "--task digits --task_options {} --lag 8 --test_lags 64",
+            "test_lags: the lag of task 'digits' decides",
+        ),
         ("--task parity --task_options {} --lag 2 --cells gru_chrono", "max_lag"),
         ("--cells mh_gru --hidden_size 6", "must be a multiple of heads=4"),
         ("--test_lags 0", "lag must be at least 2 for this task, got 0"),
@@ -64,7 +79,11 @@ def test_a_number_of_parameters_gives_the_hidden_size_that_comes_nearest(name, w
     job, params = made(config, name)
     size = job.model.cell.hidden_size
     step = 4 if name == "mh_gru" else 1  # as many heads
-    gaps = {n: abs(count(made(Config(hidden_size=n), name)[1]) - wanted) for n in (size - step, size, size + step) if n}
+    gaps = {
+        n: abs(count(made(Config(hidden_size=n), name)[1]) - wanted)
+        for n in (size - step, size, size + step)
+        if n
+    }
     assert count(params) - wanted in (gaps[size], -gaps[size])
     assert gaps[size] == min(gaps.values())
 
@@ -94,23 +113,46 @@ def test_outputs_at_every_step_are_readouts_of_every_state():
 def test_the_mean_over_a_batch_is_that_of_its_halves_though_lengths_differ():
     job, params = made(dataclasses.replace(COPYING, task="embedded_reber", task_options={}, lag=20))
     whole = job.task.sample(jax.random.key(1), 8)
-    halves = [jax.tree.map(operator.itemgetter((slice(None), part)), whole) for part in (slice(4), slice(4, 8))]
-    losses = [float(job.task.score.loss(job.model(params, batch), batch)) for batch in (whole, *halves)]
+    halves = [
+        jax.tree.map(operator.itemgetter((slice(None), part)), whole)
+        for part in (slice(4), slice(4, 8))
+    ]
+    losses = [
+        float(job.task.score.loss(job.model(params, batch), batch)) for batch in (whole, *halves)
+    ]
     np.testing.assert_allclose(losses[0], np.mean(losses[1:]), rtol=1e-5)
 
 
 def test_what_was_trained_is_evaluated_at_other_lags_too(tmp_path):
-    config = Config(task="parity", lag=6, test_lags=(12,), cells=("gru",), hidden_size=8, batch_size=16, steps=50, seeds=2)
+    config = Config(
+        task="parity",
+        lag=6,
+        test_lags=(12,),
+        cells=("gru",),
+        hidden_size=8,
+        batch_size=16,
+        steps=50,
+        seeds=2,
+    )
     config = dataclasses.replace(config, out=str(tmp_path / "run"))
     with opened("parity", config) as path:
         run(config, path, Hooks(lambda *_: None))
     (row,) = read_json(tmp_path / "run" / "summary.json")["results"]
     job, state = train.make_job(config, "gru"), None
-    state = train.advance(job, train.start(job, train.rows(config)), train.rows(config), np.full(2, True), 0).state
+    state = train.advance(
+        job, train.start(job, train.rows(config)), train.rows(config), np.full(2, True), 0
+    ).state
     batch = TASKS["parity"](12, shortest=7).evaluation()
-    one = [job.model(jax.tree.map(lambda a, s=s: jnp.asarray(a[s]), state.params), batch) for s in range(2)]
-    np.testing.assert_allclose(row["tests"]["12"]["loss"], [job.task.score.loss(o, batch) for o in one], rtol=1e-4)
-    np.testing.assert_allclose(row["tests"]["12"]["metric"], [job.task.score.metric(o, batch) for o in one], atol=2e-3)
+    one = [
+        job.model(jax.tree.map(lambda a, s=s: jnp.asarray(a[s]), state.params), batch)
+        for s in range(2)
+    ]
+    np.testing.assert_allclose(
+        row["tests"]["12"]["loss"], [job.task.score.loss(o, batch) for o in one], rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        row["tests"]["12"]["metric"], [job.task.score.metric(o, batch) for o in one], atol=2e-3
+    )
 
 
 def test_a_whole_number_will_do_for_an_option_that_is_a_real_one():

@@ -1,4 +1,6 @@
-"""Runs that are killed, damaged or interrupted go on from the last good state, and compute the same bits."""
+"""Runs that are killed, damaged or interrupted go on from the last good state,
+and compute the same bits.
+"""
 
 import dataclasses
 import errno
@@ -64,7 +66,9 @@ def whole(tmp_path_factory):
 
 
 def assert_same(path, whole):
-    """Every number of the run and every bit of its last checkpoints are those of the run that was never cut."""
+    """Every number of the run and every bit of its last checkpoints are those
+    of the run that was never cut.
+    """
     assert numbers(path) == numbers(whole)
     for cell in CONFIG.cells:
         for a, b in zip(last_checkpoint(path, cell), last_checkpoint(whole, cell), strict=True):
@@ -73,19 +77,26 @@ def assert_same(path, whole):
 
 def test_a_run_that_is_stopped_after_every_50_updates_computes_the_same_bits(tmp_path, whole):
     statuses = [ran(tmp_path, after(1))["status"] for _ in range(9)]
-    assert statuses == ["interrupted"] * 6 + ["done"] * 3  # at the end of a cell there is nothing to interrupt
+    # at the end of a cell there is nothing to interrupt
+    assert statuses == ["interrupted"] * 6 + ["done"] * 3
     assert_same(tmp_path, whole)
 
 
 def test_what_was_computed_before_is_not_computed_again(tmp_path):
     ran(tmp_path, after(3))
     seen = []
-    ran(tmp_path, after(2), lambda label, step, steps, text, done: seen.append((label.split()[0], step)))
+    ran(
+        tmp_path,
+        after(2),
+        lambda label, step, steps, text, done: seen.append((label.split()[0], step)),
+    )
     assert seen == [("gru", 150), ("gru", 200), ("rnn_orth", 0), ("rnn_orth", 50)]
 
 
 def damage(path, how):
-    """Damages a checkpoint: every file of arrays, since part of one may be what the storage has written anew elsewhere."""
+    """Damages a checkpoint: every file of arrays,
+    since part of one may be what the storage has written anew elsewhere.
+    """
     if how == "deleted":
         shutil.rmtree(path)
     elif how == "emptied":
@@ -103,7 +114,9 @@ def spoil(file, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "a bit flipped", "emptied", "deleted"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(how, tmp_path, whole, capsys):
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(
+    how, tmp_path, whole, capsys
+):
     ran(tmp_path, after(3))
     damage(tmp_path / "checkpoints" / "gru" / "150", how)
     seen = []
@@ -116,7 +129,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_befo
 
 
 def test_what_is_restored_of_a_checkpoint_with_one_damaged_file_is_what_was_saved(tmp_path):
-    """The storage leaves pages that nothing reads: one that loses nothing else is whole, to the bit; no other is taken for it."""
+    """The storage leaves pages that nothing reads: one that loses nothing else is whole, to the
+    bit; no other is taken for it.
+    """
     ran(tmp_path, after(1))
     job, rows = train.make_job(CONFIG, "gru"), train.rows(CONFIG)
     saved, found = digests(tmp_path / "checkpoints", job, rows), []
@@ -140,29 +155,46 @@ def digests(path, job, rows):
     return checkpoint.digest(saved)
 
 
-def test_where_no_checkpoint_is_whole_it_is_said_and_nothing_is_moved_and_without_them_the_cell_begins_again(tmp_path, whole):
+def test_where_no_checkpoint_is_whole_it_is_said_nothing_is_moved_and_without_them_it_begins_again(
+    tmp_path, whole
+):
     ran(tmp_path, after(3))
     for step in (50, 100, 150):
         damage(tmp_path / "checkpoints" / "gru" / str(step), "truncated")
-    with pytest.raises(RunError, match=r"gru/150 is damaged .*/gru/50 is damaged .*; without .*/gru the cell begins again$"):
+    with pytest.raises(
+        RunError,
+        match=r"gru/150 is damaged .*/gru/50 is damaged .*; without .*/gru the cell begins again$",
+    ):
         ran(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == ["100", "150", "50"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == [
+        "100",
+        "150",
+        "50",
+    ]
     shutil.rmtree(tmp_path / "checkpoints" / "gru")
     ran(tmp_path)
     assert_same(tmp_path, whole)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError("no memory")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), MemoryError("no memory")]
+)
 def test_what_the_system_refuses_to_read_is_not_taken_for_damaged(error, tmp_path, monkeypatch):
     def refuse(*_):
         raise error
 
     ran(tmp_path, after(3))
     monkeypatch.setattr(checkpoint, "_read", refuse)
-    with pytest.raises(RunError, match=r"gru/150 could not be read: .*(Too many open files|no memory)$"):
+    with pytest.raises(
+        RunError, match=r"gru/150 could not be read: .*(Too many open files|no memory)$"
+    ):
         ran(tmp_path)
     monkeypatch.undo()
-    assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == ["100", "150", "50"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "gru").iterdir()) == [
+        "100",
+        "150",
+        "50",
+    ]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "env.json", "summary.json"])
@@ -171,8 +203,13 @@ def test_a_damaged_file_of_a_run_is_one_line_that_names_it(name, text, tmp_path,
     for file in ("config.yaml", "env.json", "summary.json"):
         (tmp_path / file).write_text(folder.to_yaml(CONFIG) if file == "config.yaml" else "{}")
     (tmp_path / name).write_text(text)
-    arguments = "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 --seeds 2"
-    arguments += f" --learning_rates 1e-3 --checkpoint_every 50 --description= --out {tmp_path} --resume"
+    arguments = (
+        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size "
+        "16 --steps 200 --seeds 2"
+    )
+    arguments += (
+        f" --learning_rates 1e-3 --checkpoint_every 50 --description= --out {tmp_path} --resume"
+    )
     assert cli.main(arguments.split()) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path / name} is damaged: ") and error.count("\n") == 1
@@ -192,8 +229,9 @@ def test_a_run_that_goes_on_with_other_devices_says_so(tmp_path, capsys):
     env = json.loads((tmp_path / "env.json").read_text())
     folder.write_json(tmp_path / "env.json", env | {"devices": 7, "jax": "0.1"})
     ran(tmp_path, after(1))
-    assert f"goes on elsewhere, which rounds differently: jax was 0.1 and is {jax.__version__}, devices was 7 and is 2" in (
-        capsys.readouterr().err
+    assert (
+        f"goes on elsewhere, which rounds differently: jax was 0.1 and is {jax.__version__}, "
+        "devices was 7 and is 2" in (capsys.readouterr().err)
     )
 
 
@@ -207,7 +245,9 @@ def test_metrics_that_were_cut_in_a_line_or_lost_are_written_anew(tmp_path, whol
     assert_same(tmp_path, whole)
 
 
-def test_a_checkpoint_that_cannot_be_written_says_which_and_the_one_before_stays(tmp_path, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_says_which_and_the_one_before_stays(
+    tmp_path, monkeypatch
+):
     import orbax.checkpoint as ocp
 
     def full(*_, **__):
@@ -217,7 +257,10 @@ def test_a_checkpoint_that_cannot_be_written_says_which_and_the_one_before_stays
     with checkpoint.checkpoints(tmp_path) as manager:
         checkpoint.save(manager, saved)
         monkeypatch.setattr(ocp.CheckpointManager, "save", full)
-        with pytest.raises(RunError, match=r"/100 could not be written: RESOURCE_EXHAUSTED: No space left on device$"):
+        with pytest.raises(
+            RunError,
+            match=r"/100 could not be written: RESOURCE_EXHAUSTED: No space left on device$",
+        ):
             checkpoint.save(manager, saved._replace(step=100))
         again, remarks = checkpoint.restore(manager, {"a": np.zeros(3)})
     assert again.step == 50 and remarks == [] and again.state["a"].tolist() == [0, 1, 2]
@@ -249,7 +292,9 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path, whole, monkeypatch):
     monkeypatch.undo()
     held = yaml.safe_load((tmp_path / "config.yaml").read_text())
     newer = ("task_options", "test_lags", "parameters", "layers")
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({key: held[key] for key in held if key not in newer}))
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump({key: held[key] for key in held if key not in newer})
+    )
     ran(tmp_path)
     assert_same(tmp_path, whole)
 
@@ -280,35 +325,47 @@ def test_a_second_process_is_told_who_has_the_folder(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_with_code_75_and_the_run_goes_on(number, tmp_path):
-    arguments = f"{TINY} --cells gru --steps 1000 --learning_rates 1e-9 --out {tmp_path / 'run'} --resume"
+    arguments = (
+        f"{TINY} --cells gru --steps 1000 --learning_rates 1e-9 --out {tmp_path / 'run'} --resume"
+    )
     process = command(arguments, tmp_path)
     wait_for(process, "250/")
     process.send_signal(number)
     code, out, err = finish(process)
     assert (code, err) == (75, "")
-    assert "Interrupted: these are the results so far." in out and f"--out {tmp_path / 'run'} --resume" in out
+    assert (
+        "Interrupted: these are the results so far." in out
+        and f"--out {tmp_path / 'run'} --resume" in out
+    )
     steps = json.loads((tmp_path / "run" / "summary.json").read_text())["results"][0]["steps"]
     assert 250 <= steps < 1000 and (tmp_path / "run" / "checkpoints" / "gru" / str(steps)).is_dir()
     code, out, _ = finish(command(arguments, tmp_path))
     assert code == 0 and (f"{steps:,}/1,000  goes on from here" in out or steps % 250)
 
 
-# Statements for a child: its files may not grow beyond this, where writing then fails as on a full disk; and root may no longer
-# write where the permissions say no.
+# Statements for a child: its files may not grow beyond this, where writing then fails as on a full
+# disk; and root may no longer write where the permissions say no.
 FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))"
-UNPRIVILEGED = "import ctypes; drop, dac_override = 24, 1; ctypes.CDLL(None).prctl(drop, dac_override, 0, 0, 0)"
+UNPRIVILEGED = (
+    "import ctypes; drop, dac_override = 24, 1; "
+    "ctypes.CDLL(None).prctl(drop, dac_override, 0, 0, 0)"
+)
 
 
-def test_a_disk_that_is_full_ends_with_one_line_and_the_run_goes_on_when_there_is_room(tmp_path, whole):
+def test_a_disk_that_is_full_ends_with_one_line_and_the_run_goes_on_when_there_is_room(
+    tmp_path, whole
+):
     arguments = (
-        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 --seeds 2 --learning_rates 1e-3"
+        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 "
+        "--seeds 2 --learning_rates 1e-3"
     )
     arguments += f" --checkpoint_every 50 --out {tmp_path / 'run'} --resume"
     config = folder.to_yaml(CONFIG)
     code, _, err = finish(command(arguments, tmp_path, before=FULL))
     assert code == 1 and err.startswith("error: ") and err.count("\n") == 1
     assert str(tmp_path / "run") in err and "File too large" in err
-    assert (tmp_path / "run" / "config.yaml").read_text().splitlines()[1:] == config.splitlines()[1:]
+    saved = (tmp_path / "run" / "config.yaml").read_text()
+    assert saved.splitlines()[1:] == config.splitlines()[1:]
     assert finish(command(arguments, tmp_path))[0] == 0
     assert_same(tmp_path / "run", whole)
 
@@ -327,15 +384,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def killed(count, folder, whole):
-    """Kills runs at random moments until `count` were killed, each begun again where it was; compares all that come to an end."""
+    """Kills runs at random moments until `count` were killed, each begun again where it was;
+    compares all that come to an end.
+    """
     rng, kills, runs = random.Random(count), 0, 0
     arguments = (
-        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 --seeds 2 --learning_rates 1e-3"
+        "run adding --lag 10 --cells gru,rnn_orth --hidden_size 8 --batch_size 16 --steps 200 "
+        "--seeds 2 --learning_rates 1e-3"
     )
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     while kills < count:
         path = folder / f"run-{runs}"
-        process = command(f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache)
+        process = command(
+            f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache
+        )
         try:
             process.wait(rng.uniform(0, 10))
             assert process.returncode == 0, process.communicate()
@@ -346,17 +411,30 @@ def killed(count, folder, whole):
         if (path / "summary.json").exists():
             assert_same(path, whole)
             runs += 1
-    assert finish(command(f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache))[0] == 0
+    assert (
+        finish(
+            command(f"{arguments} --checkpoint_every 50 --out {path} --resume", folder, env=cache)
+        )[0]
+        == 0
+    )
     assert_same(path, whole)
     return kills, runs + 1
 
 
 def test_what_a_killed_process_leaves_is_gone_when_the_run_goes_on(tmp_path, whole):
     ran(tmp_path, after(3))
-    code = "import os, sys; from pathlib import Path; from experiments import folder; path = Path(sys.argv[1]); "
-    code += "folder.write(path / 'learning.png', lambda file: (file.write_text('half'), os._exit(9)))"
+    code = (
+        "import os, sys; from pathlib import Path; from experiments import folder; "
+        "path = Path(sys.argv[1]); "
+    )
+    code += (
+        "folder.write(path / 'learning.png', lambda file: (file.write_text('half'), os._exit(9)))"
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, check=False).returncode == 9
+    assert (
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, check=False).returncode
+        == 9
+    )
     half = tmp_path / "checkpoints" / "gru" / "170.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "state").write_text("half")
@@ -378,5 +456,7 @@ def test_a_run_that_is_killed_20_times_at_random_moments_loses_nothing(tmp_path,
 def test_a_run_that_is_killed_200_times_at_random_moments_loses_nothing(tmp_path, whole):
     start = time.monotonic()
     kills, runs = killed(200, tmp_path, whole)
-    print(f"{kills} kills in {runs} runs, none of which lost a bit, {time.monotonic() - start:.0f} s")
+    print(
+        f"{kills} kills in {runs} runs, none of which lost a bit, {time.monotonic() - start:.0f} s"
+    )
     assert kills == 200

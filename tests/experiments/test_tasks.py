@@ -1,4 +1,6 @@
-"""Single tasks: that what is drawn is what the paper describes. What holds of every task is in test_catalogue.py."""
+"""Single tasks: that what is drawn is what the paper describes.
+What holds of every task is in test_catalogue.py.
+"""
 
 import itertools
 
@@ -9,7 +11,9 @@ import pytest
 
 from experiments.tasks import TASKS, Batch
 
-Adding, MovingPattern, TemporalOrder = (TASKS[name] for name in ("adding", "moving_pattern", "temporal_order"))
+Adding, MovingPattern, TemporalOrder = (
+    TASKS[name] for name in ("adding", "moving_pattern", "temporal_order")
+)
 
 KEY = jax.random.key(11)
 N = 20_000
@@ -56,7 +60,8 @@ def test_temporal_order_at_lag_100_is_experiment_6a(order):
     symbols, mask = order.inputs.argmax(axis=-1), order.mask
     start, sequences = mask.argmax(axis=0), range(mask.shape[1])
     assert set(110 - start) == set(range(100, 111))
-    assert np.all(mask[-1]) and np.all(np.diff(mask.astype(int), axis=0) >= 0)  # padding, then the sequence
+    # padding, then the sequence
+    assert np.all(mask[-1]) and np.all(np.diff(mask.astype(int), axis=0) >= 0)
     assert np.all(order.inputs.sum(axis=-1) == mask)  # one-hot in the sequence, zero in the padding
     assert np.all(symbols[start, sequences] == 7) and np.all(symbols[-1] == 6)
     for b in sequences[:500]:
@@ -71,11 +76,13 @@ def moving():
 
 
 def test_who_knows_the_last_frame_but_not_the_directions_of_moving_pattern_scores_its_partial():
-    patterns = np.array(list(itertools.product([0.0, 1.0], repeat=9))).reshape(-1, 3, 3)  # all of them
+    # all of them
+    patterns = np.array(list(itertools.product([0.0, 1.0], repeat=9))).reshape(-1, 3, 3)
     way = [0, 1, 2, 3, 4, 5, 4, 3, 2, 1]
     errors = []
     for x, y in itertools.product(range(10), repeat=2):  # all phases
-        ahead = [{(x + 1) % 10, (11 - x) % 10}, {(y + 1) % 10, (11 - y) % 10}]  # with and against the way to and fro
+        # with and against the way to and fro
+        ahead = [{(x + 1) % 10, (11 - x) % 10}, {(y + 1) % 10, (11 - y) % 10}]
         frames = np.zeros((len(ahead[0]) * len(ahead[1]), len(patterns), 8, 8))
         for frame, (i, j) in zip(frames, itertools.product(*ahead), strict=True):
             frame[:, way[i] : way[i] + 3, way[j] : way[j] + 3] = patterns
@@ -87,9 +94,12 @@ def test_the_pattern_moves_by_one_pixel_along_both_axes_turns_at_the_edges_and_i
     frames = np.concatenate([moving.inputs, moving.targets[None]])[..., 0]
     assert frames.shape == (11, N // 4, 8, 8) and set(np.unique(frames)) == {0, 1}
     assert np.all(frames.sum(axis=(2, 3)) == frames[0].sum(axis=(1, 2)))
-    shifts = [np.roll(frames[:-1], way, axis=(2, 3)) for way in itertools.product([1, -1], repeat=2)]
+    shifts = [
+        np.roll(frames[:-1], way, axis=(2, 3)) for way in itertools.product([1, -1], repeat=2)
+    ]
     assert np.all(np.any([np.all(shift == frames[1:], axis=(2, 3)) for shift in shifts], axis=0))
-    full = frames[:, frames[0].sum(axis=(1, 2)) >= 9]  # no pixel missing, so that the place of the pattern is seen
+    # no pixel missing, so that the place of the pattern is seen
+    full = frames[:, frames[0].sum(axis=(1, 2)) >= 9]
     rows = full.any(axis=3).argmax(axis=2)
     ways = np.diff(rows, axis=0)
     turned = ways[1:] != ways[:-1]
@@ -118,7 +128,8 @@ def test_copying_at_lag_100_is_that_of_the_uRNN_paper():
     assert symbols.shape == (120, 64) and set(np.unique(symbols[:10])) == set(range(1, 9))
     assert np.all(symbols[10:109] == 0) and np.all(symbols[109] == 9) and np.all(symbols[110:] == 0)
     assert np.all(batch.targets[:110] == 0) and np.array_equal(batch.targets[110:], symbols[:10])
-    assert TASKS["copying"](100).levels.baseline == pytest.approx(0.17329, abs=5e-6)  # 10 ln 8 / 120
+    # 10 ln 8 / 120
+    assert TASKS["copying"](100).levels.baseline == pytest.approx(0.17329, abs=5e-6)
 
 
 def test_parity_draws_every_length_alike_and_tests_longer_ones():

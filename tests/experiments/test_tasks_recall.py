@@ -1,4 +1,6 @@
-"""Single tasks of recall and of finite automata: that what is drawn is what the paper describes, and their exact levels."""
+"""Single tasks of recall and of finite automata:
+that what is drawn is what the paper describes, and their exact levels.
+"""
 
 import functools
 import itertools
@@ -33,7 +35,9 @@ def drawn(task):
 def within_luck(counts, shares):
     """Whether counts of N draws are those of independent draws with these probabilities."""
     shares = np.asarray(shares)
-    return np.all(np.abs(np.asarray(counts) / N - shares) < 4.5 * np.sqrt(shares * (1 - shares) / N) + 1e-9)
+    return np.all(
+        np.abs(np.asarray(counts) / N - shares) < 4.5 * np.sqrt(shares * (1 - shares) / N) + 1e-9
+    )
 
 
 def test_who_knows_one_of_the_two_factors_scores_one_thirty_sixth():
@@ -52,18 +56,27 @@ def test_first_symbol_is_b_then_x_or_y_then_even_distractors_then_e():
     assert all(word[0] == 7 and word[1] in (5, 6) and word[-1] == 8 for word in sequences)
     assert within_luck(np.bincount([len(word) - 3 for word in sequences])[20:], [1 / 3] * 3)
     between = np.concatenate([word[2:-1] for word in sequences])
-    np.testing.assert_allclose(np.bincount(between) / len(between), 0.2, atol=4 * np.sqrt(0.16 / len(between)))
+    np.testing.assert_allclose(
+        np.bincount(between) / len(between), 0.2, atol=4 * np.sqrt(0.16 / len(between))
+    )
     assert within_luck(np.bincount(batch.targets), [1 / 2] * 2)
 
 
 @pytest.mark.parametrize("noisy", [False, True])
-def test_latch_tells_the_class_at_the_first_steps_and_is_noise_of_variance_one_fifth_elsewhere(noisy):
+def test_latch_tells_the_class_at_the_first_steps_and_is_noise_of_variance_one_fifth_elsewhere(
+    noisy,
+):
     batch = drawn(Latch(20, informative=3, noisy=noisy))
     sequences = [batch.inputs[batch.mask[:, b], b, 0] for b in range(N)]
     signs = 2.0 * batch.targets - 1
-    first, rest = np.array([word[:3] for word in sequences]), np.concatenate([word[3:] for word in sequences])
+    first, rest = (
+        np.array([word[:3] for word in sequences]),
+        np.concatenate([word[3:] for word in sequences]),
+    )
     assert within_luck(np.bincount([len(word) for word in sequences])[20:], [1 / 3] * 3)
-    assert abs(rest.mean()) < 4 * np.sqrt(0.2 / len(rest)) and abs(rest.var() - 0.2) < 4 * 0.2 * np.sqrt(2 / len(rest))
+    assert abs(rest.mean()) < 4 * np.sqrt(0.2 / len(rest)) and abs(
+        rest.var() - 0.2
+    ) < 4 * 0.2 * np.sqrt(2 / len(rest))
     deviations = first - signs[:, None]
     expected = 0.2 if noisy else 0
     assert abs(deviations.var() - expected) <= 4 * expected * np.sqrt(2 / deviations.size)
@@ -75,7 +88,8 @@ def test_even_one_noisy_step_tells_enough_to_solve_the_latch():
     first = batch.inputs[batch.mask.argmax(axis=0), np.arange(N), 0]
     odds = 10 * first  # the logarithm of them: 2 x / 0.2, by Bayes
     losses = np.log1p(np.exp(np.where(batch.targets == 1, -odds, odds)))
-    assert abs(losses.mean() - 0.0344) < 4 * losses.std() / np.sqrt(N)  # the mean over N(1, 0.2), by numerical integration
+    # the mean over N(1, 0.2), by numerical integration
+    assert abs(losses.mean() - 0.0344) < 4 * losses.std() / np.sqrt(N)
     assert 0.0344 < task.levels.solved
 
 
@@ -84,21 +98,29 @@ GRAMMAR_LAG = 13
 
 @functools.cache
 def reber_strings(longest=GRAMMAR_LAG):
-    """Every string up to a length, with its probability under the condition that it is no longer."""
+    """Every string up to a length, with its probability under the condition
+    that it is no longer.
+    """
     strings, unfinished = {}, {"B": (None, 1.0)}
     while unfinished:
         word, (place, share) = unfinished.popitem()
         after = {} if len(word) > longest else follow(place)
         if place is not None and place[1] == "done" and len(word) <= longest:
             strings[word] = share
-        unfinished |= {word + symbol: (there, share / len(after)) for symbol, there in after.items()}
+        unfinished |= {
+            word + symbol: (there, share / len(after)) for symbol, there in after.items()
+        }
     total = sum(strings.values())
     return {word: share / total for word, share in strings.items()}
 
 
 def prefix_sums():
-    """For every beginning of a string: the sum of the weights, in the loss, of all strings that begin so."""
-    sums = dict.fromkeys({word[:t] for word in reber_strings() for t in range(1, len(word) + 1)}, 0.0)
+    """For every beginning of a string: the sum of the weights, in the loss,
+    of all strings that begin so.
+    """
+    sums = dict.fromkeys(
+        {word[:t] for word in reber_strings() for t in range(1, len(word) + 1)}, 0.0
+    )
     for word, share in reber_strings().items():
         for t in range(1, len(word) + 1):
             sums[word[:t]] += share / (len(word) - 1)
@@ -108,9 +130,13 @@ def prefix_sums():
 def test_reber_strings_come_as_often_as_the_grammar_says():
     task = EmbeddedReber(GRAMMAR_LAG)
     batch = drawn(task)
-    strings = ["".join("BTPSXVE"[symbol] for symbol in word) for word in words(batch.inputs, batch.mask)]
+    strings = [
+        "".join("BTPSXVE"[symbol] for symbol in word) for word in words(batch.inputs, batch.mask)
+    ]
     expected = reber_strings()
-    assert {"BTBTXSETE", "BPBPVVEPE", "BTBTSXXVVETE"} < set(expected) and set(strings) <= set(expected)
+    assert {"BTBTXSETE", "BPBPVVEPE", "BTBTSXXVVETE"} < set(expected) and set(strings) <= set(
+        expected
+    )
     assert within_luck([strings.count(word) for word in expected], list(expected.values()))
 
 
@@ -137,7 +163,8 @@ def test_the_other_levels_of_reber_are_those_of_one_who_knows_all_strings():
         outer = len(word) - 2
         surprises = [math.log(sums[word[:t]] / sums[word[: t + 1]]) for t in range(1, len(word))]
         least += share * sum(surprises) / (len(word) - 1)
-        either = sums[word[:outer]] + sums[other + word[2:outer]]  # of the same string, but for the outer symbol
+        # of the same string, but for the outer symbol
+        either = sums[word[:outer]] + sums[other + word[2:outer]]
         surprises[outer - 1] = math.log(either / sums[word[: outer + 1]])
         ignorant += share * sum(surprises) / (len(word) - 1)
     levels = EmbeddedReber(GRAMMAR_LAG).levels
@@ -169,9 +196,13 @@ def test_selective_copying_draws_all_places_and_symbols_alike():
     shown = (symbols[:9] > 0) & (symbols[:9] < 5)
     assert np.all(shown.sum(axis=0) == 3)
     places = [tuple(np.flatnonzero(column)) for column in shown.T]
-    assert within_luck([places.count(those) for those in itertools.combinations(range(9), 3)], 1 / 84)
+    assert within_luck(
+        [places.count(those) for those in itertools.combinations(range(9), 3)], 1 / 84
+    )
     triples = [tuple(column) for column in batch.targets[9:].T]
-    assert within_luck([triples.count(those) for those in itertools.product(range(4), repeat=3)], 1 / 64)
+    assert within_luck(
+        [triples.count(those) for those in itertools.product(range(4), repeat=3)], 1 / 64
+    )
 
 
 RECALL = AssociativeRecall(24, vocabulary=16, pairs=3)
@@ -185,24 +216,34 @@ def test_associative_recall_shows_pairs_then_each_key_once_more_at_even_gaps():
     for b in range(500):
         assert len(set(keys[:, b])) == len(set(values[:, b])) == 3
         assert sorted(symbols[6:, b]) == sorted([0] * 15 + list(keys[:, b]))
-        assert np.array_equal(np.flatnonzero(symbols[6:, b]) + 6, np.flatnonzero(batch.scored[:, b]))
+        assert np.array_equal(
+            np.flatnonzero(symbols[6:, b]) + 6, np.flatnonzero(batch.scored[:, b])
+        )
     assert np.all(symbols[7::2] == 0)
 
 
 def test_the_gaps_of_associative_recall_follow_the_power_law():
     symbols = drawn(RECALL).inputs.argmax(axis=-1)
-    places = [tuple((np.flatnonzero(symbols[6:, b] == symbols[key, b])[0]) // 2 for key in (0, 2)) for b in range(N)]
+    places = [
+        tuple((np.flatnonzero(symbols[6:, b] == symbols[key, b])[0]) // 2 for key in (0, 2))
+        for b in range(N)
+    ]
     law = np.arange(1, 10) ** -0.99 / np.sum(np.arange(1, 10) ** -0.99)
     pairs = list(itertools.permutations(range(9), 2))
-    shares = [law[i] * law[j] / (1 - law[i]) for i, j in pairs]  # one after the other, without the first
+    # one after the other, without the first
+    shares = [law[i] * law[j] / (1 - law[i]) for i, j in pairs]
     assert within_luck([places.count(pair) for pair in pairs], shares)
 
 
-def test_who_knows_the_values_of_associative_recall_but_not_whose_they_are_scores_the_partial_level():
+def test_who_knows_the_values_of_associative_recall_but_not_whose_they_are_scores_its_partial():
     batch = drawn(RECALL)
     there = batch.inputs[:6, :, 8:].sum(axis=0)
     outputs = jnp.broadcast_to(jnp.asarray(50 * there), (24, N, 8))
-    assert float(RECALL.score.loss(outputs, batch)) == pytest.approx(math.log(3), rel=1e-5) == RECALL.levels.partial
+    assert (
+        float(RECALL.score.loss(outputs, batch))
+        == pytest.approx(math.log(3), rel=1e-5)
+        == RECALL.levels.partial
+    )
 
 
 def test_induction_has_one_special_symbol_in_the_first_half_and_one_at_the_end():
@@ -255,7 +296,10 @@ def test_the_constant_of_modular_arithmetic_counts_all_expressions(shortest, lag
 def test_expressions_are_digits_with_operators_between_them_and_all_lengths_are_alike():
     batch = drawn(ModularArithmetic(7))
     sequences = words(batch.inputs, batch.mask)
-    assert all(set(word[:-1:2]) <= set(range(5)) and set(word[1:-1:2]) <= {5, 6, 7} and word[-1] == 8 for word in sequences)
+    assert all(
+        set(word[:-1:2]) <= set(range(5)) and set(word[1:-1:2]) <= {5, 6, 7} and word[-1] == 8
+        for word in sequences
+    )
     assert within_luck(np.bincount([len(word) for word in sequences])[2::2], [1 / 4] * 4)
     counts = np.bincount(np.concatenate([word[:-1] for word in sequences]))
     np.testing.assert_allclose(counts[:5] / counts[:5].sum(), 1 / 5, atol=0.02)

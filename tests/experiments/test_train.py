@@ -15,7 +15,9 @@ from experiments import cli, figures, folder, report, run, train
 from experiments.config import Config
 from experiments.run import Hooks
 
-TINY = Config(lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2, learning_rates=(1e-2,))
+TINY = Config(
+    lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2, learning_rates=(1e-2,)
+)
 
 
 def losses(config, name="gru", active=True):
@@ -23,7 +25,9 @@ def losses(config, name="gru", active=True):
     job, rows = train.make_job(config, name), train.rows(config)
     state, found = train.start(job, rows), []
     for step in range(0, config.steps, 50):
-        state, now, *_ = train.advance(job, state, rows, np.broadcast_to(active, len(rows.rates)), step)
+        state, now, *_ = train.advance(
+            job, state, rows, np.broadcast_to(active, len(rows.rates)), step
+        )
         found.append(now)
     return np.stack(found)
 
@@ -38,7 +42,14 @@ def ran(config, path, show=lambda *_: None, **hooks):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder and summary of a small run that solves its task."""
-    config = Config(lag=10, cells=("rnn_small", "gru"), hidden_size=16, learning_rates=(1e-2,), steps=600, seeds=2)
+    config = Config(
+        lag=10,
+        cells=("rnn_small", "gru"),
+        hidden_size=16,
+        learning_rates=(1e-2,),
+        steps=600,
+        seeds=2,
+    )
     path = tmp_path_factory.mktemp("runs") / "run"
     return path, ran(config, path)
 
@@ -52,12 +63,14 @@ def test_the_same_configuration_gives_the_same_numbers_and_another_seed_others()
 @pytest.mark.slow
 def test_a_seed_gives_the_same_numbers_alone_and_beside_others():
     alone = losses(dataclasses.replace(TINY, seed=1, seeds=1))
-    np.testing.assert_allclose(losses(TINY)[:, 1:], alone, rtol=1e-4)  # vmapped products round differently
+    # vmapped products round differently
+    np.testing.assert_allclose(losses(TINY)[:, 1:], alone, rtol=1e-4)
 
 
 @pytest.mark.slow
 def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
-    config = dataclasses.replace(TINY, task="temporal_order", batch_size=32)  # temporal_order: with a mask
+    # temporal_order: with a mask
+    config = dataclasses.replace(TINY, task="temporal_order", batch_size=32)
     job, rows = train.make_job(config, "gru").compiled(), train.rows(config)
     state = train.start(job, rows)
     assert job.devices == 2
@@ -65,7 +78,8 @@ def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
     one, two = (train._updates(job, state, rows, np.full(2, True), np.int32(0)) for job in each)
     np.testing.assert_allclose(two[1], one[1], rtol=1e-5, atol=1e-5)
     for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)  # 50 updates of Adam, which divides by small numbers
+        # 50 updates of Adam, which divides by small numbers
+        np.testing.assert_allclose(a, b, atol=1e-4)
     assert len(jax.tree.leaves(two[0])[0].sharding.device_set) == 2
 
 
@@ -74,7 +88,10 @@ def test_a_batch_is_split_over_devices_that_divide_it_into_shares_worth_a_device
 
 
 def test_every_update_sees_new_data_and_the_last_chunk_goes_on_from_the_first():
-    job, rows = train.make_job(TINY, "gru"), train.rows(TINY)._replace(rates=np.zeros(2, np.float32))
+    job, rows = (
+        train.make_job(TINY, "gru"),
+        train.rows(TINY)._replace(rates=np.zeros(2, np.float32)),
+    )
     state = train.start(job, rows)
     still = [train.advance(job, state, rows, np.full(2, True), first).losses for first in (0, 50)]
     assert np.all(still[0] != still[1])  # nothing is learned at rate 0: only the data differ
@@ -85,7 +102,8 @@ def test_learning_rates_in_one_program_give_the_numbers_that_each_gives_alone():
     assert both.shape == (2, 4) and both[1, 0] != both[1, 2]
     for k, rate in enumerate((1e-2, 1e-3)):
         alone = losses(dataclasses.replace(TINY, learning_rates=(rate,)))
-        np.testing.assert_allclose(both[:, 2 * k : 2 * k + 2], alone, rtol=1e-4)  # vmapped products round differently
+        # vmapped products round differently
+        np.testing.assert_allclose(both[:, 2 * k : 2 * k + 2], alone, rtol=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [16, 32])  # on one device, and split over two
@@ -121,20 +139,33 @@ def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     assert gru["cell"] == "gru" and gru["finished"] and None not in gru["steps_to_solve"]
     assert gru["steps"] == max(gru["steps_to_solve"]) <= 600
     assert max(gru["final_loss"]) < 0.02 < summary["baseline"] / 5
-    assert abs(summary["evaluation_baseline"] - 1 / 6) < 4 * 0.197 / 32  # 0.197: the deviation of the constant's squared error
+    # 0.197: the deviation of the constant's squared error
+    assert abs(summary["evaluation_baseline"] - 1 / 6) < 4 * 0.197 / 32
     assert gru["parameters"] == 3 * 16 * (2 + 16 + 1) + 16 + 16 + 1
     assert rnn["parameters"] == 16 * (2 + 16 + 1) + 16 + 1
 
 
 def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished):
     path, summary = finished
-    names = {"config.yaml", "env.json", "metrics.jsonl", "checkpoints", "learning.png", "summary.json", ".lock"}
+    names = {
+        "config.yaml",
+        "env.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "learning.png",
+        "summary.json",
+        ".lock",
+    }
     assert {file.name for file in path.iterdir()} == names
     assert json.loads((path / "summary.json").read_text()) == summary
-    assert summary["status"] == "done" and summary["env"] == json.loads((path / "env.json").read_text())
+    assert summary["status"] == "done" and summary["env"] == json.loads(
+        (path / "env.json").read_text()
+    )
     rows = folder.read_metrics(path)
     assert len(rows) == sum(row["steps"] // 50 * 2 for row in summary["results"])
-    assert next(iter(rows[0])) == "step" and all(not isinstance(v, dict | list) for row in rows for v in row.values())
+    assert next(iter(rows[0])) == "step" and all(
+        not isinstance(v, dict | list) for row in rows for v in row.values()
+    )
 
 
 def test_the_figure_is_drawn_from_the_folder_alone(finished):
@@ -147,7 +178,11 @@ def test_the_figure_is_drawn_from_the_folder_alone(finished):
     first = np.median([row["loss"] for row in rows]) * 6
     np.testing.assert_allclose(curves["gru"].get_ydata()[0], first)
     assert len(curves["gru"].get_xdata()) == summary["results"][1]["steps"] // 50
-    levels = sorted(line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata()) == 2)
+    levels = sorted(
+        line.get_ydata()[0]
+        for line in ax.lines
+        if line.get_linestyle() == "--" and len(line.get_xdata()) == 2
+    )
     np.testing.assert_allclose(levels, [0.06, 0.5, 1])
     image = matplotlib.image.imread(path / "learning.png")
     assert image.shape[0] > 400 and image.std() > 0.05
@@ -161,47 +196,71 @@ def test_the_report_has_a_row_per_cell_and_says_not_solved_and_never_cannot(fini
     row = next(line for line in text.splitlines() if line.startswith("rnn_small  "))
     assert row.split()[:4] == ["rnn_small", "0.01", "321", "1/2"]
     steps = summary["results"][0]["steps"]
-    assert f"1 of 2 seeds not solved in {steps:,} updates at this learning rate and initialisation." in text
+    assert (
+        f"1 of 2 seeds not solved in {steps:,} updates at this learning rate and initialisation."
+        in text
+    )
     assert "cannot" not in text
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_update_and_checkpoint(tmp_path):
-    config = dataclasses.replace(TINY, cells=("gru", "rnn_orth"), learning_rates=(1e-3, 1e30), steps=500)
+    config = dataclasses.replace(
+        TINY, cells=("gru", "rnn_orth"), learning_rates=(1e-3, 1e30), steps=500
+    )
     summary = ran(config, tmp_path / "run")
     assert summary["status"] == "failed" and summary["results"] == []
     assert summary["failure"].startswith(
         "the loss of gru with seed 0 at learning rate 1e+30 became NaN or infinite at update 2; "
     )
-    assert summary["failure"].endswith(f"the last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'gru' / '0'}")
+    assert summary["failure"].endswith(
+        f"the last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'gru' / '0'}"
+    )
     assert (tmp_path / "run" / "checkpoints" / "gru" / "0").is_dir()
 
 
 def test_parameters_that_are_not_finite_are_lost_before_the_next_loss_shows_it():
-    job, rows = train.make_job(TINY, "gru"), train.rows(TINY)._replace(rates=np.array([1e-3, np.inf], np.float32))
+    job, rows = (
+        train.make_job(TINY, "gru"),
+        train.rows(TINY)._replace(rates=np.array([1e-3, np.inf], np.float32)),
+    )
     state = train.start(job, rows)
     *_, (state, losses, lost, _) = [train.advance(job, state, rows, np.full(2, True), 0)]
     assert lost[0] == 0 and 0 < lost[1] <= 50 and np.isfinite(losses[0]) and np.isnan(losses[1])
-    poisoned = state._replace(params=state.params._replace(b_y=np.full_like(state.params.b_y, np.nan)))
+    poisoned = state._replace(
+        params=state.params._replace(b_y=np.full_like(state.params.b_y, np.nan))
+    )
     assert train.advance(job, poisoned, rows, np.full(2, True), 50).lost.tolist() == [51, 51]
 
 
-def test_where_it_may_go_on_a_seed_whose_loss_is_not_finite_is_lost_and_this_is_said_plainly(tmp_path):
+def test_where_it_may_go_on_a_seed_whose_loss_is_not_finite_is_lost_and_this_is_said_plainly(
+    tmp_path,
+):
     config = dataclasses.replace(TINY, learning_rates=(1e30,), steps=500, not_finite="go_on")
     summary = ran(config, tmp_path / "run")
     (row,) = summary["results"]
-    assert row["steps"] == 50 and row["not_finite_at"] == [2, 2] and row["final_loss"] == [None, None]
+    assert (
+        row["steps"] == 50 and row["not_finite_at"] == [2, 2] and row["final_loss"] == [None, None]
+    )
     assert "the loss of 2 of 2 seeds was NaN or infinite after 2 updates" in report.report(summary)
     assert folder.read_metrics(tmp_path / "run")[0]["loss"] is None
 
 
-def test_a_learning_rate_that_has_solved_the_task_waits_for_the_others_and_stays_as_it_was(tmp_path):
+def test_a_learning_rate_that_has_solved_the_task_waits_for_the_others_and_stays_as_it_was(
+    tmp_path,
+):
     config = dataclasses.replace(TINY, learning_rates=(2e-2, 1e-9), steps=600)
     both = ran(config, tmp_path / "both")
     fast, slow = both["results"]
-    assert both["status"] == "done" and None not in fast["steps_to_solve"] and fast["steps"] < slow["steps"] == 600
-    alone = ran(dataclasses.replace(config, learning_rates=(2e-2,)), tmp_path / "alone")["results"][0]
+    assert (
+        both["status"] == "done"
+        and None not in fast["steps_to_solve"]
+        and fast["steps"] < slow["steps"] == 600
+    )
+    one = dataclasses.replace(config, learning_rates=(2e-2,))
+    (alone,) = ran(one, tmp_path / "alone")["results"]
     assert alone["steps"] == fast["steps"]
-    np.testing.assert_allclose(alone["final_loss"], fast["final_loss"], rtol=1e-3)  # vmapped products round differently
+    # vmapped products round differently
+    np.testing.assert_allclose(alone["final_loss"], fast["final_loss"], rtol=1e-3)
     assert fast["not_finite_at"] == slow["not_finite_at"] == [None, None]
 
 
@@ -209,7 +268,8 @@ def test_patience_ends_a_cell_that_gets_no_better(tmp_path):
     config = dataclasses.replace(TINY, learning_rates=(1e-30,), steps=5000, patience=150)
     (row,) = ran(config, tmp_path / "run")["results"]
     losses = [row["loss"] for row in folder.read_metrics(tmp_path / "run")]
-    newest = max(50 * (np.argmin(losses[s::2]) + 1) for s in range(2))  # the data differ, nothing else
+    # the data differ, nothing else
+    newest = max(50 * (np.argmin(losses[s::2]) + 1) for s in range(2))
     assert row["steps"] == newest + 150 < 5000 and row["finished"]
 
 
@@ -219,7 +279,10 @@ def test_ctrl_c_leaves_a_readable_summary(tmp_path):
             raise KeyboardInterrupt
 
     summary = ran(dataclasses.replace(TINY, steps=500), tmp_path / "run", interrupt)
-    assert summary["status"] == "interrupted" and json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    assert (
+        summary["status"] == "interrupted"
+        and json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    )
     assert summary["results"][0]["steps"] == 100 and not summary["results"][0]["finished"]
     assert len(folder.read_metrics(tmp_path / "run")) == 4
     assert "Interrupted" in report.report(summary)
@@ -230,7 +293,9 @@ def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.jsonl"))
 
     monkeypatch.setattr(folder, "append", full)
-    arguments = "run adding --cells gru --steps 50 --lag 10 --hidden_size 8 --batch_size 16 --seeds 2 --out"
+    arguments = (
+        "run adding --cells gru --steps 50 --lag 10 --hidden_size 8 --batch_size 16 --seeds 2 --out"
+    )
     assert cli.main([*arguments.split(), str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path}/metrics.jsonl: No space left on device\n"
 
@@ -245,7 +310,9 @@ def test_a_named_folder_that_holds_a_run_is_refused_and_nothing_in_it_changes(fi
     path, _ = finished
     before = (path / "metrics.jsonl").read_bytes()
     assert cli.main(["run", "adding", "--out", str(path)]) == 2
-    assert capsys.readouterr().err == f"error: {path} already holds a run; name another folder, or go on with it by --resume.\n"
+    assert capsys.readouterr().err == (
+        f"error: {path} already holds a run; name another folder, or go on with it by --resume.\n"
+    )
     assert (path / "metrics.jsonl").read_bytes() == before
 
 
@@ -277,7 +344,10 @@ def test_the_median_counts_a_missing_loss_as_the_largest():
 
 
 def test_what_is_compiled_does_not_depend_on_the_initialisation():
-    jobs = [train.make_job(Config(lag=50), name) for name in ("rnn_orth", "rnn_glorot", "rnn_small", "irnn")]
+    jobs = [
+        train.make_job(Config(lag=50), name)
+        for name in ("rnn_orth", "rnn_glorot", "rnn_small", "irnn")
+    ]
     assert jobs[0].compiled() == jobs[1].compiled() == jobs[2].compiled() != jobs[3].compiled()
     orth, small = (train.start(job, train.rows(TINY)).params.cell.w_h for job in (jobs[0], jobs[2]))
     assert float(jnp.std(orth)) > 1.5 * float(jnp.std(small))

@@ -1,4 +1,6 @@
-"""The cells of other libraries behind one face: their arrays, their own run over time, and our conversions from and to them."""
+"""The cells of other libraries behind one face: their arrays, their own run over time, and our
+conversions from and to them.
+"""
 
 import functools
 import os
@@ -35,8 +37,20 @@ class Peer(NamedTuple):
     space: tuple[int, ...] = ()  # of a convolutional cell
 
 
-def linen(cell, module, *, store=interop.to_linen, fit=lambda p: p, ours_exact=True, exact=True, space=(), **options):
-    state = (np.zeros((B, *space, H), np.float32),) * len(cell.init_carry(None, jnp.zeros((B, *space, I))))
+def linen(
+    cell,
+    module,
+    *,
+    store=interop.to_linen,
+    fit=lambda p: p,
+    ours_exact=True,
+    exact=True,
+    space=(),
+    **options,
+):
+    state = (np.zeros((B, *space, H), np.float32),) * len(
+        cell.init_carry(None, jnp.zeros((B, *space, I)))
+    )
 
     step = jax.jit(module.apply)  # one program instead of one for each operation
 
@@ -47,15 +61,22 @@ def linen(cell, module, *, store=interop.to_linen, fit=lambda p: p, ours_exact=T
             ys.append(y)
         return np.stack(ys), _our_state(carry)
 
-    tree = module.init(jax.random.key(0), _flax_carry(state), np.zeros((B, *space, I), np.float32))["params"]
+    x = np.zeros((B, *space, I), np.float32)
+    tree = module.init(jax.random.key(0), _flax_carry(state), x)["params"]
     load = functools.partial(interop.from_linen, cell, **options)
-    return Peer(cell, tree, run, load, functools.partial(store, cell), fit, ours_exact, exact, space)
+    return Peer(
+        cell, tree, run, load, functools.partial(store, cell), fit, ours_exact, exact, space
+    )
 
 
 def linen_mgu():
     module = nn.MGUCell(H)
-    tree = module.init(jax.random.key(0), np.zeros((B, H), np.float32), np.zeros((B, I), np.float32))["params"]
-    return linen(jaxrnn.GRUCell(H), module, store=functools.partial(interop.to_linen, like=tree), fit=_tied)
+    tree = module.init(
+        jax.random.key(0), np.zeros((B, H), np.float32), np.zeros((B, I), np.float32)
+    )["params"]
+    return linen(
+        jaxrnn.GRUCell(H), module, store=functools.partial(interop.to_linen, like=tree), fit=_tied
+    )
 
 
 def nnx_cell(cell, module, *, like=False, fit=lambda p: p, exact=True, **options):
@@ -78,17 +99,30 @@ def nnx_cell(cell, module, *, like=False, fit=lambda p: p, exact=True, **options
 
 def keras(cell, name, *args, exact=True, space=(), **options):
     module = pytest.importorskip("keras")
-    layer = getattr(module.layers, name)(H, *args, return_sequences=True, return_state=True, **options)
+    layer = getattr(module.layers, name)(
+        H, *args, return_sequences=True, return_state=True, **options
+    )
     layer.build((B, T, *space, I))
 
     def run(weights, xs, state):
-        layer.set_weights([weights[n] for n in ("kernel", "recurrent_kernel", "bias") if n in weights])
+        layer.set_weights(
+            [weights[n] for n in ("kernel", "recurrent_kernel", "bias") if n in weights]
+        )
         with jax.numpy_dtype_promotion("standard"):
             ys, *state = layer(np.swapaxes(xs, 0, 1), initial_state=list(state))
         return np.swapaxes(ys, 0, 1), tuple(state)
 
-    arrays = dict(zip(("kernel", "recurrent_kernel", "bias"), (np.asarray(w.value) for w in layer.weights), strict=False))
-    load, store = functools.partial(interop.from_keras, cell), functools.partial(interop.to_keras, cell)
+    arrays = dict(
+        zip(
+            ("kernel", "recurrent_kernel", "bias"),
+            (np.asarray(w.value) for w in layer.weights),
+            strict=False,
+        )
+    )
+    load, store = (
+        functools.partial(interop.from_keras, cell),
+        functools.partial(interop.to_keras, cell),
+    )
     return Peer(cell, arrays, run, load, store, theirs_exact=exact, space=space)
 
 
@@ -117,18 +151,35 @@ def haiku(cell, name, *, ours_exact=True, theirs_exact=True, double_bias=True, s
     arrays = core.init(jax.random.key(0), np.zeros((B, *space, I), np.float32), (zeros, zeros))
     load = functools.partial(interop.from_haiku, cell)
     store = functools.partial(interop.to_haiku, cell, double_bias=double_bias)
-    return Peer(cell, arrays, run, load, store, ours_exact=ours_exact, theirs_exact=theirs_exact, space=space)
+    return Peer(
+        cell,
+        arrays,
+        run,
+        load,
+        store,
+        ours_exact=ours_exact,
+        theirs_exact=theirs_exact,
+        space=space,
+    )
 
 
 def equinox(cell, name, *, use_bias=True):
     eqx = pytest.importorskip("equinox")
     theirs = getattr(eqx.nn, name)(I, H, use_bias=use_bias, key=jax.random.key(0))
-    names = [n for n in ("weight_ih", "weight_hh", "bias", "bias_n") if getattr(theirs, n, None) is not None]
+    names = [
+        n
+        for n in ("weight_ih", "weight_hh", "bias", "bias_n")
+        if getattr(theirs, n, None) is not None
+    ]
 
     step = eqx.filter_jit(lambda module, x, state: jax.vmap(module)(x, state))
 
     def run(arrays, xs, state):
-        module = eqx.tree_at(lambda m: [getattr(m, n) for n in names], theirs, [jnp.asarray(arrays[n]) for n in names])
+        module = eqx.tree_at(
+            lambda m: [getattr(m, n) for n in names],
+            theirs,
+            [jnp.asarray(arrays[n]) for n in names],
+        )
         state, ys = state if name == "LSTMCell" else state[0], []
         for x in xs:
             state = step(module, x, state)
@@ -136,7 +187,13 @@ def equinox(cell, name, *, use_bias=True):
         return np.stack(ys), state if name == "LSTMCell" else (state,)
 
     arrays = {n: np.asarray(getattr(theirs, n)) for n in names}
-    return Peer(cell, arrays, run, functools.partial(interop.from_equinox, cell), functools.partial(interop.to_equinox, cell))
+    return Peer(
+        cell,
+        arrays,
+        run,
+        functools.partial(interop.from_equinox, cell),
+        functools.partial(interop.to_equinox, cell),
+    )
 
 
 def torch_cell(cell, name, *, bias=True, **options):
@@ -144,17 +201,24 @@ def torch_cell(cell, name, *, bias=True, **options):
     module = getattr(torch.nn, name)(I, H, bias=bias, **options)
 
     def run(arrays, xs, state):
-        module.load_state_dict({n: torch.as_tensor(np.array(a)) for n, a in arrays.items()}, strict=True)
+        module.load_state_dict(
+            {n: torch.as_tensor(np.array(a)) for n, a in arrays.items()}, strict=True
+        )
         state, ys = tuple(torch.as_tensor(np.array(s)) for s in state), []
         with torch.no_grad():
             for x in xs:
-                after = module(torch.as_tensor(np.array(x)), state if name == "LSTMCell" else state[0])
+                after = module(
+                    torch.as_tensor(np.array(x)), state if name == "LSTMCell" else state[0]
+                )
                 state = after if name == "LSTMCell" else (after,)
                 ys.append(state[0].numpy())
         return np.stack(ys), tuple(s.numpy() for s in state)
 
     arrays = {n: a.numpy() for n, a in module.state_dict().items()}
-    load, store = functools.partial(interop.from_torch_cell, cell), functools.partial(interop.to_torch_cell, cell)
+    load, store = (
+        functools.partial(interop.from_torch_cell, cell),
+        functools.partial(interop.to_torch_cell, cell),
+    )
     return Peer(cell, arrays, run, load, store, theirs_exact=not bias)
 
 
@@ -192,24 +256,38 @@ PEERS = {
     "linen.GRUCell": lambda: linen(GRU(H), nn.GRUCell(H)),
     "linen.MGUCell": linen_mgu,
     "linen.MGUCell-own": lambda: linen(jaxrnn.cells.MGUResetAfterCell(H), nn.MGUCell(H)),
-    "linen.MGUCell-no-reset": lambda: linen(jaxrnn.cells.UGRNNCell(H), nn.MGUCell(H, reset_gate=False)),
-    "linen.ConvLSTMCell": lambda: linen(CONV(H, KERNEL), nn.ConvLSTMCell(H, KERNEL), ours_exact=False, exact=False, space=SPACE),
+    "linen.MGUCell-no-reset": lambda: linen(
+        jaxrnn.cells.UGRNNCell(H), nn.MGUCell(H, reset_gate=False)
+    ),
+    "linen.ConvLSTMCell": lambda: linen(
+        CONV(H, KERNEL), nn.ConvLSTMCell(H, KERNEL), ours_exact=False, exact=False, space=SPACE
+    ),
     "linen.SimpleCell": lambda: linen(RNN(H), nn.SimpleCell(H)),
     "linen.SimpleCell-relu": lambda: linen(RNN(H, "relu"), nn.SimpleCell(H, activation_fn=nn.relu)),
     "nnx.LSTMCell": lambda: nnx_cell(LSTM(H), nnx.LSTMCell(I, H, rngs=RNGS())),
-    "nnx.OptimizedLSTMCell": lambda: nnx_cell(LSTM(H), nnx.OptimizedLSTMCell(I, H, rngs=RNGS()), like=True),
+    "nnx.OptimizedLSTMCell": lambda: nnx_cell(
+        LSTM(H), nnx.OptimizedLSTMCell(I, H, rngs=RNGS()), like=True
+    ),
     "nnx.GRUCell": lambda: nnx_cell(GRU(H), nnx.GRUCell(I, H, rngs=RNGS()), fit=_no_b_hn),
     "nnx.SimpleCell": lambda: nnx_cell(RNN(H), nnx.SimpleCell(I, H, rngs=RNGS())),
     "keras.SimpleRNN": lambda: keras(RNN(H), "SimpleRNN"),
-    "keras.SimpleRNN-relu-nobias": lambda: keras(RNN(H, "relu", bias=False), "SimpleRNN", activation="relu", use_bias=False),
+    "keras.SimpleRNN-relu-nobias": lambda: keras(
+        RNN(H, "relu", bias=False), "SimpleRNN", activation="relu", use_bias=False
+    ),
     "keras.LSTM": lambda: keras(LSTM(H), "LSTM"),
     "keras.LSTM-nobias": lambda: keras(LSTM(H, bias=False), "LSTM", use_bias=False),
     "keras.GRU": lambda: keras(GRU(H), "GRU", exact=False),
     "keras.GRU-nobias": lambda: keras(GRU(H, bias=False), "GRU", use_bias=False),
     "keras.GRU-before": lambda: keras(BEFORE(H), "GRU", reset_after=False),
-    "keras.GRU-before-nobias": lambda: keras(BEFORE(H, bias=False), "GRU", reset_after=False, use_bias=False),
-    "keras.ConvLSTM2D": lambda: keras(CONV(H, KERNEL), "ConvLSTM2D", KERNEL, padding="same", space=SPACE),
-    "haiku.Conv2DLSTM": lambda: haiku(CONV(H, KERNEL), "Conv2DLSTM", ours_exact=False, theirs_exact=False, space=SPACE),
+    "keras.GRU-before-nobias": lambda: keras(
+        BEFORE(H, bias=False), "GRU", reset_after=False, use_bias=False
+    ),
+    "keras.ConvLSTM2D": lambda: keras(
+        CONV(H, KERNEL), "ConvLSTM2D", KERNEL, padding="same", space=SPACE
+    ),
+    "haiku.Conv2DLSTM": lambda: haiku(
+        CONV(H, KERNEL), "Conv2DLSTM", ours_exact=False, theirs_exact=False, space=SPACE
+    ),
     "haiku.VanillaRNN": lambda: haiku(RNN(H, "relu"), "VanillaRNN", theirs_exact=False),
     "haiku.VanillaRNN-onebias": lambda: haiku(RNN(H, "relu"), "VanillaRNN", double_bias=False),
     "haiku.LSTM": lambda: haiku(LSTM(H), "LSTM", ours_exact=False, theirs_exact=False),

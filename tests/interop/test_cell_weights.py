@@ -1,4 +1,6 @@
-"""Weights of single cells: the same numbers in the other library, both ways, and not a bit lost where none need be."""
+"""Weights of single cells: the same numbers in the other library, both ways,
+and not a bit lost where none need be.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -92,9 +94,14 @@ def test_writing_what_was_read_gives_the_function_back_and_where_it_can_the_byte
 
 
 def test_missing_unexpected_and_misshapen_entries_are_all_listed(peer):
-    leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): a for path, a in jax.tree.leaves_with_path(peer.arrays)}
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): a
+        for path, a in jax.tree.leaves_with_path(peer.arrays)
+    }
     misshapen, missing = list(leaves)[-2:]
-    wrong = {name: a for name, a in leaves.items() if name != missing} | {"odd": np.ones(2, np.float32)}
+    wrong = {name: a for name, a in leaves.items() if name != missing} | {
+        "odd": np.ones(2, np.float32)
+    }
     wrong[misshapen] = np.zeros((1, *leaves[misshapen].shape), np.float32)
     with pytest.raises(ValueError, match=r"does not fit") as caught:
         peer.load(wrong)
@@ -116,4 +123,6 @@ def test_parameters_of_another_shape_are_refused_before_they_are_written(peer):
 def test_the_dtype_asked_for_is_made_and_sixteen_bits_are_read(peer):
     arrays = jax.tree.map(lambda a: np.asarray(a, jnp.bfloat16), random(peer.arrays))
     assert {a.dtype for a in jax.tree.leaves(peer.load(arrays))} == {jnp.dtype(jnp.float32)}
-    assert {a.dtype for a in jax.tree.leaves(peer.load(arrays, dtype=jnp.float16))} == {jnp.dtype(jnp.float16)}
+    assert {a.dtype for a in jax.tree.leaves(peer.load(arrays, dtype=jnp.float16))} == {
+        jnp.dtype(jnp.float16)
+    }

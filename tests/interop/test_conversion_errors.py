@@ -1,4 +1,6 @@
-"""What one library has and another has not is refused, with the reason and what to do; nothing is approximated."""
+"""What one library has and another has not is refused, with the reason and what to do;
+nothing is approximated.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,21 @@ from jaxrnn import interop
 from jaxrnn.interop import ConversionError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-TO = [interop.to_torch_cell, interop.to_linen, interop.to_nnx, interop.to_keras, interop.to_haiku, interop.to_equinox]
-FROM = [interop.from_torch_cell, interop.from_linen, interop.from_nnx, interop.from_keras, interop.from_haiku]
+TO = [
+    interop.to_torch_cell,
+    interop.to_linen,
+    interop.to_nnx,
+    interop.to_keras,
+    interop.to_haiku,
+    interop.to_equinox,
+]
+FROM = [
+    interop.from_torch_cell,
+    interop.from_linen,
+    interop.from_nnx,
+    interop.from_keras,
+    interop.from_haiku,
+]
 FROM += [interop.from_equinox]
 BEFORE, AFTER = jaxrnn.GRUResetBeforeCell(H), jaxrnn.GRUCell(H)
 
@@ -38,12 +53,17 @@ def test_a_gru_that_resets_before_the_product_goes_to_none_that_resets_after(to)
 
 
 def test_a_gru_that_resets_after_the_product_does_not_go_to_haiku():
-    refused(r"resets after the product .* train a GRUResetBeforeCell for it", AFTER, interop.to_haiku)
+    refused(
+        r"resets after the product .* train a GRUResetBeforeCell for it", AFTER, interop.to_haiku
+    )
 
 
 @pytest.mark.parametrize(("cell", "other"), [(AFTER, BEFORE), (BEFORE, AFTER)])
 def test_the_bias_of_a_keras_gru_of_the_other_kind_is_refused(cell, other):
-    with pytest.raises(ConversionError, match=rf"reset_after={other is AFTER}, another function .* Use {type(other).__name__} "):
+    with pytest.raises(
+        ConversionError,
+        match=rf"reset_after={other is AFTER}, another function .* Use {type(other).__name__} ",
+    ):
         interop.from_keras(cell, interop.to_keras(other, params_of(other)))
 
 
@@ -52,7 +72,9 @@ def test_an_lstm_with_projection_goes_into_no_cell_of_another_library(to):
     refused("It has no projection of h; train an LSTMCell", jaxrnn.LSTMPCell(H, 2), to)
 
 
-@pytest.mark.parametrize("name", ["PeepholeLSTMCell", "LayerNormLSTMCell", "JANETCell", "ExpRNNCell"])
+@pytest.mark.parametrize(
+    "name", ["PeepholeLSTMCell", "LayerNormLSTMCell", "JANETCell", "ExpRNNCell"]
+)
 @pytest.mark.parametrize("to", TO)
 def test_a_function_that_no_other_library_computes_is_refused(to, name):
     refused("Nothing there computes this function", getattr(jaxrnn.cells, name)(H), to)
@@ -65,7 +87,11 @@ def test_a_stack_is_told_to_be_converted_cell_by_cell_and_a_wrapper_from_inside(
 
 
 def test_an_rnn_of_tanh_does_not_go_to_haiku():
-    refused(r"VanillaRNN is a relu, this cell a tanh\. Use RNNCell\(nonlinearity='relu'\)", jaxrnn.RNNCell(H), interop.to_haiku)
+    refused(
+        r"VanillaRNN is a relu, this cell a tanh\. Use RNNCell\(nonlinearity='relu'\)",
+        jaxrnn.RNNCell(H),
+        interop.to_haiku,
+    )
 
 
 def test_equinox_has_no_elman_cell():
@@ -74,10 +100,13 @@ def test_equinox_has_no_elman_cell():
 
 def test_a_gru_with_b_hn_goes_to_nnx_only_where_that_is_zero_or_has_a_place():
     params = params_of(AFTER)
-    with pytest.raises(ConversionError, match=r"b_hn is not zero, and the GRUCell of flax\.nnx has none"):
+    with pytest.raises(
+        ConversionError, match=r"b_hn is not zero, and the GRUCell of flax\.nnx has none"
+    ):
         interop.to_nnx(AFTER, params)
     zero = interop.to_nnx(AFTER, params._replace(b_hn=np.zeros(H, np.float32)))
-    later = interop.to_nnx(AFTER, params, like=zero | {"b_hn": params.b_hn})  # as soon as Flax has one of that name
+    # as soon as Flax has one of that name
+    later = interop.to_nnx(AFTER, params, like=zero | {"b_hn": params.b_hn})
     np.testing.assert_array_equal(later["b_hn"], params.b_hn)
     np.testing.assert_array_equal(interop.from_nnx(AFTER, later).b_hn, params.b_hn)
     assert not np.any(interop.from_nnx(AFTER, zero).b_hn)
@@ -85,11 +114,16 @@ def test_a_gru_with_b_hn_goes_to_nnx_only_where_that_is_zero_or_has_a_place():
 
 @pytest.mark.parametrize("field", ["w_x", "w_h", "b"])
 def test_a_gru_with_two_different_gates_goes_to_no_mgu(field):
-    like = interop.to_linen(jaxrnn.cells.MGUResetAfterCell(H), params_of(jaxrnn.cells.MGUResetAfterCell(H)))
+    like = interop.to_linen(
+        jaxrnn.cells.MGUResetAfterCell(H), params_of(jaxrnn.cells.MGUResetAfterCell(H))
+    )
     params = interop.from_linen(AFTER, like)
     interop.to_linen(AFTER, params, like=like)
     different = getattr(params, field).at[..., 0, :].add(1)
-    with pytest.raises(ConversionError, match=f"has one gate, and in {field} those for r and z differ. Use Flax's GRUCell"):
+    with pytest.raises(
+        ConversionError,
+        match=f"has one gate, and in {field} those for r and z differ. Use Flax's GRUCell",
+    ):
         interop.to_linen(AFTER, params._replace(**{field: different}), like=like)
 
 
@@ -97,7 +131,9 @@ def test_the_two_kinds_of_mgu_are_not_taken_for_each_other():
     reset, plain = jaxrnn.cells.MGUResetAfterCell(H), jaxrnn.cells.UGRNNCell(H)
     without = interop.to_linen(plain, params_of(plain))
     for cell in (reset, AFTER):
-        with pytest.raises(ConversionError, match=r"reset_gate=False, which is no GRU\. Use jaxrnn\.UGRNNCell"):
+        with pytest.raises(
+            ConversionError, match=r"reset_gate=False, which is no GRU\. Use jaxrnn\.UGRNNCell"
+        ):
             interop.from_linen(cell, without)
     with pytest.raises(ConversionError, match=r"with a reset gate\. Use jaxrnn\.MGUResetAfterCell"):
         interop.from_linen(plain, interop.to_linen(reset, params_of(reset)))
@@ -120,14 +156,20 @@ def test_biases_for_a_cell_without_are_refused_unless_zero_and_zeros_are_written
         written = to(bare, params)
     for a, b in zip(back(bare, written), params, strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ConversionError, match=r"has no biases, and those given are not zero\. Make the cell with bias=True"):
+    with pytest.raises(
+        ConversionError,
+        match=r"has no biases, and those given are not zero\. Make the cell with bias=True",
+    ):
         back(bare, to(full, params_of(full)))
 
 
 @pytest.mark.parametrize("api", ["linen", "nnx"])
 def test_a_residual_simple_cell_is_read_as_its_function(api):
     cell, rng = jaxrnn.RNNCell(H), np.random.RandomState(3)
-    xs, h = rng.normal(size=(T, B, I)).astype(np.float32), rng.normal(size=(B, H)).astype(np.float32)
+    xs, h = (
+        rng.normal(size=(T, B, I)).astype(np.float32),
+        rng.normal(size=(B, H)).astype(np.float32),
+    )
     if api == "linen":
         module = nn.SimpleCell(H, residual=True)
         tree = random(module.init(jax.random.key(0), h, xs[0])["params"])
@@ -150,8 +192,13 @@ def test_weights_of_a_haiku_core_are_found_by_name_among_others():
     named = interop.to_haiku(cell, params_of(cell), name="model/~/core")
     assert list(named) == ["model/~/core/linear"]
     larger = named | {"model/~/head": {"w": np.ones((2, 2), np.float32)}}
-    np.testing.assert_array_equal(interop.from_haiku(cell, larger, name="model/~/core").w_h, params_of(cell).w_h)
-    with pytest.raises(ValueError, match=r"missing: lstm/linear/w, lstm/linear/b; unexpected: model/~/core/linear/w"):
+    np.testing.assert_array_equal(
+        interop.from_haiku(cell, larger, name="model/~/core").w_h, params_of(cell).w_h
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"missing: lstm/linear/w, lstm/linear/b; unexpected: model/~/core/linear/w",
+    ):
         interop.from_haiku(cell, larger)
 
 
@@ -167,10 +214,13 @@ def test_the_weights_of_a_haiku_core_under_another_name_are_told_that_name():
 def test_the_identity_of_a_residual_cell_is_added_before_the_sum_is_rounded_to_16_bits(convert):
     cell = jaxrnn.RNNCell(H)
     to = interop.to_linen if convert is interop.from_linen else interop.to_nnx
-    theirs = to(cell, params_of(cell)._replace(w_h=np.diag(np.full(H, -0.998, np.float32))[:, None]))
+    theirs = to(
+        cell, params_of(cell)._replace(w_h=np.diag(np.full(H, -0.998, np.float32))[:, None])
+    )
     w_h = convert(cell, theirs, jnp.bfloat16, residual=True).w_h
     assert w_h.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.diag(np.asarray(w_h[:, 0], np.float32)), 0.002, rtol=2**-8)  # half an ulp of bfloat16
+    # half an ulp of bfloat16
+    np.testing.assert_allclose(np.diag(np.asarray(w_h[:, 0], np.float32)), 0.002, rtol=2**-8)
 
 
 def test_one_wide_leaf_is_not_cut_to_the_dtype_of_another():
@@ -184,16 +234,24 @@ def test_one_wide_leaf_is_not_cut_to_the_dtype_of_another():
 def test_weights_of_keras_are_written_and_read_in_the_order_of_get_weights():
     weights = interop.to_keras(AFTER, params_of(AFTER))
     assert list(weights) == ["kernel", "recurrent_kernel", "bias"]
-    np.testing.assert_array_equal(interop.from_keras(AFTER, list(weights.values())).w_h, params_of(AFTER).w_h)
-    with pytest.raises(ValueError, match=r"has 2 or 3 weights, kernel, recurrent_kernel, bias; got 6"):
+    np.testing.assert_array_equal(
+        interop.from_keras(AFTER, list(weights.values())).w_h, params_of(AFTER).w_h
+    )
+    with pytest.raises(
+        ValueError, match=r"has 2 or 3 weights, kernel, recurrent_kernel, bias; got 6"
+    ):
         interop.from_keras(AFTER, list(weights.values()) * 2)
 
 
 def test_a_prefix_takes_one_torch_cell_out_of_a_larger_module():
     weights = interop.to_torch_cell(AFTER, params_of(AFTER), prefix="decoder.cell.")
-    assert set(weights) == {f"decoder.cell.{n}" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    assert set(weights) == {
+        f"decoder.cell.{n}" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    }
     larger = weights | {"head.weight": np.ones((2, 2), np.float32)}
-    np.testing.assert_array_equal(interop.from_torch_cell(AFTER, larger, prefix="decoder.cell.").w_h, params_of(AFTER).w_h)
+    np.testing.assert_array_equal(
+        interop.from_torch_cell(AFTER, larger, prefix="decoder.cell.").w_h, params_of(AFTER).w_h
+    )
     with pytest.raises(ValueError, match=r"Pass prefix='decoder\.cell\.'"):
         interop.from_torch_cell(AFTER, larger)
 
@@ -224,7 +282,10 @@ def test_the_carry_of_a_flax_lstm_is_c_then_h():
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", [AFTER, jaxrnn.RNNCell(H), jaxrnn.cells.UGRNNCell(H), jaxrnn.cells.ConvLSTMCell(H, (3,))])
+@pytest.mark.parametrize(
+    "cell",
+    [AFTER, jaxrnn.RNNCell(H), jaxrnn.cells.UGRNNCell(H), jaxrnn.cells.ConvLSTMCell(H, (3,))],
+)
 def test_a_carry_goes_to_flax_and_back(cell):
     shape = (B, *(5,) * (cell.feature_axes - 1), I)
     carry = random(cell.init_carry(None, jnp.zeros(shape)))
@@ -240,7 +301,9 @@ def test_a_carry_of_another_kind_is_refused():
         interop.from_flax_carry(AFTER, (one, one))
     with pytest.raises(TypeError, match=r"is the pair \(c, h\), got ndarray"):
         interop.from_flax_carry(jaxrnn.LSTMCell(H), one)
-    with pytest.raises(TypeError, match="carry must be an LSTMCarry, GRUCarry or RNNCarry, got tuple"):
+    with pytest.raises(
+        TypeError, match="carry must be an LSTMCarry, GRUCarry or RNNCarry, got tuple"
+    ):
         interop.to_flax_carry((one, one))
     with pytest.raises(ConversionError, match="flax has no counterpart of LSTMPCell"):
         interop.from_flax_carry(jaxrnn.LSTMPCell(H, 2), (one, one))

@@ -1,7 +1,9 @@
-"""Programs made by `jax.export` with symbols for the number of steps and sequences: one file serves every size.
+"""Programs made by `jax.export` with symbols for the number of steps and sequences:
+one file serves every size.
 
 T, B = export.symbolic_shape("T, B")
-exported = export.export(jax.jit(f))(shapes of the parameters, jax.ShapeDtypeStruct((T, B, 3), jnp.float32))
+xs = jax.ShapeDtypeStruct((T, B, 3), jnp.float32)
+exported = export.export(jax.jit(f))(shapes of the parameters, xs)
 blob = exported.serialize(vjp_order=1)  # needs the package flatbuffers
 ys = export.deserialize(blob).call(params, xs)
 """
@@ -39,16 +41,23 @@ CELLS = {
 }
 STACKS = {
     "stack": (jaxrnn.Stack((LSTM_CELL, jaxrnn.GRUCell(5))), [(LSTM, 4), (GRU, 5)]),
-    "bidirectional": (jaxrnn.Stack((LSTM_CELL, GRU_CELL), bidirectional=True), [(LSTM, 4), (GRU, 4)]),
+    "bidirectional": (
+        jaxrnn.Stack((LSTM_CELL, GRU_CELL), bidirectional=True),
+        [(LSTM, 4), (GRU, 4)],
+    ),
 }
 
 
 def exported(f, *args, vjp_order=0):
-    """`f` written to bytes and read back; leaves with two axes or more in `args[1:]` have symbols for the first two."""
+    """`f` written to bytes and read back; leaves with two axes or more
+    in `args[1:]` have symbols for the first two.
+    """
     T, B = export.symbolic_shape("T, B")
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), args[0])
     others = jax.tree.map(lambda a: jax.ShapeDtypeStruct((T, B, *a.shape[2:]), a.dtype), args[1:])
-    blob = export.export(jax.jit(f), platforms=["cpu", "cuda", "tpu"])(shapes, *others).serialize(vjp_order=vjp_order)
+    blob = export.export(jax.jit(f), platforms=["cpu", "cuda", "tpu"])(shapes, *others).serialize(
+        vjp_order=vjp_order
+    )
     return export.deserialize(blob)
 
 
@@ -64,7 +73,9 @@ def by_layers(layers, params, xs, mask, reset, directions):
     for oracle, _ in layers:
         outputs = []
         for direction in range(directions):
-            carry, ys = drive(oracle, params[index], xs, mask=mask, reset=reset, reverse=direction == 1)
+            carry, ys = drive(
+                oracle, params[index], xs, mask=mask, reset=reset, reverse=direction == 1
+            )
             carries.append(carry)
             outputs.append(ys)
             index += 1
@@ -100,11 +111,16 @@ def test_an_exported_stack_gives_the_numbers_of_its_equations_at_every_size(name
     program = exported(f, params, *problem(stack, 2, 2))
     for T, B in SIZES:
         xs, mask, reset = problem(stack, T, B)
-        assert_close(program.call(params, xs, mask, reset), by_layers(layers, params, xs, mask, reset, stack.directions))
+        assert_close(
+            program.call(params, xs, mask, reset),
+            by_layers(layers, params, xs, mask, reset, stack.directions),
+        )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, remat", [("gru", "none"), ("lstm", "sqrt"), ("bidirectional", "carry")])
+@pytest.mark.parametrize(
+    "name, remat", [("gru", "none"), ("lstm", "sqrt"), ("bidirectional", "carry")]
+)
 def test_gradients_of_an_exported_program_are_those_of_plain_scan(name, remat, x64):
     cell = (CELLS | STACKS)[name][0]
     params = parameters(cell)
@@ -113,7 +129,9 @@ def test_gradients_of_an_exported_program_are_those_of_plain_scan(name, remat, x
         carry, ys = jaxrnn.unroll(cell, params, xs, mask=mask, method=method, remat=remat)
         return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(a**2) for a in jax.tree.leaves(carry))
 
-    program = exported(functools.partial(loss, None, remat), params, *problem(cell, 2, 2)[:2], vjp_order=1)
+    program = exported(
+        functools.partial(loss, None, remat), params, *problem(cell, 2, 2)[:2], vjp_order=1
+    )
     for T, B in [(1, 1), (5, 2)]:
         xs, mask, _ = problem(cell, T, B)
         got, want = (
@@ -124,16 +142,23 @@ def test_gradients_of_an_exported_program_are_those_of_plain_scan(name, remat, x
 
 
 def test_a_given_carry_and_lengths_export_with_a_symbolic_batch(x64):
-    params, carry = parameters(LSTM_CELL), jaxrnn.LSTMCarry(*np.random.default_rng(3).normal(size=(2, 3, 4)))
+    params, carry = (
+        parameters(LSTM_CELL),
+        jaxrnn.LSTMCarry(*np.random.default_rng(3).normal(size=(2, 3, 4))),
+    )
 
     def f(params, carry, xs, lengths):
-        return jaxrnn.unroll(LSTM_CELL, params, xs, carry, mask=jaxrnn.lengths_to_mask(lengths, xs.shape[0]))
+        return jaxrnn.unroll(
+            LSTM_CELL, params, xs, carry, mask=jaxrnn.lengths_to_mask(lengths, xs.shape[0])
+        )
 
     T, B = export.symbolic_shape("T, B")
     f64, struct = jnp.float64, jax.ShapeDtypeStruct
     shapes = jax.tree.map(lambda a: struct(a.shape, f64), params)
     row = struct((B, 4), f64)
-    made = export.export(jax.jit(f))(shapes, jaxrnn.LSTMCarry(row, row), struct((T, B, 3), f64), struct((B,), jnp.int32))
+    made = export.export(jax.jit(f))(
+        shapes, jaxrnn.LSTMCarry(row, row), struct((T, B, 3), f64), struct((B,), jnp.int32)
+    )
     xs, lengths = inputs(LSTM_CELL, 4, (3,)), np.array([2, 0, 4], np.int32)
     got = export.deserialize(made.serialize()).call(params, carry, xs, lengths)
     assert_close(got, drive(LSTM, params, xs, carry, mask=np.arange(4)[:, None] < lengths))
@@ -142,13 +167,18 @@ def test_a_given_carry_and_lengths_export_with_a_symbolic_batch(x64):
 def test_carries_after_every_step_export(x64):
     params = parameters(GRU_CELL)
     program = exported(
-        lambda p, xs, mask: jaxrnn.unroll_carries(GRU_CELL, p, xs, mask=mask), params, *problem(GRU_CELL, 2, 2)[:2]
+        lambda p, xs, mask: jaxrnn.unroll_carries(GRU_CELL, p, xs, mask=mask),
+        params,
+        *problem(GRU_CELL, 2, 2)[:2],
     )
     for T, B in SIZES:
         xs, mask, _ = problem(GRU_CELL, T, B)
         carries, _ = program.call(params, xs, mask)
         for t in range(T):
-            assert_close(jax.tree.map(lambda a, t=t: a[t], carries), drive(GRU, params, xs[: t + 1], mask=mask[: t + 1])[0])
+            assert_close(
+                jax.tree.map(lambda a, t=t: a[t], carries),
+                drive(GRU, params, xs[: t + 1], mask=mask[: t + 1])[0],
+            )
 
 
 @pytest.mark.slow
@@ -157,7 +187,9 @@ def test_dropout_inside_an_exported_program_is_that_of_the_program_itself(x64):
     params = parameters(stack)
 
     def f(params, xs, keys):
-        noise = stack.noise(jax.random.wrap_key_data(keys[0, 0]), xs.shape[0], jnp.zeros_like(xs[0]))
+        noise = stack.noise(
+            jax.random.wrap_key_data(keys[0, 0]), xs.shape[0], jnp.zeros_like(xs[0])
+        )
         return jaxrnn.unroll(stack, params, xs, noise=noise)
 
     keys = np.array([[[7, 9]]], np.uint32)
@@ -206,7 +238,11 @@ def test_an_exported_module_gives_the_state_of_the_module():
         return nnx.merge(graph, jax.tree.unflatten(tree, leaves))(xs)
 
     ys, (h_n, c_n) = exported(f, leaves, xs).call(leaves, xs)
-    params = jax.tree.map(lambda p: p[...], nnx.merge(graph, state).params, is_leaf=lambda p: isinstance(p, nnx.Variable))[0]
+    params = jax.tree.map(
+        lambda p: p[...],
+        nnx.merge(graph, state).params,
+        is_leaf=lambda p: isinstance(p, nnx.Variable),
+    )[0]
     carry, want = drive(LSTM, params, xs)
     assert_close((ys, h_n[0], c_n[0]), (want, carry.h, carry.c), 1e-5)
 

@@ -1,4 +1,6 @@
-"""A cell of ours in Flax's RNN, and a Flax cell in our unroll: the same numbers and gradients, whoever runs whose cell."""
+"""A cell of ours in Flax's RNN, and a Flax cell in our unroll:
+the same numbers and gradients, whoever runs whose cell.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,10 @@ XS = RNG.normal(size=(B, T, I)).astype(np.float32)  # batch-first, as Flax has i
 LENGTHS = np.array([6, 1, 4], np.int32)
 VALID = np.arange(T) < LENGTHS[:, None]
 OURS = [jaxrnn.RNNCell(H), jaxrnn.LSTMCell(H), jaxrnn.GRUCell(H), jaxrnn.LSTMPCell(H, 2)]
-OURS += [jaxrnn.LearnedInitialCarry(jaxrnn.GRUCell(H)), jaxrnn.Stack((jaxrnn.LSTMCell(3), jaxrnn.GRUCell(H)))]
+OURS += [
+    jaxrnn.LearnedInitialCarry(jaxrnn.GRUCell(H)),
+    jaxrnn.Stack((jaxrnn.LSTMCell(3), jaxrnn.GRUCell(H))),
+]
 LINEN = {
     "LSTMCell": nn.LSTMCell(H),
     "OptimizedLSTMCell": nn.OptimizedLSTMCell(H),
@@ -36,7 +41,9 @@ NNX = {
 
 
 def in_linen(cell, params, **options):
-    return nn.RNN(jaxrnn.linen.CellForRNN(cell)).apply({"params": {"cell": {"cell": params}}}, XS, return_carry=True, **options)
+    return nn.RNN(jaxrnn.linen.CellForRNN(cell)).apply(
+        {"params": {"cell": {"cell": params}}}, XS, return_carry=True, **options
+    )
 
 
 def in_nnx(cell, params, **options):
@@ -53,7 +60,10 @@ def assert_same(a, b, tolerance=1e-5):
 
 def waves(tree):
     """A number that depends on every entry in its own way."""
-    return sum(jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)) for a in jax.tree.leaves(tree))
+    return sum(
+        jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape))
+        for a in jax.tree.leaves(tree)
+    )
 
 
 @pytest.mark.parametrize("run", [in_linen, in_nnx])
@@ -82,7 +92,9 @@ def test_linen_makes_the_parameters_of_our_cell_and_takes_gradients_through_it()
     module = nn.RNN(jaxrnn.linen.CellForRNN(cell), return_carry=True)
     variables = module.init(jax.random.key(0), XS)
     params = variables["params"]["cell"]["cell"]
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, cell.init(jax.random.key(0), I))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+        jnp.shape, cell.init(jax.random.key(0), I)
+    )
     slopes = jax.grad(lambda v: waves(module.apply(v, XS)))(variables)["params"]["cell"]["cell"]
 
     def ours(params):
@@ -148,7 +160,10 @@ def test_a_linen_cell_keeps_the_contract_of_a_cell(name):
 
 
 def test_a_linen_cell_of_16_bits_draws_wide_and_rounds():
-    cells = [jaxrnn.linen.FromLinen(nn.LSTMCell(H, param_dtype=dtype)) for dtype in (jnp.bfloat16, jnp.float32)]
+    cells = [
+        jaxrnn.linen.FromLinen(nn.LSTMCell(H, param_dtype=dtype))
+        for dtype in (jnp.bfloat16, jnp.float32)
+    ]
     half, wide = (cell.init(jax.random.key(0), I, jnp.bfloat16) for cell in cells)
     assert {a.dtype for a in jax.tree.leaves(half)} == {jnp.dtype(jnp.bfloat16)}
     for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(wide), strict=True):
@@ -175,6 +190,8 @@ def test_what_is_no_flax_cell_is_refused_by_name():
 @pytest.mark.parametrize("run", [in_linen, in_nnx])
 def test_sixteen_bit_inputs_are_computed_in_the_dtype_of_the_parameters(run):
     cell = jaxrnn.LSTMCell(H)
-    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), random(cell.init(jax.random.key(0), I)))
+    params = jax.tree.map(
+        lambda a: jnp.asarray(a, jnp.bfloat16), random(cell.init(jax.random.key(0), I))
+    )
     carry, ys = run(cell, params)
     assert carry.c.dtype == jnp.float32 and ys.dtype == jnp.float32

@@ -1,4 +1,6 @@
-"""Folders of saved models: every bit comes back, torch reads them, and saving replaces all or nothing."""
+"""Folders of saved models: every bit comes back, torch reads them,
+and saving replaces all or nothing.
+"""
 
 import contextlib
 import dataclasses
@@ -30,10 +32,15 @@ LSTM = jaxrnn.LSTMCell(4)
 
 
 def random_bits(cell, dtype, size=3, seed=0):
-    """Parameters of every kind of number: infinite, subnormal, -0.0 and NaN with any payload among them."""
+    """Parameters of every kind of number: infinite, subnormal,
+    -0.0 and NaN with any payload among them.
+    """
     random, dtype = np.random.default_rng(seed), jnp.dtype(dtype)
     shapes = jax.eval_shape(lambda key: cell.init(key, size), jax.random.key(0))
-    return jax.tree.map(lambda a: np.frombuffer(random.bytes(a.size * dtype.itemsize), dtype).reshape(a.shape), shapes)
+    return jax.tree.map(
+        lambda a: np.frombuffer(random.bytes(a.size * dtype.itemsize), dtype).reshape(a.shape),
+        shapes,
+    )
 
 
 def drawn(cell, dtype=jnp.float32, size=3):
@@ -56,7 +63,7 @@ def blocks(folder):
     return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
 
 
-# --- what is saved comes back ---------------------------------------------------------------------------------------------------
+# --- what is saved comes back ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", [case[1] for case in EVERY], ids=[case[0] for case in EVERY])
@@ -79,10 +86,15 @@ def test_every_bit_of_every_dtype_comes_back(dtype, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
-@pytest.mark.parametrize("cell", [LSTM, jaxrnn.GRUCell(4), jaxrnn.Stack((jaxrnn.LSTMPCell(4, 2),) * 2, bidirectional=True)])
+@pytest.mark.parametrize(
+    "cell",
+    [LSTM, jaxrnn.GRUCell(4), jaxrnn.Stack((jaxrnn.LSTMPCell(4, 2),) * 2, bidirectional=True)],
+)
 def test_torch_names_lose_no_bit_of_a_number(cell, dtype, tmp_path):
     with jax.enable_x64(dtype == "float64"):
-        params = jax.tree.map(lambda a: jnp.where(a < 0.1, jnp.asarray(-0.0, a.dtype), a), drawn(cell, dtype))
+        params = jax.tree.map(
+            lambda a: jnp.where(a < 0.1, jnp.asarray(-0.0, a.dtype), a), drawn(cell, dtype)
+        )
         save_pretrained(tmp_path, cell, params, 3, names="torch")
         assert_same_bits(from_pretrained(tmp_path)[1], params)
 
@@ -90,7 +102,9 @@ def test_torch_names_lose_no_bit_of_a_number(cell, dtype, tmp_path):
 def test_64_bits_are_not_cut_to_32(tmp_path):
     with jax.enable_x64(True):
         save_pretrained(tmp_path, LSTM, drawn(LSTM, "float64"), 3)
-    with pytest.raises(ValueError, match=r"is float64: call jax\.config\.update\('jax_enable_x64', True\) first"):
+    with pytest.raises(
+        ValueError, match=r"is float64: call jax\.config\.update\('jax_enable_x64', True\) first"
+    ):
         from_pretrained(tmp_path)
 
 
@@ -104,7 +118,9 @@ class OddParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Odd(jaxrnn.Cell):
-    """A user's cell: integers, booleans, None, dicts and tuples in its parameters, and all kinds of values in its fields."""
+    """A user's cell: integers, booleans, None, dicts and tuples in its parameters,
+    and all kinds of values in its fields.
+    """
 
     hidden_size: int
     initial: Any = 1.0
@@ -113,8 +129,13 @@ class Odd(jaxrnn.Cell):
 
     def init(self, key, input_size, dtype=jnp.float32):
         row = jnp.zeros(self.hidden_size, dtype)
-        order, used = jnp.arange(self.hidden_size, dtype=jnp.int32), jnp.ones(self.hidden_size, jnp.bool_)
-        return OddParams({"a": row, "b": row[:0]}, None, order, used, (row[0], jnp.zeros((input_size, 2), dtype)))
+        order, used = (
+            jnp.arange(self.hidden_size, dtype=jnp.int32),
+            jnp.ones(self.hidden_size, jnp.bool_),
+        )
+        return OddParams(
+            {"a": row, "b": row[:0]}, None, order, used, (row[0], jnp.zeros((input_size, 2), dtype))
+        )
 
 
 ODD = Odd(4, jaxrnn.initializers.Normal(0.3), (1, 2), "é \u2028 \"quoted\" 'twice'")
@@ -157,15 +178,28 @@ def test_equal_models_give_equal_bytes(tmp_path):
 
 
 def test_a_folder_written_by_hand_is_read(tmp_path):
-    w_x, w_h, b = (np.random.default_rng(0).normal(size=s).astype("<f4") for s in ((2, 1, 3), (3, 1, 3), (1, 3)))
+    w_x, w_h, b = (
+        np.random.default_rng(0).normal(size=s).astype("<f4")
+        for s in ((2, 1, 3), (3, 1, 3), (1, 3))
+    )
     entries, data = {}, b""
     for name, array in (("b", b), ("w_x", w_x), ("w_h", w_h)):
         offsets = [len(data), len(data) + array.nbytes]
-        entries[name], data = {"dtype": "F32", "shape": list(array.shape), "data_offsets": offsets}, data + array.tobytes()
+        entries[name], data = (
+            {"dtype": "F32", "shape": list(array.shape), "data_offsets": offsets},
+            data + array.tobytes(),
+        )
     header = json.dumps(entries).encode()
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
-    cell = {"class": "RNNCell", "hidden_size": 3, "nonlinearity": "relu"}  # later fields have their defaults
-    rest = {"library_name": "jaxrnn", "format_version": 1, "input_size": 2, "dtype": "float32", "names": "jaxrnn"}
+    # later fields have their defaults
+    cell = {"class": "RNNCell", "hidden_size": 3, "nonlinearity": "relu"}
+    rest = {
+        "library_name": "jaxrnn",
+        "format_version": 1,
+        "input_size": 2,
+        "dtype": "float32",
+        "names": "jaxrnn",
+    }
     (tmp_path / "config.json").write_text(json.dumps(rest | {"cell": cell}))
     found, params = from_pretrained(tmp_path)
     assert found == jaxrnn.RNNCell(3, "relu")
@@ -173,12 +207,17 @@ def test_a_folder_written_by_hand_is_read(tmp_path):
 
 
 def test_every_public_dataclass_can_be_saved():
-    public = [c for m in (jaxrnn, jaxrnn.initializers) for c in vars(m).values() if isinstance(c, type)]
+    public = [
+        c for m in (jaxrnn, jaxrnn.initializers) for c in vars(m).values() if isinstance(c, type)
+    ]
     names = {c.__name__ for c in public if dataclasses.is_dataclass(c)}
-    assert names <= set(cell_config.CLASSES) and {"Stack", "Chrono", "Normal", "Zoneout", "LSTMCell"} <= names
+    assert (
+        names <= set(cell_config.CLASSES)
+        and {"Stack", "Chrono", "Normal", "Zoneout", "LSTMCell"} <= names
+    )
 
 
-# --- the model card, and torch --------------------------------------------------------------------------------------------------
+# --- the model card, and torch --------------------------------------------------------------------
 
 
 def test_the_code_of_the_card_runs_and_gives_the_model(tmp_path, monkeypatch):
@@ -232,10 +271,12 @@ def test_torch_reads_bfloat16_as_bfloat16(tmp_path):
     save_pretrained(tmp_path, LSTM, params, 3, names="torch")
     found = safetensors.torch.load_file(tmp_path / "model.safetensors")
     assert {t.dtype for t in found.values()} == {torch.bfloat16}
-    np.testing.assert_array_equal(found["weight_hh_l0"].float().numpy(), np.asarray(params.w_h, np.float32).reshape(4, 16).T)
+    np.testing.assert_array_equal(
+        found["weight_hh_l0"].float().numpy(), np.asarray(params.w_h, np.float32).reshape(4, 16).T
+    )
 
 
-# --- what cannot be saved -------------------------------------------------------------------------------------------------------
+# --- what cannot be saved -------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,8 +286,16 @@ class Clash(jaxrnn.RNNCell):
 
 Clash.__name__ = "LSTMCell"
 UNSAVABLE = [
-    (jaxrnn.LSTMCell(4, recurrent_init=jax.nn.initializers.normal()), TypeError, r"LSTMCell\.recurrent_init is <function"),
-    (jaxrnn.Stack((jaxrnn.LSTMCell(4, forget_bias=float("nan")),)), ValueError, r"Stack\.cells\[0\]\.forget_bias is nan"),
+    (
+        jaxrnn.LSTMCell(4, recurrent_init=jax.nn.initializers.normal()),
+        TypeError,
+        r"LSTMCell\.recurrent_init is <function",
+    ),
+    (
+        jaxrnn.Stack((jaxrnn.LSTMCell(4, forget_bias=float("nan")),)),
+        ValueError,
+        r"Stack\.cells\[0\]\.forget_bias is nan",
+    ),
     (Clash(4), ValueError, "has the name of another class"),
     (dataclasses.replace(ODD, initial=LSTM.init), TypeError, r"Odd\.initial is <bound method"),
     (dataclasses.replace(ODD, sizes=(1, "two")), ValueError, r"sizes is .* which is no tuple\[int"),
@@ -254,7 +303,9 @@ UNSAVABLE = [
 
 
 @pytest.mark.parametrize("cell, error, message", UNSAVABLE, ids=[case[2] for case in UNSAVABLE])
-def test_a_cell_that_a_file_cannot_hold_is_refused_before_anything_is_written(cell, error, message, tmp_path):
+def test_a_cell_that_a_file_cannot_hold_is_refused_before_anything_is_written(
+    cell, error, message, tmp_path
+):
     with pytest.raises(error, match=message):
         save_pretrained(tmp_path / "model", cell, cell.init(jax.random.key(0), 3), 3)
     assert not list(tmp_path.iterdir())
@@ -262,22 +313,34 @@ def test_a_cell_that_a_file_cannot_hold_is_refused_before_anything_is_written(ce
 
 def test_parameters_that_do_not_fit_are_refused(tmp_path):
     params = drawn(LSTM)
-    with pytest.raises(ValueError, match=r"input_size=5: misshapen: w_x \(3, 4, 4\), expected \(5, 4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"input_size=5: misshapen: w_x \(3, 4, 4\), expected \(5, 4, 4\)"
+    ):
         save_pretrained(tmp_path, LSTM, params, 5)
-    with pytest.raises(ValueError, match=r"missing: 0\.w_x, 0\.w_h, 0\.b; unexpected: 'w_x', 'w_h', 'b'"):
+    with pytest.raises(
+        ValueError, match=r"missing: 0\.w_x, 0\.w_h, 0\.b; unexpected: 'w_x', 'w_h', 'b'"
+    ):
         save_pretrained(tmp_path, jaxrnn.Stack((LSTM,)), params, 3)
     with pytest.raises(ValueError, match="their structure is"):
         save_pretrained(tmp_path, LSTM, params._asdict(), 3)
-    with pytest.raises(TypeError, match=r"b is key<fry>, which a file cannot hold.*jax\.random\.key_data"):
-        save_pretrained(tmp_path, LSTM, params._replace(b=jax.random.split(jax.random.key(0), (4, 4))), 3)
+    with pytest.raises(
+        TypeError, match=r"b is key<fry>, which a file cannot hold.*jax\.random\.key_data"
+    ):
+        save_pretrained(
+            tmp_path, LSTM, params._replace(b=jax.random.split(jax.random.key(0), (4, 4))), 3
+        )
     with pytest.raises(TypeError, match="b has dtype complex128"):
         save_pretrained(tmp_path, LSTM, params._replace(b=np.zeros((4, 4), np.complex128)), 3)
     with pytest.raises(TypeError, match="b has dtype int32, expected floating point"):
         save_pretrained(tmp_path, LSTM, params._replace(b=np.ones((4, 4), np.int32)), 3)
     with pytest.raises(ValueError, match="names must be one of"):
         save_pretrained(tmp_path, LSTM, params, 3, names="keras")
-    with pytest.raises(ValueError, match="torch's names need floating-point parameters of one dtype"):
-        save_pretrained(tmp_path, LSTM, params._replace(b=params.b.astype(jnp.bfloat16)), 3, names="torch")
+    with pytest.raises(
+        ValueError, match="torch's names need floating-point parameters of one dtype"
+    ):
+        save_pretrained(
+            tmp_path, LSTM, params._replace(b=params.b.astype(jnp.bfloat16)), 3, names="torch"
+        )
     with pytest.raises(ValueError, match="torch has no module of these cells"):
         save_pretrained(tmp_path, jaxrnn.Residual(LSTM), params, 3, names="torch")
     assert not files(tmp_path)
@@ -294,7 +357,7 @@ def test_without_safetensors_the_error_says_how_to_install_it(tmp_path, monkeypa
     assert not (tmp_path / "other").exists()
 
 
-# --- all or nothing -------------------------------------------------------------------------------------------------------------
+# --- all or nothing -------------------------------------------------------------------------------
 
 
 def test_only_a_saved_model_is_overwritten_and_only_when_asked(tmp_path):
@@ -304,7 +367,9 @@ def test_only_a_saved_model_is_overwritten_and_only_when_asked(tmp_path):
     with pytest.raises(FileExistsError, match=r"is not empty.*Pass overwrite=True"):
         save_pretrained(tmp_path / "model", other, drawn(other), 3)
     (tmp_path / "model" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"holds other files, which would be lost: notes\.txt"):
+    with pytest.raises(
+        FileExistsError, match=r"holds other files, which would be lost: notes\.txt"
+    ):
         save_pretrained(tmp_path / "model", other, drawn(other), 3, overwrite=True)
     assert files(tmp_path / "model") == before | {"notes.txt": b"mine"}
     (tmp_path / "model" / "notes.txt").unlink()
@@ -313,7 +378,9 @@ def test_only_a_saved_model_is_overwritten_and_only_when_asked(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
-@pytest.mark.parametrize("function, call", [("fsync", n) for n in range(4)] + [("rename", 0), ("rename", 1)])
+@pytest.mark.parametrize(
+    "function, call", [("fsync", n) for n in range(4)] + [("rename", 0), ("rename", 1)]
+)
 def test_a_full_disk_leaves_the_old_model_and_nothing_else(function, call, tmp_path, monkeypatch):
     save_pretrained(tmp_path / "model", LSTM, drawn(LSTM), 3)
     before, own, calls = files(tmp_path / "model"), getattr(os, function), []
@@ -326,7 +393,9 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_else(function, call, tmp_p
 
     monkeypatch.setattr(os, function, fails)
     with pytest.raises(OSError, match="No space left"):
-        save_pretrained(tmp_path / "model", jaxrnn.GRUCell(2), drawn(jaxrnn.GRUCell(2)), 3, overwrite=True)
+        save_pretrained(
+            tmp_path / "model", jaxrnn.GRUCell(2), drawn(jaxrnn.GRUCell(2)), 3, overwrite=True
+        )
     assert len(calls) > call
     assert files(tmp_path / "model") == before
     assert os.listdir(tmp_path) == ["model"]
@@ -341,13 +410,17 @@ def test_a_file_that_comes_to_the_folder_during_the_save_is_not_lost(tmp_path, m
         own(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(FileExistsError, match=r"holds other files, which would be lost: notes\.txt"):
+    with pytest.raises(
+        FileExistsError, match=r"holds other files, which would be lost: notes\.txt"
+    ):
         save_pretrained(tmp_path / "model", LSTM, drawn(LSTM, jnp.float16), 3, overwrite=True)
     assert files(tmp_path / "model") == before | {"notes.txt": b"mine"}
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_file_that_comes_to_the_old_folder_after_the_renames_is_kept_and_told(tmp_path, monkeypatch):
+def test_a_file_that_comes_to_the_old_folder_after_the_renames_is_kept_and_told(
+    tmp_path, monkeypatch
+):
     save_pretrained(tmp_path / "model", LSTM, drawn(LSTM), 3)
     own = os.rename
 
@@ -358,7 +431,9 @@ def test_a_file_that_comes_to_the_old_folder_after_the_renames_is_kept_and_told(
             (old / "notes.txt").write_text("mine")
 
     monkeypatch.setattr(os, "rename", rename)
-    with pytest.warns(UserWarning, match="the model is saved, and the old one was not removed whole"):
+    with pytest.warns(
+        UserWarning, match="the model is saved, and the old one was not removed whole"
+    ):
         save_pretrained(tmp_path / "model", LSTM, drawn(LSTM, jnp.float16), 3, overwrite=True)
     (old,) = tmp_path.glob(".model.*.old")
     assert files(old) == {"notes.txt": b"mine"}
@@ -380,7 +455,9 @@ def test_an_empty_working_directory_stays_and_a_full_one_is_not_replaced(tmp_pat
     monkeypatch.chdir(tmp_path / "model")
     save_pretrained(".", LSTM, drawn(LSTM), 3)
     assert set(os.listdir(".")) == FILES and os.path.samefile(".", tmp_path / "model")
-    with pytest.raises(FileExistsError, match=r"is the working directory or a mount point.*Pass another folder"):
+    with pytest.raises(
+        FileExistsError, match=r"is the working directory or a mount point.*Pass another folder"
+    ):
         save_pretrained(".", LSTM, drawn(LSTM), 3, overwrite=True)
     assert set(os.listdir(".")) == FILES and os.listdir(tmp_path) == ["model"]
 
@@ -405,7 +482,8 @@ KILLED = """
 import os, sys, jax, jaxrnn
 os.{function} = lambda *args: os._exit(9)
 cell = jaxrnn.GRUCell(2)
-jaxrnn.interop.save_pretrained(sys.argv[1], cell, cell.init(jax.random.key(0), 3), 3, overwrite=True)
+params = cell.init(jax.random.key(0), 3)
+jaxrnn.interop.save_pretrained(sys.argv[1], cell, params, 3, overwrite=True)
 """
 
 
@@ -420,7 +498,9 @@ def test_a_killed_process_leaves_the_old_model(function, tmp_path):
 
 
 def test_a_missing_folder_or_file_is_told_by_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no config\.json .* A model on a hub is downloaded first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no config\.json .* A model on a hub is downloaded first"
+    ):
         from_pretrained(tmp_path / "someone" / "model")
     save_pretrained(tmp_path, LSTM, drawn(LSTM), 3)
     (tmp_path / "model.safetensors").unlink()

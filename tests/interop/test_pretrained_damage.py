@@ -1,4 +1,6 @@
-"""Damaged and hostile folders of models are refused, with an error that says why, before anything is made of them."""
+"""Damaged and hostile folders of models are refused, with an error that says why,
+before anything is made of them.
+"""
 
 import dataclasses
 import json
@@ -58,7 +60,7 @@ def refused(folder, message, **options):
         from_pretrained(folder, **options)
 
 
-# --- config.json ----------------------------------------------------------------------------------------------------------------
+# --- config.json ----------------------------------------------------------------------------------
 
 
 def edit(**changes):
@@ -105,16 +107,25 @@ EDITS = [
     (edit(cell={"class": "Chrono", "max_lag": 9}), r"cell must be a cell, got Chrono\(max_lag=9\)"),
     (edit(cell={"hidden_size": 3}), r"cell has the unknown class 'None'"),
     (edit(cell={"class": ["RNNCell"]}), r"cell has the unknown class"),
-    (edit_cell(**{"class": "LSTMCel"}), r"cell\.cells\[0\] has the unknown class 'LSTMCel'\. Did you mean 'LSTMCell'\?"),
+    (
+        edit_cell(**{"class": "LSTMCel"}),
+        r"cell\.cells\[0\] has the unknown class 'LSTMCel'\. Did you mean 'LSTMCell'\?",
+    ),
     (edit_cell(**{"class": "os.system"}), r"unknown class 'os\.system'.*classes=\{name: class\}"),
     (edit_cell(**{"class": "Cell"}), r"unknown class 'Cell'"),
-    (edit_cell(hiden_size=4), r"has the key 'hiden_size', which RNNCell has not\. Did you mean 'hidden_size'\?"),
+    (
+        edit_cell(hiden_size=4),
+        r"has the key 'hiden_size', which RNNCell has not\. Did you mean 'hidden_size'\?",
+    ),
     (edit_cell(__class__="x"), "has the key '__class__', which RNNCell has not"),
     (edit(cell={"class": "RNNCell"}), "cell has no 'hidden_size', which RNNCell needs"),
     (edit_cell(hidden_size="2"), r"cell\.cells\[0\]\.hidden_size is '2', which is no int"),
     (edit_cell(hidden_size=2.0), r"hidden_size is '2\.0'"),
     (edit_cell(hidden_size=True), r"hidden_size is 'True'"),
-    (edit_cell(hidden_size=-2), r"cell\.cells\[0\]: hidden_size must be an integer of at least 1, got -2"),
+    (
+        edit_cell(hidden_size=-2),
+        r"cell\.cells\[0\]: hidden_size must be an integer of at least 1, got -2",
+    ),
     (edit_cell(hidden_size=10**9), r"data, \d+ bytes, are too few for this cell"),
     (edit_cell(hidden_size=10**30), r"data, \d+ bytes, are too few for this cell"),
     (edit(input_size=2**31 - 1), "misshapen|too few|cannot be made"),
@@ -124,7 +135,10 @@ EDITS = [
     (edit_cell(hidden_size=3), r"misshapen: 0\.w_x \(3, 1, 2\), expected \(3, 1, 3\)"),
     (edit(input_size=4), r"misshapen: 0\.w_x \(3, 1, 2\), expected \(4, 1, 2\)"),
     (edit(dtype="bfloat16"), r"the tensor 0\.w_x is float32, expected bfloat16"),
-    (edit_cell(recurrent_init={"class": "Normal"}), "recurrent_init has no 'stddev', which Normal needs"),
+    (
+        edit_cell(recurrent_init={"class": "Normal"}),
+        "recurrent_init has no 'stddev', which Normal needs",
+    ),
     (edit_cell(recurrent_init=[]), "recurrent_init is "),
     (edit_cell(recurrent_init="orthogonel"), "unknown initializer 'orthogonel'"),
     (edit(cell=nested(40)), "nested more than 32 deep"),
@@ -135,9 +149,28 @@ EDITS = [
         edit(cell={"class": "ConvGRUCell", "hidden_size": 2, "kernel_size": [2**40, 2**40]}),
         "kernel_size of more than 4096 pixels",
     ),
-    (edit(cell={"class": "MultiHeadLSTMCell", "hidden_size": 10**6, "heads": 10**6}), "more than 1024 heads"),
-    (edit(cell={"class": "Stack", "cells": [{"class": "MultiHeadRNNCell", "hidden_size": 512, "heads": 512}] * 3}), "1024 heads"),
-    (edit(cell={"class": "Stack", "cells": [{"class": "LayerNormLSTMCell", "hidden_size": 9}] * 60}), "too few for this cell"),
+    (
+        edit(cell={"class": "MultiHeadLSTMCell", "hidden_size": 10**6, "heads": 10**6}),
+        "more than 1024 heads",
+    ),
+    (
+        edit(
+            cell={
+                "class": "Stack",
+                "cells": [{"class": "MultiHeadRNNCell", "hidden_size": 512, "heads": 512}] * 3,
+            }
+        ),
+        "1024 heads",
+    ),
+    (
+        edit(
+            cell={
+                "class": "Stack",
+                "cells": [{"class": "LayerNormLSTMCell", "hidden_size": 9}] * 60,
+            }
+        ),
+        "too few for this cell",
+    ),
     (
         edit_cell(recurrent_init={"class": "TorchUniform", "hidden_size": 0}),
         r"hidden_size must be an integer of at least 1, got 0",
@@ -146,13 +179,18 @@ EDITS = [
 
 
 @pytest.mark.parametrize("change, message", EDITS, ids=[case[1] for case in EDITS])
-def test_a_wrong_configuration_is_refused_with_its_place_and_the_nearest_right_one(change, message, model):
+def test_a_wrong_configuration_is_refused_with_its_place_and_the_nearest_right_one(
+    change, message, model
+):
     (model / "config.json").write_text(json.dumps(change(config_of(model))))
     refused(model, message)
 
 
 TEXTS = [
-    (lambda t: t.replace('"input_size"', '"dtype": "float32", "input_size"'), "has the key 'dtype' twice in one object"),
+    (
+        lambda t: t.replace('"input_size"', '"dtype": "float32", "input_size"'),
+        "has the key 'dtype' twice in one object",
+    ),
     (lambda t: t.replace("0.05", "NaN"), "has NaN where a finite number is expected"),
     (lambda t: t.replace("0.05", "-Infinity"), "has -Infinity where a finite number is expected"),
     (lambda t: t.replace("0.05", "1e999"), "has 1e999 where a finite number is expected"),
@@ -194,13 +232,17 @@ def test_a_class_of_the_user_is_made_only_when_passed(tmp_path):
     assert not MyCell.made
     found, _ = from_pretrained(tmp_path, classes={"MyCell": MyCell})
     assert found == cell and MyCell.made == [2]
-    with pytest.raises(ValueError, match="classes has GRUCell, which is the name of a class of jaxrnn"):
+    with pytest.raises(
+        ValueError, match="classes has GRUCell, which is the name of a class of jaxrnn"
+    ):
         from_pretrained(tmp_path, classes={"GRUCell": MyCell})
-    with pytest.raises(TypeError, match="classes must map names to frozen dataclasses, got MyCell="):
+    with pytest.raises(
+        TypeError, match="classes must map names to frozen dataclasses, got MyCell="
+    ):
         from_pretrained(tmp_path, classes={"MyCell": cell})
 
 
-# --- model.safetensors ----------------------------------------------------------------------------------------------------------
+# --- model.safetensors ----------------------------------------------------------------------------
 
 
 def change_tensor(**changes):
@@ -231,7 +273,9 @@ def twice(content):
 
 def gap(content):
     header, data = split(content)
-    last = max((e for n, e in header.items() if n != "__metadata__"), key=lambda e: e["data_offsets"])
+    last = max(
+        (e for n, e in header.items() if n != "__metadata__"), key=lambda e: e["data_offsets"]
+    )
     last["data_offsets"] = [n + 4 for n in last["data_offsets"]]
     return joined(header, data + b"abcd")
 
@@ -266,7 +310,10 @@ CONTENTS = [
     (change_tensor(dtype="F31"), "has dtype 'F31', expected one of"),
     (change_tensor(dtype=["F32"]), "has dtype"),
     (change_tensor(dtype="I32"), r"the tensor 0\.w_x is int32, expected float32"),
-    (change_tensor(dtype="F64"), r"of shape \(3, 1, 2\) and dtype float64 has offsets .*another size"),
+    (
+        change_tensor(dtype="F64"),
+        r"of shape \(3, 1, 2\) and dtype float64 has offsets .*another size",
+    ),
     (change_tensor(shape=[3, 2, 1]), r"misshapen: 0\.w_x \(3, 2, 1\), expected \(3, 1, 2\)"),
     (change_tensor(shape=[-3, 1, -2]), "a shape or offsets that are no lists of sizes"),
     (change_tensor(shape=[3.0, 1, 2]), "a shape or offsets that are no lists of sizes"),
@@ -276,11 +323,16 @@ CONTENTS = [
     (change_tensor(shape=[10**9, 4], data_offsets=[0, 16 * 10**9]), "overlaps|truncated"),
     (change_tensor(data_offsets=[24, 0]), "another size"),
     (change_tensor(data_offsets=[0, 24, 48]), "a shape or offsets that are no lists of sizes"),
-    (change_tensor(file="/etc/passwd"), "must have dtype, shape and data_offsets, and nothing else"),
+    (
+        change_tensor(file="/etc/passwd"),
+        "must have dtype, shape and data_offsets, and nothing else",
+    ),
 ]
 
 
-@pytest.mark.parametrize("change, message", CONTENTS, ids=[f"{n}-{case[1]}" for n, case in enumerate(CONTENTS)])
+@pytest.mark.parametrize(
+    "change, message", CONTENTS, ids=[f"{n}-{case[1]}" for n, case in enumerate(CONTENTS)]
+)
 def test_a_wrong_tensor_file_is_refused(change, message, model):
     (model / "model.safetensors").write_bytes(change((model / "model.safetensors").read_bytes()))
     refused(model, message)
@@ -306,13 +358,19 @@ def test_a_declared_size_is_compared_before_memory_is_taken(tmp_path):
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_flipped_and_cut_bytes_are_refused_or_change_nothing_but_the_numbers(saved, tmp_path_factory, data):
+def test_flipped_and_cut_bytes_are_refused_or_change_nothing_but_the_numbers(
+    saved, tmp_path_factory, data
+):
     folder = tmp_path_factory.mktemp("flipped")
     for name, content in saved.items():
         (folder / name).write_bytes(content)
     name = data.draw(st.sampled_from(["config.json", "model.safetensors"]))
     content = bytearray(saved[name])
-    header = 8 + struct.unpack("<Q", saved["model.safetensors"][:8])[0] if name != "config.json" else len(content)
+    header = (
+        8 + struct.unpack("<Q", saved["model.safetensors"][:8])[0]
+        if name != "config.json"
+        else len(content)
+    )
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.sampled_from([len(content)] * 3 + list(range(len(content)))))]
@@ -331,7 +389,7 @@ def test_flipped_and_cut_bytes_are_refused_or_change_nothing_but_the_numbers(sav
         assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, PARAMS)
 
 
-# --- the folder -----------------------------------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -361,4 +419,8 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(model):
 
 def test_only_dataclasses_of_the_library_are_on_the_list():
     for name, kind in cell_config.CLASSES.items():
-        assert kind.__module__.startswith("jaxrnn.") and dataclasses.is_dataclass(kind) and kind.__name__ == name
+        assert (
+            kind.__module__.startswith("jaxrnn.")
+            and dataclasses.is_dataclass(kind)
+            and kind.__name__ == name
+        )

@@ -1,27 +1,41 @@
 """The same numbers as torch from the same weights: values and all gradients, in both precisions.
 
-Where torch is not installed the answers in float64 are those that torch gave once (tests/golden), the float32 cases are skipped,
-and the run says at its end how many live comparisons were left out.
+Where torch is not installed the answers in float64 are those that torch gave once (tests/golden),
+the float32 cases are skipped, and the run says at its end how many live comparisons were left out.
 """
 
 import pytest
-from parity import CASES, KINDS, assert_same, golden_answers, our_answers, torch_answers, torch_installed
+from parity import (
+    CASES,
+    KINDS,
+    assert_same,
+    golden_answers,
+    our_answers,
+    torch_answers,
+    torch_installed,
+)
 
 pytestmark = [
     pytest.mark.parity,
     pytest.mark.usefixtures("quick_compilation"),
-    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),  # torch's own, about its speed
+    # torch's own, about its speed
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
 ]
 LIVE = torch_installed()
 
 
 def few(case):
-    """A quarter of the cases in which every pair of options occurs in every combination; the others are slow tests."""
+    """A quarter of the cases in which every pair of options occurs in every combination;
+    the others are slow tests.
+    """
     many, odd = case.layers > 1, KINDS.index(case.kind) % 2 == 1
     return many ^ case.bidirectional ^ case.bias and many ^ case.ragged ^ odd
 
 
-MARKED = [pytest.param(case, id=str(case), marks=[] if few(case) else [pytest.mark.slow]) for case in CASES]
+MARKED = [
+    pytest.param(case, id=str(case), marks=[] if few(case) else [pytest.mark.slow])
+    for case in CASES
+]
 live = pytest.mark.skipif(not LIVE, reason="needs torch: pip install 'jaxrnn[parity]'")
 
 

@@ -47,7 +47,8 @@ def test_the_module_keeps_its_own_param_dtype(api):
     module = api("LSTM", 3, 5, param_dtype=jnp.bfloat16)
     module.load_torch({k: np.full(a.shape, 1 / 3) for k, a in module.to_torch().items()})
     weights = module.to_torch()
-    assert weights["weight_ih_l0"].dtype == np.float32  # bfloat16 written out wider, since torch reads none from NumPy
+    # bfloat16 written out wider, since torch reads none from NumPy
+    assert weights["weight_ih_l0"].dtype == np.float32
     assert weights["weight_ih_l0"][0, 0] == ml_dtypes.bfloat16(1 / 3)
     assert weights["bias_ih_l0"][0] == ml_dtypes.bfloat16(2 / 3)  # summed before it was rounded
 
@@ -58,7 +59,10 @@ def test_what_does_not_fit_is_listed_whole_and_changes_nothing(api):
     before, wrong = module.to_torch(), module.to_torch()
     wrong["weight_ih_l2"] = wrong.pop("weight_ih_l1")
     wrong["bias_hh_l0"] = np.zeros(3, np.float32)
-    message = r"missing: weight_ih_l1; unexpected: weight_ih_l2; misshapen: bias_hh_l0 \(3,\), expected \(20,\)"
+    message = (
+        r"missing: weight_ih_l1; unexpected: weight_ih_l2; misshapen: "
+        r"bias_hh_l0 \(3,\), expected \(20,\)"
+    )
     with pytest.raises(ValueError, match=message):
         module.load_torch(wrong)
     np.testing.assert_array_equal(module.to_torch()["weight_ih_l0"], before["weight_ih_l0"])
@@ -67,12 +71,16 @@ def test_what_does_not_fit_is_listed_whole_and_changes_nothing(api):
 @both
 def test_a_prefix_takes_one_module_out_of_a_larger_one(api):
     module = random_weights(api("GRU", 3, 5))
-    larger = {f"encoder.rnn.{k}": a for k, a in module.to_torch().items()} | {"head.weight": np.zeros((2, 5), np.float32)}
+    larger = {f"encoder.rnn.{k}": a for k, a in module.to_torch().items()} | {
+        "head.weight": np.zeros((2, 5), np.float32)
+    }
     other = api("GRU", 3, 5)
     with pytest.raises(ValueError, match=r"Pass prefix='encoder\.rnn\.'"):
         other.load_torch(larger)
     other.load_torch(larger, prefix="encoder.rnn.")
-    np.testing.assert_array_equal(other.to_torch()["weight_ih_l0"], module.to_torch()["weight_ih_l0"])
+    np.testing.assert_array_equal(
+        other.to_torch()["weight_ih_l0"], module.to_torch()["weight_ih_l0"]
+    )
     assert set(other.to_torch(prefix="a.")) == {f"a.{k}" for k in module.to_torch()}
 
 
@@ -107,7 +115,10 @@ def test_a_cell_that_torch_does_not_have_is_refused():
 
 def test_directions_that_are_not_concatenated_are_refused():
     stack = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True, merge="sum")
-    with pytest.raises(ConversionError, match="torch concatenates the outputs of both directions, this stack has merge='sum'"):
+    with pytest.raises(
+        ConversionError,
+        match="torch concatenates the outputs of both directions, this stack has merge='sum'",
+    ):
         to_torch(stack, stack.init(jax.random.key(0), 3))
 
 
@@ -122,7 +133,9 @@ UNEQUAL = {
 @pytest.mark.parametrize("name", UNEQUAL)
 def test_layers_that_differ_are_refused_by_what_differs(name):
     stack = jaxrnn.Stack(UNEQUAL[name])
-    with pytest.raises(ConversionError, match=rf"torch's layers share one {name}, those of this stack have \["):
+    with pytest.raises(
+        ConversionError, match=rf"torch's layers share one {name}, those of this stack have \["
+    ):
         to_torch(stack, stack.init(jax.random.key(0), 3))
     with pytest.raises(ConversionError, match=f"torch's layers share one {name}"):
         from_torch(stack, 3, {})
@@ -130,7 +143,9 @@ def test_layers_that_differ_are_refused_by_what_differs(name):
 
 def test_parameters_of_another_stack_are_not_written():
     stack, other = jaxrnn.Stack((jaxrnn.GRUCell(4),)), jaxrnn.Stack((jaxrnn.GRUCell(5),))
-    with pytest.raises(ValueError, match=r"params do not fit Stack.* \(3, 3, 5\), expected \(3, 3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"params do not fit Stack.* \(3, 3, 5\), expected \(3, 3, 4\)"
+    ):
         to_torch(stack, other.init(jax.random.key(0), 3))
 
 
@@ -164,4 +179,6 @@ def test_bfloat16_tensors_and_parameters_that_require_grad_are_accepted(api):
     source = torch.nn.LSTM(3, 5).to(torch.bfloat16)
     module = api("LSTM", 3, 5)
     module.load_torch(dict(source.named_parameters()))
-    np.testing.assert_array_equal(module.to_torch()["weight_ih_l0"], source.weight_ih_l0.detach().float().numpy())
+    np.testing.assert_array_equal(
+        module.to_torch()["weight_ih_l0"], source.weight_ih_l0.detach().float().numpy()
+    )

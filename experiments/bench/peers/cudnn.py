@@ -12,7 +12,9 @@ from experiments.bench.shapes import Job
 
 def cudnn(job: Job) -> Program:
     """One flat vector holds all kernels, then all biases; the second bias of each layer is zero."""
-    H, layers, bidirectional = job.shape.H, job.shape.layers, job.shape.bidirectional
+    H = job.shape.H
+    layers = job.shape.layers
+    bidirectional = job.shape.bidirectional
 
     def layout(weights: tuple[Weights, ...]) -> Any:
         kernels = [fused(kernel).T.ravel() for w in weights for kernel in (w.w_x, w.w_h)]
@@ -22,7 +24,9 @@ def cudnn(job: Job) -> Program:
     def run(params: Any, xs: Any, state: tuple[Any, ...], lengths: Any) -> Outputs:
         full = jnp.full(xs.shape[0], xs.shape[1], jnp.int32)
         lengths = full if lengths is None else lengths
-        ys, *final = rnn.lstm(xs, *state, params, lengths, job.shape.I, H, layers, 0.0, bidirectional)
+        ys, *final = rnn.lstm(
+            xs, *state, params, lengths, job.shape.I, H, layers, 0.0, bidirectional
+        )
         return Outputs(ys, tuple(final))
 
     return Program(layout, run, batch_first=True)

@@ -16,16 +16,27 @@ def flax_nnx(job: Job) -> Program:
 
     def layout(w: Weights) -> Any:
         bias = "dense_h" if job.cell == "lstm" else "dense_i"
-        params: dict[str, Any] = {"dense_i": {"kernel": fused(w.w_x)}, "dense_h": {"kernel": fused(w.w_h)}}
+        params: dict[str, Any] = {
+            "dense_i": {"kernel": fused(w.w_x)},
+            "dense_h": {"kernel": fused(w.w_h)},
+        }
         params[bias]["bias"] = fused(w.b)
         return params
 
-    def layer(p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
-        cell = nnx.eval_shape(lambda: cell_type(xs.shape[-1], job.shape.H, dtype=xs.dtype, rngs=nnx.Rngs(0)))
+    def layer(
+        p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool
+    ) -> tuple[Any, tuple[Any, ...]]:
+        cell = nnx.eval_shape(
+            lambda: cell_type(xs.shape[-1], job.shape.H, dtype=xs.dtype, rngs=nnx.Rngs(0))
+        )
         graph, variables = nnx.split(cell)
         nnx.replace_by_pure_dict(variables, p)
-        module = nnx.RNN(nnx.merge(graph, variables), time_major=True, return_carry=True, rngs=False)
-        options = dict(initial_carry=_to_carry(state), seq_lengths=lengths, reverse=reverse, keep_order=True)
+        module = nnx.RNN(
+            nnx.merge(graph, variables), time_major=True, return_carry=True, rngs=False
+        )
+        options = dict(
+            initial_carry=_to_carry(state), seq_lengths=lengths, reverse=reverse, keep_order=True
+        )
         carry, ys = module(xs, **options)
         return ys, _to_state(carry)
 
@@ -34,15 +45,24 @@ def flax_nnx(job: Job) -> Program:
 
 def flax_linen(job: Job) -> Program:
     """`linen.RNN`, time-major."""
-    cell_type = {"lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell, "rnn": linen.SimpleCell}[job.cell]
+    cells = {"lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell, "rnn": linen.SimpleCell}
+    cell_type = cells[job.cell]
 
-    def layer(p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
+    def layer(
+        p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool
+    ) -> tuple[Any, tuple[Any, ...]]:
         cell = cell_type(job.shape.H, dtype=xs.dtype)
-        module = linen.RNN(cell, time_major=True, return_carry=True, reverse=reverse, keep_order=True)
-        carry, ys = module.apply({"params": {"cell": p}}, xs, initial_carry=_to_carry(state), seq_lengths=lengths)
+        module = linen.RNN(
+            cell, time_major=True, return_carry=True, reverse=reverse, keep_order=True
+        )
+        carry, ys = module.apply(
+            {"params": {"cell": p}}, xs, initial_carry=_to_carry(state), seq_lengths=lengths
+        )
         return ys, _to_state(carry)
 
-    return layered(job, {"lstm": _linen_lstm, "gru": _linen_gru, "rnn": _linen_rnn}[job.cell], layer)
+    return layered(
+        job, {"lstm": _linen_lstm, "gru": _linen_gru, "rnn": _linen_rnn}[job.cell], layer
+    )
 
 
 def _linen_lstm(w: Weights) -> Any:

@@ -1,4 +1,6 @@
-"""Haiku, by `hk.dynamic_unroll`. Its GRU resets before the product and its VanillaRNN is a relu: other functions than ours."""
+"""Haiku, by `hk.dynamic_unroll`. Its GRU resets before the product
+and its VanillaRNN is a relu: other functions than ours.
+"""
 
 from typing import Any
 
@@ -14,7 +16,9 @@ def haiku(job: Job) -> Program:
     if job.shape.ragged:
         raise CannotError("dynamic_unroll knows no lengths")
 
-    def layer(p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
+    def layer(
+        p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool
+    ) -> tuple[Any, tuple[Any, ...]]:
         def unroll(xs: Any, state: Any) -> Any:
             return hk.dynamic_unroll(hk.LSTM(job.shape.H), xs, state, reverse=reverse)
 

@@ -17,19 +17,31 @@ ZRN = (1, 0, 2)  # Keras' order of the GRU's gates
 
 def keras_jax(job: Job) -> Program:
     if keras.config.backend() != "jax":
-        raise RuntimeError(f"Keras was imported before with the backend {keras.config.backend()!r}; the bench needs jax.")
-    make = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}[job.cell]
+        raise RuntimeError(
+            f"Keras was imported before with the backend {keras.config.backend()!r}; "
+            "the bench needs jax."
+        )
+    layers = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}
+    make = layers[job.cell]
 
-    def layer(p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
-        options = dict(return_sequences=True, return_state=True, go_backwards=reverse, dtype=str(xs.dtype))
+    def layer(
+        p: Any, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool
+    ) -> tuple[Any, tuple[Any, ...]]:
+        options = dict(
+            return_sequences=True, return_state=True, go_backwards=reverse, dtype=str(xs.dtype)
+        )
         module = make(job.shape.H, **options)
         module.build(xs.shape)
         mask = None if lengths is None else jnp.arange(xs.shape[1]) < lengths[:, None]
         fixed = [v.value for v in module.non_trainable_variables]
-        (ys, *final), _ = module.stateless_call(list(p), fixed, xs, initial_state=list(state), mask=mask)
+        (ys, *final), _ = module.stateless_call(
+            list(p), fixed, xs, initial_state=list(state), mask=mask
+        )
         return jnp.flip(ys, axis=1) if reverse else ys, tuple(final)
 
-    return layered(job, _gru if job.cell == "gru" else lambda w: tuple(map(fused, w)), layer, batch_first=True)
+    return layered(
+        job, _gru if job.cell == "gru" else lambda w: tuple(map(fused, w)), layer, batch_first=True
+    )
 
 
 def _gru(w: Weights) -> tuple[Any, ...]:

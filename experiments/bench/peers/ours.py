@@ -14,7 +14,10 @@ from experiments.bench.shapes import Job
 
 
 def jaxrnn(job: Job, method: str | None = None, remat: str = "none") -> Program:
-    return Program(functools.partial(problem.our_params, job), functools.partial(problem.our_unroll, job, method, remat))
+    return Program(
+        functools.partial(problem.our_params, job),
+        functools.partial(problem.our_unroll, job, method, remat),
+    )
 
 
 def jaxrnn_scan(job: Job) -> Program:
@@ -38,16 +41,22 @@ def jaxrnn_persistent(job: Job) -> Program:
 
 
 def hand_scan(job: Job) -> Program:
-    """Both products inside the loop, kernels fused over the gates, and what autodiff makes of it."""
+    """Both products inside the loop, kernels fused over the gates,
+    and what autodiff makes of it.
+    """
     step = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[job.cell]
 
-    def layer(p: Weights, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
+    def layer(
+        p: Weights, xs: Any, state: tuple[Any, ...], lengths: Any, reverse: bool
+    ) -> tuple[Any, tuple[Any, ...]]:
         def body(state: tuple[Any, ...], inputs: tuple[Any, Any]) -> tuple[tuple[Any, ...], Any]:
             t, x = inputs
             after = step(p, x, state)
             if lengths is not None:
                 valid = (t < lengths)[:, None]
-                after = tuple(jnp.where(valid, new, old) for new, old in zip(after, state, strict=True))
+                after = tuple(
+                    jnp.where(valid, new, old) for new, old in zip(after, state, strict=True)
+                )
             return after, after[0]
 
         state, ys = lax.scan(body, state, (jnp.arange(xs.shape[0]), xs), reverse=reverse)
@@ -67,7 +76,8 @@ def _gru(p: Weights, x: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
     (h,) = state
     u_r, u_z, u_n = jnp.split(x @ p.w_x + p.b, 3, axis=-1)
     a_r, a_z, a_n = jnp.split(h @ p.w_h, 3, axis=-1)
-    r, z = sigmoid(u_r + a_r), sigmoid(u_z + a_z)
+    r = sigmoid(u_r + a_r)
+    z = sigmoid(u_z + a_z)
     n = jnp.tanh(u_n + r * a_n)
     return ((1 - z) * n + z * h,)
 

@@ -14,12 +14,21 @@ from experiments.bench.peers.program import fused
 from experiments.bench.problem import Answers, Outputs, Problem, Weights
 from experiments.bench.shapes import Job
 
-DTYPES = {"float32": torch.float32, "strict": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "strict": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def layout(job: Job, weights: tuple[Weights, ...]) -> dict[str, Any]:
     """Our weights under torch's names; the second bias is zero."""
-    ends = [f"_l{k}{end}" for k in range(job.shape.layers) for end in ("", "_reverse")[: job.shape.directions]]
+    ends = [
+        f"_l{k}{end}"
+        for k in range(job.shape.layers)
+        for end in ("", "_reverse")[: job.shape.directions]
+    ]
     params = {}
     for end, w in zip(ends, weights, strict=True):
         params |= {f"weight_ih{end}": fused(w.w_x).T, f"weight_hh{end}": fused(w.w_h).T}
@@ -28,20 +37,32 @@ def layout(job: Job, weights: tuple[Weights, ...]) -> dict[str, Any]:
 
 
 class TorchRun:
-    """A module with its inputs on the device: the one thing here that holds state, since torch does."""
+    """A module with its inputs on the device: the one thing here that holds state,
+    since torch does.
+    """
 
     def __init__(self, problem: Problem, variant: str, device: str) -> None:
-        shape, dtype = problem.job.shape, DTYPES[variant]
-        self.problem, self.tf32 = problem, variant == "float32"
-        self.tensor = functools.partial(torch.tensor, dtype=dtype, device="cuda" if device == "gpu" else "cpu")
+        shape = problem.job.shape
+        dtype = DTYPES[variant]
+        self.problem = problem
+        self.tf32 = variant == "float32"
+        self.tensor = functools.partial(
+            torch.tensor, dtype=dtype, device="cuda" if device == "gpu" else "cpu"
+        )
         make = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[problem.job.cell]
         options = dict(num_layers=shape.layers, bidirectional=shape.bidirectional)
         module = make(shape.I, shape.H, **options).to(self.tensor(0.0).device, dtype)
-        module.load_state_dict({k: self.tensor(np.asarray(v)) for k, v in layout(problem.job, problem.weights).items()})
-        module.flatten_parameters()  # cuDNN wants the weights in one piece, else it gathers them at each call
-        self.module, self.xs = module, self.tensor(problem.xs).requires_grad_()
+        module.load_state_dict(
+            {k: self.tensor(np.asarray(v)) for k, v in layout(problem.job, problem.weights).items()}
+        )
+        # cuDNN wants the weights in one piece, else it gathers them at each call
+        module.flatten_parameters()
+        self.module = module
+        self.xs = self.tensor(problem.xs).requires_grad_()
         self.state = tuple(self.tensor(s).requires_grad_() for s in problem.state)
-        self.lengths = None if problem.lengths is None else torch.tensor(problem.lengths, dtype=torch.int64)
+        self.lengths = (
+            None if problem.lengths is None else torch.tensor(problem.lengths, dtype=torch.int64)
+        )
         self.cotangents = self._cotangents(problem.cotangents)
 
     def _cotangents(self, outputs: Outputs) -> tuple[Any, ...]:
@@ -62,10 +83,14 @@ class TorchRun:
             self.call()
         self.wait()
 
-    def both(self, cotangents: tuple[Any, ...] | None = None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def both(
+        self, cotangents: tuple[Any, ...] | None = None
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         outputs = self.call()
         inputs = (*self.module.parameters(), self.xs, *self.state)
-        gradients = torch.autograd.grad(outputs, inputs, self.cotangents if cotangents is None else cotangents)
+        gradients = torch.autograd.grad(
+            outputs, inputs, self.cotangents if cotangents is None else cotangents
+        )
         self.wait()
         return outputs, gradients
 
@@ -76,13 +101,21 @@ class TorchRun:
     def answers(self, cotangents: Outputs) -> Answers:
         """Outputs and gradients in our layout."""
         job = self.problem.job
-        outputs, gradients = ([t.detach().float().cpu().numpy() for t in ts] for ts in self.both(self._cotangents(cotangents)))
+        outputs, gradients = (
+            [t.detach().float().cpu().numpy() for t in ts]
+            for ts in self.both(self._cotangents(cotangents))
+        )
         names = [name for name, _ in self.module.named_parameters()]
         _, pull = jax.vjp(functools.partial(layout, job), self.problem.weights)
         given = dict(zip(names, map(jnp.asarray, gradients), strict=False))
         (weights,) = pull(given)
         xs, *state = gradients[len(names) :]
-        return Answers(Outputs(outputs[0], tuple(outputs[1:])), jax.tree.map(np.asarray, weights), xs, tuple(state))
+        return Answers(
+            Outputs(outputs[0], tuple(outputs[1:])),
+            jax.tree.map(np.asarray, weights),
+            xs,
+            tuple(state),
+        )
 
     def memory(self) -> int | None:
         """The most that one run allocates beyond what is there before, on a GPU."""
