@@ -281,7 +281,7 @@ def test_integers_in_carry_and_parameters_have_no_gradient_and_disturb_none(rema
     def slopes(method, remat):
         run = lambda w_h, xs: jaxrnn.unroll(
             cell, p._replace(w_h=w_h), xs, reset=reset, method=method, remat=remat
-        )  # noqa: E731
+        )
         return jax.jit(
             jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(run(*args)[1])), argnums=(0, 1))
         )(p.w_h, xs)

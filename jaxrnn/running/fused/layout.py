@@ -13,7 +13,6 @@ from jaxrnn.cell import dot, rows_in_one
 from jaxrnn.running.fused.reading import Reading, has_gates
 from jaxrnn.running.problem import Problem
 
-
 SMALL = 2**21  # bytes of arrays that stay in the cache
 
 
