@@ -258,8 +258,8 @@ def _sixteen_bits(case: Case) -> None:
     """In bfloat16 the carry is float32, the outputs are bfloat16, and no equation mixes dtypes."""
     params, xs = cast((case.params, case.xs), jnp.bfloat16)
     carry, ys = jax.eval_shape(lambda: unroll(case.cell, params, xs, noise=case.drawn))
-    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(carry)}
-    assert dtypes <= {"float32"} and ys.dtype == jnp.bfloat16, (
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(carry) if _sloped(leaf)}
+    assert dtypes <= {"float32", "complex64"} and ys.dtype == jnp.bfloat16, (
         f"the carry is {dtypes}, the outputs are {ys.dtype}."
     )
 
@@ -268,36 +268,37 @@ def _gradients(case: Case) -> None:
     """Gradients are those of finite differences;
     what stands in the padding (NaN too) reaches none, with resets as without.
     """
-    leaves, tree = jax.tree.flatten((case.params, case.xs, case.carry))
-    names = [
-        jax.tree_util.keystr(path)
-        for path, _ in jax.tree.leaves_with_path((case.params, case.xs, case.carry))
-    ]
-    loss = jax.jit(
-        jax.value_and_grad(
-            lambda leaves, mask, reset: _loss(case, tree.unflatten(leaves), mask, reset)
-        )
-    )
+    named = jax.tree.leaves_with_path((case.params, case.xs, case.carry))
+    tree = jax.tree.structure((case.params, case.xs, case.carry))
+    whole = [leaf for _, leaf in named]
+    names = {k: jax.tree_util.keystr(path) for k, (path, a) in enumerate(named) if _sloped(a)}
+
+    def at(leaves: list[Array], xs: Array, mask: Array, reset: Array) -> Array:
+        chosen = dict(zip(names, leaves, strict=True))
+        params, _, carry = tree.unflatten([chosen.get(k, a) for k, a in enumerate(whole)])
+        return _loss(case, (params, xs, carry), mask, reset)
+
+    loss = jax.jit(jax.value_and_grad(at, argnums=(0, 1)))
+    leaves = [whole[k] for k in names]
     rows = np.ones((T, *BATCH), bool)
-    for index, slope in enumerate(loss(leaves, rows, ~rows)[1]):
+    slopes = loss(leaves, case.xs, rows, ~rows)[1]
+    points = [*zip(names.values(), slopes[0], strict=True), ("[1]", slopes[1])]
+    for index, (name, slope) in enumerate(points):
         way = case.random.normal(size=slope.shape)
-        up, down = (
-            [*leaves[:index], leaves[index] + d * way, *leaves[index + 1 :]]
-            for d in (SMALL, -SMALL)
-        )
-        difference = (loss(up, rows, ~rows)[0] - loss(down, rows, ~rows)[0]) / (2 * SMALL)
-        _same(
-            np.vdot(slope, way),
-            difference,
-            f"at (params, xs, carry){names[index]}.",
-            SLOPE_TOLERANCE,
-        )
+        values = []
+        for d in (SMALL, -SMALL):
+            moved = [*leaves, case.xs]
+            moved[index] = moved[index] + (d * way).astype(moved[index].dtype)
+            values.append(loss(moved[:-1], moved[-1], rows, ~rows)[0])
+        difference = (values[0] - values[1]) / (2 * SMALL)
+        along = np.sum(np.asarray(slope) * way).real
+        _same(along, difference, f"at (params, xs, carry){name}.", SLOPE_TOLERANCE)
     mask, reset = case.random.random((2, T, *BATCH)) < 0.6
     mask[:, 0, 0] = False
     xs = np.where(mask.reshape(*mask.shape, *(1,) * case.cell.feature_axes), case.xs, np.nan)
-    for name, slope in zip(
-        names, loss(jax.tree.leaves((case.params, xs, case.carry)), mask, reset)[1], strict=True
-    ):
+    slopes = loss(leaves, xs, mask, reset)[1]
+    points = [*zip(names.values(), slopes[0], strict=True), ("[1]", slopes[1])]
+    for name, slope in points:
         assert np.isfinite(slope).all(), (
             f"at (params, xs, carry){name}: NaN; is step differentiable at an input of 0?"
         )
@@ -306,11 +307,19 @@ def _gradients(case: Case) -> None:
 def _loss(case: Case, at: tuple[Params, Array, Carry], mask: Array, reset: Array) -> Array:
     params, xs, carry = at
     result = unroll(case.cell, params, xs, carry, mask=mask, reset=reset, noise=case.drawn)
-    waves = [
-        jnp.vdot(a, jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape))
-        for a in jax.tree.leaves(result)
-    ]
-    return jnp.sum(jnp.stack(waves))
+    return jnp.sum(jnp.stack([_wave(a) for a in jax.tree.leaves(result)]))
+
+
+def _wave(a: Array) -> Array:
+    """One number of an array, in which every entry has a weight of its own."""
+    parts = [a.real, a.imag] if jnp.iscomplexobj(a) else [a.astype(jnp.float64)]
+    at = jnp.arange(a.size, dtype=jnp.float64).reshape(a.shape)
+    return sum((jnp.vdot(part, jnp.cos(at + k)) for k, part in enumerate(parts)), jnp.zeros(()))
+
+
+def _sloped(a: Array) -> bool:
+    """Whether there are gradients in it: not in a counter or a flag."""
+    return jnp.issubdtype(a.dtype, jnp.inexact)
 
 
 def _one(
@@ -349,16 +358,23 @@ def _half(tree: Tree) -> Tree:
 
 
 def _perturbed(tree: Tree, random: np.random.Generator) -> Tree:
-    return jax.tree.map(
-        lambda a: jnp.asarray(np.asarray(a, np.float64) + 0.3 * random.normal(size=a.shape)), tree
-    )
+    """A tree with random numbers added to all floating-point numbers; counters and flags stay."""
+
+    def move(a: Array) -> Array:
+        if not _sloped(a):
+            return a
+        wide = np.asarray(a, np.complex128 if jnp.iscomplexobj(a) else np.float64)
+        return jnp.asarray(wide + 0.3 * random.normal(size=a.shape))
+
+    return jax.tree.map(move, tree)
 
 
 def _same(got: Any, want: Any, advice: str, tolerance: float = TOLERANCE) -> None:
     """Raises unless the trees agree, relative to the larger of 1 and the largest entry wanted."""
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         assert a.shape == b.shape, f"{advice} Got shape {a.shape}, expected {b.shape}."
-        a = np.asarray(a, np.float64)
-        b = np.asarray(b, np.float64)
+        wide = np.complex128 if np.iscomplexobj(b) else np.float64
+        a = np.asarray(a, wide)
+        b = np.asarray(b, wide)
         error = np.max(np.abs(a - b), initial=0.0) / max(1.0, np.max(np.abs(b), initial=0.0))
         assert error <= tolerance, f"{advice} Off by {error:.1e}."

@@ -1,6 +1,7 @@
 """check_cell passes every cell of ours, and tells what is broken in a broken one."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -176,3 +177,43 @@ class Listed(jaxrnn.Cell):
 def test_something_that_is_no_cell_is_told_so(cell, message):
     with pytest.raises(AssertionError, match=f"(?s){message}"):
         check_cell(cell)
+
+
+class Counted(NamedTuple):
+    h: Any  # [..., H]
+    count: Any  # [..., 1] integers
+    flag: Any  # [..., 1] booleans
+    phase: Any  # [..., 1] complex numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Counting(jaxrnn.RNNCell):
+    """Counts its steps, remembers whether it has counted two, and turns a phase."""
+
+    elementwise = False  # its phase acts on all units
+
+    def init_carry(self, params, like):
+        h = super().init_carry(params, like).h
+        one = jaxrnn.zeros(like, 1)
+        phase = jax.lax.complex(one + 1, one)
+        return Counted(h, one.astype(jnp.int32), one.astype(jnp.bool_), phase)
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        turned = carry.phase * jax.lax.complex(0.8, 0.6).astype(carry.phase.dtype)
+        (a,) = jaxrnn.gates(u + dot(carry.h, params.w_h))
+        h = jnp.tanh(a + turned.real * carry.count.astype(a.dtype))
+        h = jnp.where(carry.flag, h, jnp.sin(h))
+        return Counted(h, carry.count + 1, carry.count > 0, turned), h
+
+
+def test_a_carry_may_hold_a_counter_a_flag_and_a_complex_number():
+    check_cell(Counting(3))
+
+
+@pytest.mark.parametrize("method", ["scan", "fused"])
+def test_a_wrapper_leaves_what_is_no_floating_point_number_alone(method):
+    cell = jaxrnn.LearnedInitialCarry(Counting(3))
+    params = cell.init(jax.random.key(0), 2)
+    assert params.first.count is None and params.first.flag is None and params.first.phase is None
+    carry, ys = jaxrnn.unroll(cell, params, jnp.ones((4, 2, 2)), method=method)
+    assert carry.count.tolist() == [[4], [4]] and carry.flag.all() and ys.shape == (4, 2, 3)

@@ -3,6 +3,7 @@ layer normalisation of the input.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -98,6 +99,13 @@ class LearnedParams(NamedTuple):
     first: Carry  # without batch axes
 
 
+def _learned_zeros(dtype: DType, shape: Any) -> Array | None:
+    """What is learned of one leaf of a carry; None of a counter or a flag."""
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        return None
+    return jnp.zeros([max(n, 1) for n in shape.shape], dtype)
+
+
 @dataclasses.dataclass(frozen=True)
 class LearnedInitialCarry(Wrapper):
     """A sequence begins with a learned carry, and begins again with it after a reset;
@@ -116,7 +124,7 @@ class LearnedInitialCarry(Wrapper):
         shapes = carry_shapes(self.cell, (1,) * (self.feature_axes - 1) + (input_size,))
         # A convolution without padding leaves nothing of one pixel: its learned state is the same
         # for all pixels, as others' are.
-        first = jax.tree.map(lambda s: jnp.zeros([max(n, 1) for n in s.shape], dtype), shapes)
+        first = jax.tree.map(functools.partial(_learned_zeros, dtype), shapes)
         return LearnedParams(inner=self.cell.init(key, input_size, dtype), first=first)
 
     def input_size(self, params: LearnedParams) -> int | None:
@@ -130,7 +138,10 @@ class LearnedInitialCarry(Wrapper):
         return params._replace(inner=inner), noise
 
     def init_carry(self, params: LearnedParams, like: Array) -> Carry:
-        return jax.tree.map(jnp.add, self.cell.init_carry(params.inner, like), params.first)
+        first, tree = jax.tree.flatten(self.cell.init_carry(params.inner, like))
+        learned = jax.tree.leaves(params.first, is_leaf=lambda a: a is None)
+        pairs = zip(first, learned, strict=True)
+        return jax.tree.unflatten(tree, [a if b is None else a + b for a, b in pairs])
 
     def project(self, params: LearnedParams, xs: Array, noise: Noise = None) -> Any:
         return self.cell.project(params.inner, xs, noise)

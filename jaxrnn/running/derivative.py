@@ -94,7 +94,7 @@ _run.defvjp(_forward, _backward)
 
 
 def nothing(a: Any) -> Any:
-    """The cotangent that adds nothing; that of an integer (a counter in the carry) has no numbers."""
+    """The cotangent that adds nothing; that of an integer has no numbers."""
     if jnp.issubdtype(a.dtype, jnp.inexact):
         return jnp.zeros_like(a)
     return np.zeros(a.shape, jax.dtypes.float0)

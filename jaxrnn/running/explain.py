@@ -62,10 +62,11 @@ def explain(
 
     Example:
         >>> import jaxrnn
-        >>> print(jaxrnn.explain(jaxrnn.IndRNNCell(64), (100, 32, 16))[0])
-        IndRNNCell(hidden_size=64): scan, since its step has no product.
-          cudnn cannot run it: it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell.
-          persistent cannot run it: its step has 0 products with a weight, expected one.
+        >>> (found,) = jaxrnn.explain(jaxrnn.IndRNNCell(64), (100, 32, 16))
+        >>> found.method, found.why
+        ('scan', 'its step has no product.')
+        >>> found.refused["persistent"]
+        'its step has 0 products with a weight, expected one.'
     """
     check_cell_type(cell)
     resolved = resolve(method, remat)

@@ -55,7 +55,8 @@ class Run(NamedTuple):
             return layers(self, params, xs, carry, noise=noise, reverse=reverse)
         if layers is None and not cell.causal:
             raise ValueError(
-                f"{cell} runs step by step, which a bidirectional stack cannot; wrap the cell of each of its layers."
+                f"{cell} runs step by step, which a bidirectional stack cannot; wrap the cell of "
+                "each of its layers."
             )
         steps = Steps(xs=xs, mask=mask, reset=reset, noise=noise)
         problem = self._problem(cell, params, steps, carry, reverse, stack=layers is not None)
@@ -144,7 +145,7 @@ def start(cell: Cell, params: Params, *others: Any) -> Carry:
     like = jnp.zeros_like(jnp.sum(xs, axis=0))
     for leaf in jax.tree.leaves((params, rest)):
         if not jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.extended):  # random keys do not add
-            like = like + jnp.zeros_like(jnp.sum(leaf)).astype(like.dtype)
+            like = like + jnp.zeros_like(jnp.sum(leaf).real).astype(like.dtype)
     return cell.init_carry(params, like.astype(carry_dtype(like.dtype)))
 
 

@@ -1,4 +1,4 @@
-"""`method="scan"`: plain `lax.scan` and automatic differentiation; what all else is held against."""
+"""`method="scan"`: plain `lax.scan` and autodiff, what all other methods are held against."""
 
 import dataclasses
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Single steps with parameters that are checked and prepared once: agents, decoding, closed loops."""
+"""Single steps with parameters that are prepared once: agents, decoding, closed loops."""
 
 import dataclasses
 from typing import Any
@@ -77,7 +77,8 @@ class Stepper:
         cell = self.cell
         if len(spatial_shape) != cell.feature_axes - 1:
             raise ValueError(
-                f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got spatial_shape={spatial_shape}."
+                f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got "
+                f"spatial_shape={spatial_shape}."
             )
         features = cell.input_size(self.params)
         shape = (*batch_shape, *spatial_shape, 1 if features is None else features)

@@ -160,7 +160,8 @@ def unroll_windows(
     check_size("window", window)
     if not cell.causal:
         raise ValueError(
-            "a cell that runs in both directions sees the whole sequence at once; it has no windows."
+            "a cell that runs in both directions sees the whole sequence at once; it has no "
+            "windows."
         )
     options = (resolve(method, remat), remat, window)
     return _jitted(_windows, cell, options, params, xs, carry, mask, reset, noise)
@@ -227,7 +228,8 @@ def _windows(
     T = xs.shape[0]
     if not isinstance(T, int):
         raise ValueError(
-            f"windows need a known number of steps, got the symbol {T}; the values of unroll are the same."
+            f"windows need a known number of steps, got the symbol {T}; the values of unroll are "
+            "the same."
         )
     if T <= window:
         return _sequence(cell, (method, remat, False), params, xs, carry, mask, reset, noise)
@@ -235,8 +237,11 @@ def _windows(
         None if a is None else fit_rows(name, a, xs, cell.feature_axes)
         for name, a in (("mask", mask), ("reset", reset))
     ]
-    params = prepare(cell, params, xs)
-    first = start(cell, params, xs, carry, mask, reset, noise)
+    # A cell of parts that does not prepare them itself leaves it to the run of each part.
+    prepared = not hasattr(cell, "unroll_layers") or type(cell).prepare is not Cell.prepare
+    own = prepare(cell, params, xs)
+    params = own if prepared else params
+    first = start(cell, own, xs, carry, mask, reset, noise)
     carry = first if carry is None else fit_carry(carry, first)
     fit_noise(noise, T)  # checks its lengths
     leaves, tree = jax.tree.flatten(noise)
@@ -249,7 +254,7 @@ def _windows(
         carry = jax.tree.map(lambda c: jnp.where(index == 0, c, lax.stop_gradient(c)), carry)
         pairs = zip(leaves, drawn, strict=True)
         noise = jax.tree.unflatten(tree, [all_ if now is None else now for all_, now in pairs])
-        run = Run(mask=mask, reset=reset, method=method, remat=remat, prepared=True)
+        run = Run(mask=mask, reset=reset, method=method, remat=remat, prepared=prepared)
         carry, ys = run(cell, params, xs, carry, noise=noise, reverse=False)
         return (index + 1, carry), ys
 

@@ -53,28 +53,38 @@ def backward_loses(problem: Problem, reading: Reading) -> str | None:
         return "its step has no product."
     if problem.remat != "none" or not cpu_only():  # not measured
         return None
+    return _loses_by_work(problem, reading) or _loses_by_shape(problem, reading)
+
+
+def _loses_by_work(problem: Problem, reading: Reading) -> str | None:
     if _works_beside(problem, reading):
         return "its step multiplies or loops beside `dot`, which would be computed again."
-    rows = math.prod(problem.steps.xs.shape[1:-1])
-    gated = any(has_gates(shape, reading.rows) for shape in (*reading.us, *reading.products))
-    own = all(op is None for op in _operations(problem, reading))
-    if rows == 1 and not (gated and own):
-        return "its step has one row and no gates."
-    if rows > 1 and _width(problem, reading) < NARROW:
-        return "its products are too narrow."
-    features = [sum(math.prod(s[reading.rows :]) for s in shapes) for shapes in _shapes(reading)]
-    if features[0] > features[1]:
+    if _features(reading.us, reading) > _features(reading.products, reading):
         return "its inputs are wider than its products."
     return None
 
 
-def _shapes(reading: Reading) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    return reading.us, reading.products
+def _loses_by_shape(problem: Problem, reading: Reading) -> str | None:
+    # Under vmap one row is seen: what is said of one row must not be wrong of many.
+    rows = math.prod(problem.steps.xs.shape[1:-1])
+    if rows > 1:
+        narrow = _width(problem, reading) < NARROW
+        return "its products are too narrow." if narrow else None
+    gated = any(has_gates(shape, reading.rows) for shape in (*reading.us, *reading.products))
+    if gated and _all_plain(problem, reading):
+        return None
+    return "its step has one row and no gates."
 
 
-def _operations(problem: Problem, reading: Reading) -> list[object]:
+def _features(shapes: tuple[tuple[int, ...], ...], reading: Reading) -> int:
+    """The entries of arrays of one row."""
+    return sum(math.prod(shape[reading.rows :]) for shape in shapes)
+
+
+def _all_plain(problem: Problem, reading: Reading) -> bool:
+    """Whether every recorded product is one of a vector and a matrix."""
     triples = zip(problem.trace.products, reading.recorded, reading.dense, strict=True)
-    return [product.op for product, yes, dense in triples if yes and not dense]
+    return all(dense or product.op is None for product, yes, dense in triples if yes)
 
 
 def _works_beside(problem: Problem, reading: Reading) -> bool:

@@ -93,7 +93,7 @@ def recorded_products(graph: Graph) -> tuple[bool, ...]:
 
 
 def acting_params(graph: Graph, recorded: tuple[bool, ...]) -> tuple[bool, ...]:
-    """The parameters behind carry and output, where the weights of recorded products are cut off."""
+    """The parameters behind carry and output, but for the weights of recorded products."""
     needed = graph.behind([*graph.after, *graph.y], recorded)
     return tuple(p in needed for p in graph.params)
 
@@ -113,23 +113,28 @@ def sums(
     rows: int,
 ) -> tuple[tuple[Part, Part], ...]:
     """The additions of a product's part and an input's part, of which neither has another use."""
-    pieces = _pieces(graph, recorded, products, us, rows)
+    shapes = {"product": products, "u": us}
+    pieces = _pieces(graph, recorded, shapes, rows)
     uses = _uses(graph, pieces, recorded)
+
+    def is_sum(product: _Piece, u: _Piece) -> bool:
+        left, right = (_features(shapes[p.kind][p.part.leaf][rows:], p.part) for p in (product, u))
+        whole = product.part.gate is None and u.part.gate is None
+        # Of other shapes the addition repeats one of them; of gates only whole arrays are sums.
+        fits = left == right and (whole or len(left) == 1)
+        return fits and _uses_of(product, uses) == _uses_of(u, uses) == 1
+
     found = []
     for equation in graph.equations:
-        if equation.name != "add":
-            continue
-        both = sorted(pieces[v] for v in equation.inputs if v in pieces)
-        if [piece.kind for piece in both] != ["product", "u"]:
-            continue
-        product, u = (piece.part for piece in both)
-        left = _features(products[product.leaf][rows:], product)
-        right = _features(us[u.leaf][rows:], u)
-        # Of other shapes the addition repeats one of them; of gates only whole arrays are sums.
-        whole = (product.gate is None and u.gate is None) or len(left) == 1
-        if left == right and whole and all(_uses_of(piece, uses) == 1 for piece in both):
-            found.append((product, u))
+        both = sorted((pieces[v] for v in equation.inputs if v in pieces), key=_kind)
+        kinds = list(map(_kind, both))
+        if equation.name == "add" and kinds == ["product", "u"] and is_sum(*both):
+            found.append((both[0].part, both[1].part))
     return tuple(found)
+
+
+def _kind(piece: _Piece) -> str:
+    return piece.kind
 
 
 def _features(shape: tuple[int, ...], part: Part) -> tuple[int, ...]:
@@ -139,8 +144,7 @@ def _features(shape: tuple[int, ...], part: Part) -> tuple[int, ...]:
 def _pieces(
     graph: Graph,
     recorded: tuple[bool, ...],
-    products: tuple[tuple[int, ...], ...],
-    us: tuple[tuple[int, ...], ...],
+    shapes: dict[str, tuple[tuple[int, ...], ...]],
     rows: int,
 ) -> dict[Any, _Piece]:
     """The variables that are a recorded product, a leaf of the input, or a gate of one."""
@@ -148,13 +152,13 @@ def _pieces(
     pieces = {v: _Piece("product", Part(k, None)) for k, v in enumerate(outs)}
     pieces.update({v: _Piece("u", Part(k, None)) for k, v in enumerate(graph.u)})
     for equation in graph.equations:
-        whole = pieces.get(equation.inputs[0]) if equation.inputs else None
-        if equation.name != "unstack" or whole is None or whole.part.gate is not None:
+        whole = pieces.get(equation.inputs[0]) if equation.name == "unstack" else None
+        if whole is None or whole.part.gate is not None or equation.axis != rows:
             continue
-        shape = (products if whole.kind == "product" else us)[whole.part.leaf]
-        if has_gates(shape, rows) and equation.axis == rows:
-            for gate, v in enumerate(equation.outputs):
-                pieces[v] = whole._replace(part=Part(whole.part.leaf, gate))
+        if has_gates(shapes[whole.kind][whole.part.leaf], rows):
+            parts = [Part(whole.part.leaf, gate) for gate in range(len(equation.outputs))]
+            gates = [_Piece(whole.kind, part) for part in parts]
+            pieces.update(zip(equation.outputs, gates, strict=True))
     return pieces
 
 
