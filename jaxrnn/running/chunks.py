@@ -22,6 +22,7 @@ def cut(tree: Tree, length: int, reverse: bool) -> list[Tree]:
     T = jax.tree.leaves(tree)[0].shape[0]
     length = min(length, T)
     at = T % length if reverse else T - T % length
+    # The rest comes last in loop order, so that all whole chunks are one scan.
     ends = [(at, T, length), (0, at, at)] if reverse else [(0, at, length), (at, T, T - at)]
 
     def piece(i: int, j: int, n: int) -> Tree:

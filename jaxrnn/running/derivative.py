@@ -51,6 +51,8 @@ class Differentiable(Method):
         return _run(self, plan, problem, self.operands(plan, problem))
 
 
+# Method and plan are static: a plan holds no arrays. Everything that may be traced or
+# differentiated is in the problem and the operands; nothing else may be closed over.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _run(method: Differentiable, plan: Any, problem: Problem, operands: Any) -> tuple[Carry, Any]:
     return method.forward(plan, problem, operands, save=False)[0]
@@ -63,6 +65,7 @@ def _forward(method: Differentiable, plan: Any, problem: Problem, operands: Any)
 
 def _backward(method: Differentiable, plan: Any, residuals: Any, cotangents: Any) -> Any:
     problem, operands, saved = residuals
+    # A cotangent has the structure of the argument, its static fields too: hence `replace`.
     found = method.backward(plan, problem, operands, saved, cotangents)
     steps = jax.tree.map(nothing, problem.steps)._replace(xs=found.xs, noise=found.noise)
     d_problem = dataclasses.replace(

@@ -128,6 +128,7 @@ def choose(problem: Problem, method: Method | None) -> Choice:
         if isinstance(plan, Refusal):
             raise ValueError(refusal(method, problem, plan.reason))
         return Choice(method, plan, "it was asked for.")
+    # Why the last one refused is why the next is taken.
     refused = []
     for name, options in DEFAULT.items():
         method = named(name, **options)

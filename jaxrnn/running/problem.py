@@ -87,6 +87,7 @@ class Problem:
 
         Any leading axes, so that a whole chunk of steps can be replayed at once.
         """
+        # A reset comes before a mask: it acts on masked steps too, whose carry is that of after it.
         if now.reset is not None:
             carry = select(now.reset, self.part(self.first, carry), carry)
         after, y = step(self.whole(carry, now.began))
@@ -94,6 +95,8 @@ class Problem:
         y = cast(y, now.xs.dtype)
         if now.mask is None:
             return after, y
+        # `where`, not a product: what a masked step computed may be NaN. Its inputs are zero
+        # (`Run`), so that its gradient is not.
         return select(now.mask, after, carry), select(now.mask, y, 0)
 
     def out(self, after: Carry, y: Any) -> Any:

@@ -41,6 +41,8 @@ class Run(NamedTuple):
     ) -> tuple[Carry, Any]:
         """Runs a cell over one direction, a stack part by part: `(carry, ys)`."""
         xs = check_features(cell, params, xs, axes="T, ...")
+        # Padding is cleaned before the first equation sees it: NaN there would reach gradients,
+        # whatever `Problem.around` selects after the step.
         mask = _rows("mask", self.mask, xs, cell)
         reset = _rows("reset", self.reset, xs, cell)
         if mask is not None:
@@ -74,6 +76,8 @@ class Run(NamedTuple):
         self, cell: Cell, params: Params, steps: Steps, carry: Carry, reverse: bool, stack: bool
     ) -> Problem:
         """Prepares parameters, carries, noise and resets."""
+        # `prepare` before `absorb`: noise acts on what the loop uses. The first carry is made of
+        # parameters without noise.
         if not self.prepared:
             params = prepare(cell, params, steps.xs)
         noise = steps.noise
@@ -171,6 +175,7 @@ def _hold(problem: Problem, *, own: bool) -> Problem:
     same = unchanged(problem.trace)
     if not any(same):
         return problem
+    # None is a leaf of neither tree, so that each is carried, summed and cut as it is.
     leaves, tree = jax.tree.flatten(problem.carry)
     held = [leaf if still else None for leaf, still in zip(leaves, same, strict=True)]
     moving = [None if still else leaf for leaf, still in zip(leaves, same, strict=True)]

@@ -81,6 +81,8 @@ class Trace:
             effects: whether equations with effects (`jax.debug.print`) run too.
         """
         values = dict(known)
+        # Numbers are those of the order in which `dot` was called: `Reading.recorded` and the lists
+        # of weights and products have that order too.
         given = {p.out: w for p, w in zip(self.products, weights, strict=False) if w is not None}
         numbers = {product.out: k for k, product in enumerate(self.products)}
         for equation in self._needed(set(known), targets, set(given), effects):
@@ -119,6 +121,8 @@ class Trace:
         """The equations behind the targets; of a product in `given` not those of its weight."""
         wanted = {v for v in targets if not _literal(v)} - known
         found = []
+        # From the last to the first: what an equation needs is wanted before those behind it are
+        # seen. What is known cuts off everything behind it.
         for equation in reversed(self.equations):
             if wanted & set(equation.outvars) or (effects and equation.effects):
                 found.append(equation)
@@ -171,13 +175,16 @@ def trace(problem: Problem) -> tuple[Trace, list[Array]]:
     trees: list[Any] = []
 
     def marking(v: Array, w: Array, op: Any = None) -> Array:
-        if _trace_state() != here[0]:  # it cannot be taken out of there; it is right all the same
+        # Inside a loop, branch or transform of the step's own its operands are of another trace:
+        # as an equation it could not be taken out of there. As it stands it is right all the same.
+        if _trace_state() != here[0]:
             nested.append(True)
             return problem.dot(v, w, op)
         program = jax.make_jaxpr(lambda v, w: problem.dot(v, w, op))(v, w)
         if any(isinstance(c, jax.core.Tracer) for c in program.consts):
+            # `op` brings arrays of its own, of which `weights` knows nothing.
             nested.append(False)
-            return problem.dot(v, w, op)  # `op` brings arrays of its own
+            return problem.dot(v, w, op)
         ops.append(op)
         return product_p.bind(v, w, number=len(ops) - 1, aval=program.out_avals[0])
 
@@ -228,6 +235,8 @@ class Graph:
         self._fresh = iter(range(10**9))
         for v in (*trace.params, *trace.carry, *trace.u):
             self.numbers[v] = next(self._fresh)
+        # A call passes numbers through: a variable that it returns as it came is the same number,
+        # by which `unchanged` finds it.
         self._walk(trace.equations)
         self.params = self.of(trace.params)
         self.carry = self.of(trace.carry)

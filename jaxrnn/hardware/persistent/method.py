@@ -17,10 +17,13 @@ from jaxrnn.cell import Array
 from jaxrnn.hardware.persistent import blocks, kernel, legality, unit
 from jaxrnn.hardware.persistent.tiles import Program
 from jaxrnn.running.derivative import Differentiable, Gradients
-from jaxrnn.running.fused import loops, saved
+from jaxrnn.running.fused import saved
+from jaxrnn.running.fused.adjoint import Adjoint, Chunk, Constants, Found
+from jaxrnn.running.fused.backward import backward
+from jaxrnn.running.fused.forward import Kept
 from jaxrnn.running.fused.layout import all_at_once
-from jaxrnn.running.fused.loops import Adjoint, Chunk, Constants, Found, Kept
 from jaxrnn.running.fused.reading import Reading, read
+from jaxrnn.running.fused.recorded import flat, weights
 from jaxrnn.running.method import Refusal
 from jaxrnn.running.problem import Problem
 
@@ -52,7 +55,7 @@ class Persistent(Differentiable):
         return read(problem.trace, rows=len(problem.batch))
 
     def operands(self, plan: Reading, problem: Problem) -> list[Array]:
-        return loops.weights(plan, problem)
+        return weights(plan, problem)
 
     def forward(self, plan: Reading, problem: Problem, operands: list[Array], save: bool) -> Any:
         us = problem.project()
@@ -75,7 +78,7 @@ class Persistent(Differentiable):
         self, plan: Reading, problem: Problem, operands: Any, saved: Any, cotangents: Any
     ) -> Gradients:
         layout = all_at_once(problem.T)
-        return loops.backward(plan, layout, problem, operands, saved, cotangents, loop=_adjoint)
+        return backward(plan, layout, problem, operands, saved, cotangents, loop=_adjoint)
 
 
 def _why_not_here() -> str | None:
@@ -121,7 +124,7 @@ def _adjoint(adjoint: Adjoint, state: Any, constants: Constants, chunk: Chunk) -
     d_constants = d_constants._replace(first=d_first)
     nothing = functools.partial(np.zeros, dtype=jax.dtypes.float0)
     d_us = jax.tree.map(lambda u, d: nothing(u.shape) if d is None else d, step.us, d_us)
-    found = Found([loops.flat(reading, 0, d_product)], d_us, d_afters)
+    found = Found([flat(reading, 0, d_product)], d_us, d_afters)
     return (d_carry, d_constants), found
 
 

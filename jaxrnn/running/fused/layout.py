@@ -109,7 +109,8 @@ def chunk_length(problem: Problem, reading: Reading) -> int:
 def on_platform(run: Callable[..., Any], layouts: tuple[Layout, Layout], *args: Any) -> Any:
     """`run(layout, *args)` with the layout for the platform that the program is compiled for."""
     cpu, default = layouts
-    if cpu_only():  # nothing to choose from: half of the tracing is saved
+    # Nothing to choose from: half of the tracing is saved.
+    if cpu_only():
         return run(cpu, *args)
     runs = {"cpu": functools.partial(run, cpu), "default": functools.partial(run, default)}
     return lax.platform_dependent(*args, **runs)

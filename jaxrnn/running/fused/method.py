@@ -8,10 +8,12 @@ import jax
 
 from jaxrnn.cell import Array
 from jaxrnn.running.derivative import Differentiable, Gradients, as_gradients, nothing
-from jaxrnn.running.fused import loops
+from jaxrnn.running.fused.backward import backward
+from jaxrnn.running.fused.forward import forward
 from jaxrnn.running.fused.layout import Layout, layouts, on_platform
 from jaxrnn.running.fused.pays import backward_loses, forward_pays
 from jaxrnn.running.fused.reading import Reading, read
+from jaxrnn.running.fused.recorded import weights
 from jaxrnn.running.method import Refusal
 from jaxrnn.running.problem import Problem
 from jaxrnn.running.scan import Scan
@@ -54,12 +56,12 @@ class Fused(Differentiable):
         return Plan(reading, chosen, own, _told(problem, reading, chosen, own))
 
     def operands(self, plan: Plan, problem: Problem) -> list[Array]:
-        return loops.weights(plan.reading, problem)
+        return weights(plan.reading, problem)
 
     def forward(self, plan: Plan, problem: Problem, operands: Any, save: bool) -> Any:
         if save and not plan.own:
             return jax.vjp(functools.partial(Scan().run, None), problem)
-        run = functools.partial(loops.forward, plan.reading, save)
+        run = functools.partial(forward, plan.reading, save)
         return on_platform(run, plan.layouts, problem, operands)
 
     def backward(
@@ -67,7 +69,7 @@ class Fused(Differentiable):
     ) -> Gradients:
         if not plan.own:
             return as_gradients(saved(cotangents)[0], jax.tree.map(nothing, operands))
-        run = functools.partial(loops.backward, plan.reading)
+        run = functools.partial(backward, plan.reading)
         return on_platform(run, plan.layouts, problem, operands, saved, cotangents)
 
     def why(self, plan: Plan) -> str:

@@ -43,6 +43,7 @@ def _pull(dot: Dot, op: Any, operands: tuple[Any, ...], d_product: Array) -> tup
     return d_product, None, None, d_v
 
 
+# The value is the recorded product, whatever v is; only the rule knows that it comes from v.
 _replayed.defvjp(
     lambda rule, product, *operands: (product, operands),
     lambda rule, operands, d: rule(operands, d),

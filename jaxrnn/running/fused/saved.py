@@ -25,6 +25,8 @@ def save(reading: Reading, products: list[Array], u: Any, rows: int) -> Saved:
     """Takes the arrays of one step apart, or of many; `rows` counts the leading axes."""
     left = [_gates(p, rows) for p in products]
     right = [_gates(a, rows) for a in jax.tree.leaves(u)]
+    # The product stands for the sum, and `restore` gives zero for the input: their sum is right
+    # again. `input_cotangents` knows that the cotangent of one is that of the other.
     for product, part in _by_gate(reading, left):
         p, u = product.gate or 0, part.gate or 0
         left[product.leaf][p] = left[product.leaf][p] + right[part.leaf][u]

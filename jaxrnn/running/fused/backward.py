@@ -1,0 +1,105 @@
+"""The backward pass of the fused method, chunk by chunk."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cell import Array, Carry, Params
+from jaxrnn.running.chunks import scan_chunks
+from jaxrnn.running.derivative import Gradients, add, nothing
+from jaxrnn.running.fused.adjoint import Adjoint, Chunk, Constants, acting_params, put
+from jaxrnn.running.fused.forward import Kept, recorded_step
+from jaxrnn.running.fused.layout import Layout
+from jaxrnn.running.fused.reading import Reading
+from jaxrnn.running.fused.recorded import turned
+from jaxrnn.running.fused.saved import Saved
+from jaxrnn.running.fused.shown import Outputs
+from jaxrnn.running.problem import Problem, Steps
+
+Loop = Callable[..., Any]
+
+
+class Sums(NamedTuple):
+    """The gradients that add up over the chunks."""
+
+    params: Params  # by way of the projected input
+    weights: list[Array]
+    acting: list[Array] | None  # where they do not add up in the loop
+
+
+def backward(
+    reading: Reading,
+    layout: Layout,
+    problem: Problem,
+    weights: list[Array],
+    kept: Kept,
+    cotangents: tuple[Carry, Any],
+    loop: Loop | None = None,
+) -> Gradients:
+    """The gradients of everything, chunk by chunk, the last first.
+
+    `loop(adjoint, state, constants, chunk)` may take the place of `Adjoint.run`.
+    """
+    d_carry, d_out = cotangents
+    acting = acting_params(reading, problem)
+    constants = Constants(
+        params=acting if layout.sum_inside else None,
+        held=problem.held,
+        first=None if problem.steps.reset is None else problem.first,
+    )
+    adjoint = Adjoint(reading, problem, weights, turned(reading, problem, weights))
+    run = loop or Adjoint.run
+
+    def body(state: Any, chunk: Chunk) -> tuple[Any, Any]:
+        *state, sums = state
+        chunk = chunk._replace(kept=_with_carry(problem, outputs, chunk))
+        if chunk.kept.step is None:
+            chunk = chunk._replace(kept=_again(reading, problem, weights, chunk))
+        state, found = run(adjoint, tuple(state), constants, chunk)
+        d_params, d_xs, d_noise = adjoint.project(chunk, found)
+        d_sums = Sums(
+            params=d_params,
+            weights=adjoint.weight_gradients(chunk, found),
+            acting=None if sums.acting is None else adjoint.acting_gradients(chunk, found),
+        )
+        return (*state, add(sums, d_sums)), (d_xs, d_noise)
+
+    sums = Sums(problem.params, weights, None if layout.sum_inside or not acting else acting)
+    start = (d_carry, *jax.tree.map(nothing, (constants, sums)))
+    outputs = None if kept.ys is None else Outputs(kept.ys, problem.carry)
+    whole = Chunk(jnp.arange(problem.T, dtype=jnp.int32), problem.steps, kept, d_out)
+    state, (d_xs, d_noise) = scan_chunks(body, start, whole, layout.chunk, not problem.reverse)
+    d_carry, d_constants, sums = state
+    d_acting = (d_constants.params if layout.sum_inside else sums.acting) or []
+    first = jax.tree.map(nothing, problem.first) if d_constants.first is None else d_constants.first
+    return Gradients(
+        params=add(sums.params, put(reading, jax.tree.map(nothing, problem.params), d_acting)),
+        xs=d_xs,
+        noise=d_noise,
+        carry=d_carry,
+        held=d_constants.held,
+        first=first,
+        operands=sums.weights,
+    )
+
+
+def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept:
+    """What was kept of a chunk, with the whole carry before each step."""
+    kept = chunk.kept
+    if outputs is None:
+        carry = jax.tree.unflatten(jax.tree.structure(problem.carry), kept.carry)
+    else:
+        carry = outputs.carry_before(kept.carry, kept.ys, chunk.times, problem.reverse)
+    return Kept(carry, kept.step)
+
+
+def _again(reading: Reading, problem: Problem, weights: list[Array], chunk: Chunk) -> Kept:
+    """What was not kept of a chunk, from its carries."""
+
+    def one(u: Any, carry: Carry, now: Steps) -> Saved | None:
+        return recorded_step(reading, problem, weights, True, carry, u, now)[2]
+
+    us = problem.project(chunk.steps)
+    return chunk.kept._replace(step=jax.vmap(one)(us, chunk.kept.carry, chunk.steps))

@@ -1,0 +1,63 @@
+"""The recorded products of a step: their weights, operations and numbers."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrnn.cell import Array
+from jaxrnn.running.fused import products
+from jaxrnn.running.fused.reading import Reading
+from jaxrnn.running.problem import Problem
+from jaxrnn.running.trace import Multiply, Trace
+
+
+def weights(reading: Reading, problem: Problem) -> list[Array]:
+    """The weights of the recorded products, from the equations of the step."""
+    trace = problem.trace
+    targets = [trace.products[k].w for k in numbers(reading)]
+    known = trace.known(problem.consts, problem.params)
+    found = trace.evaluate(known, targets, multiplying(problem))
+    # Outside the loop, and outside the differentiable shell: from here on autodiff goes on, through
+    # a weight made of several parameters, and from a dense matrix to its blocks.
+    for place, (k, w) in enumerate(zip(numbers(reading), found, strict=True)):
+        if reading.dense[k]:
+            v = trace.products[k].v.aval
+            identity = jnp.eye(v.shape[-1], dtype=v.dtype)
+            found[place] = problem.dot(identity, w, trace.products[k].op)
+    return found
+
+
+def operation(reading: Reading, trace: Trace, k: int) -> Any:
+    """The operation of a product; None for the plain product, that of a dense matrix included."""
+    return None if reading.dense[k] else trace.products[k].op
+
+
+def multiplying(problem: Problem) -> Multiply:
+    """Products as they are."""
+
+    def multiply(k: int, v: Array, w: Array) -> Array:
+        return problem.dot(v, w, problem.trace.products[k].op)
+
+    return multiply
+
+
+def turned(reading: Reading, problem: Problem, weights: list[Array]) -> list[Array | None]:
+    ops = [operation(reading, problem.trace, k) for k in numbers(reading)]
+    each = zip(ops, weights, strict=True)
+    return [products.transposed(problem.dot, op, w) for op, w in each]
+
+
+def flat(reading: Reading, k: int, product: Array) -> Array:
+    """A recorded product with all its axes of features as one."""
+    return products.flat(product, len(reading.products[k]) - reading.rows)
+
+
+def numbers(reading: Reading) -> list[int]:
+    """The numbers of the recorded products among all."""
+    return [k for k, yes in enumerate(reading.recorded) if yes]
+
+
+def at(reading: Reading, recorded: list[Any]) -> list[Any]:
+    """What there is of each recorded product, as a list of all products."""
+    each = iter(recorded)
+    return [next(each) if yes else None for yes in reading.recorded]
