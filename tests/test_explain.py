@@ -113,7 +113,7 @@ def test_an_asked_for_method_is_the_one_explained():
 
 def test_the_form_follows_the_shape():
     text = {batch: str(only(jaxrnn.LSTMCell(64), (1024, batch, 64))) for batch in (1, 32)}
-    assert "from all 1024 steps at once" in text[1] and "from chunks of 128 steps" in text[32]
+    assert "from all 1024 steps at once" in text[1] and "from chunks of 64 steps" in text[32]
     assert "from all 32 steps" in str(
         only(jaxrnn.LSTMCell(64), (1024, 32, 64), remat="sqrt")
     )  # sqrt(1024)

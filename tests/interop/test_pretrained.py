@@ -211,6 +211,7 @@ def test_every_public_dataclass_can_be_saved():
         c for m in (jaxrnn, jaxrnn.initializers) for c in vars(m).values() if isinstance(c, type)
     ]
     names = {c.__name__ for c in public if dataclasses.is_dataclass(c)}
+    names -= {"Stepper"}  # it holds parameters
     assert (
         names <= set(cell_config.CLASSES)
         and {"Stack", "Chrono", "Normal", "Zoneout", "LSTMCell"} <= names

@@ -84,7 +84,8 @@ class Adjoint(NamedTuple):
         self, constants: Constants, step: Saved, found: list[Array], carry: Carry, now: Steps
     ) -> tuple[Carry, Any]:
         """A step with its recorded products: its equations but for the weights of products."""
-        reading, trace = self.reading, self.problem.trace
+        reading = self.reading
+        trace = self.problem.trace
         problem = _with(reading, self.problem, constants)
         _, us = saved.restore(reading, step)
         given = at(reading, list(zip(found, self.turned, strict=True)))
@@ -119,7 +120,9 @@ class Adjoint(NamedTuple):
 
     def _vectors(self, chunk: Chunk) -> list[Array]:
         """What each recorded product multiplied its weight by, of all steps of a chunk."""
-        reading, problem, trace = self.reading, self.problem, self.problem.trace
+        reading = self.reading
+        problem = self.problem
+        trace = problem.trace
         targets = [trace.products[number].v for number in numbers(reading)]
 
         def one(now: Chunk) -> list[Array]:

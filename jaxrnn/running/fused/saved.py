@@ -28,7 +28,8 @@ def save(reading: Reading, products: list[Array], u: Any, rows: int) -> Saved:
     # The product stands for the sum, and `restore` gives zero for the input: their sum is right
     # again. `input_cotangents` knows that the cotangent of one is that of the other.
     for product, part in _by_gate(reading, left):
-        p, u = product.gate or 0, part.gate or 0
+        p = product.gate or 0
+        u = part.gate or 0
         left[product.leaf][p] = left[product.leaf][p] + right[part.leaf][u]
         right[part.leaf][u] = None
     return Saved(tuple(map(tuple, left)), tuple(map(tuple, right)))
