@@ -211,7 +211,8 @@ class Cell:
         return None if w_x is None else w_x.shape[0]
 
     def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of `jaxrnn.unroll`.
+        """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of
+        `jaxrnn.unroll`.
 
         None is the first carry. It checks and prepares `params` each time: in a loop of your own
         take `jaxrnn.stepper(cell, params)`, which does so once.

@@ -1,4 +1,5 @@
-"""`method="cudnn"` against the plain scan: with cuDNN where there is a GPU, else with the reference that JAX holds against it."""
+"""`method="cudnn"` against the plain scan: with cuDNN where there is a GPU, else with the reference
+that JAX holds against it."""
 
 import importlib
 

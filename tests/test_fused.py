@@ -1,4 +1,5 @@
-"""`method="fused"` against the plain scan: every cell, over several chunks and a rest, whatever is saved."""
+"""`method="fused"` against the plain scan: every cell, over several chunks and a rest, whatever is
+saved."""
 
 import dataclasses
 import functools
@@ -93,7 +94,8 @@ def whole(name, reverse, method, remat):
 
 @functools.cache
 def scanned(name, reverse):
-    """The plain scan, which knows no form of the loops and saves everything: once for all of them."""
+    """The plain scan, which knows no form of the loops and saves everything: once for all of
+    them."""
     return whole(name, reverse, "scan", "none")
 
 

@@ -1,6 +1,8 @@
-"""`method="persistent"` against the plain scan, interpreted on the CPU; that it lowers for a GPU; and what it refuses.
+"""`method="persistent"` against the plain scan, interpreted on the CPU; that it lowers for a GPU;
+and what it refuses.
 
-On a GPU a float32 run multiplies in TF32; the interpreter multiplies in float32: the tolerances here are those of float32.
+On a GPU a float32 run multiplies in TF32; the interpreter multiplies in float32: the tolerances
+here are those of float32.
 """
 
 import dataclasses
@@ -39,7 +41,8 @@ class Params(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Users(jaxrnn.Cell):
-    """A cell that a user might write, whose numbers are not finite where s is zero: y = c', h' = tanh(c' / s)."""
+    """A cell that a user might write, whose numbers are not finite where s is zero: y = c', h' =
+    tanh(c' / s)."""
 
     hidden_size: int
 
@@ -100,14 +103,14 @@ def clear():
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """Interprets kernels, and raises where two warpgroups touch the same memory without a barrier in between."""
+    """Interprets kernels, and raises where two warpgroups touch the same memory without a barrier
+    in between."""
     from jax.experimental.pallas import mosaic_gpu as plgpu
 
     def wgmma(acc, a, b, multiply=plgpu.wgmma):
-        (
-            a[...],
-            b[...],
-        )  # the interpreter looks for races in reads like these, but not in those of its wgmma
+        # The interpreter looks for races in reads like these, but not in those of its wgmma.
+        _ = a[...]
+        _ = b[...]
         multiply(acc, a, b)
 
     monkeypatch.setattr(plgpu, "wgmma", wgmma)
@@ -253,17 +256,11 @@ def operations(jaxpr, inside=False):
 def test_the_weight_is_read_once_and_multiplied_in_the_loop(monkeypatch):
     monkeypatch.setattr(persistent, "_capabilities", lambda: {persistent.HOPPER})
     cell, (p, xs, first) = CELLS["gru"], problem(CELLS["gru"])
-    found = list(
-        operations(
-            jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, first, method="persistent"))(
-                p
-            ).jaxpr
-        )
-    )
+    traced = jax.make_jaxpr(lambda p: jaxrnn.unroll(cell, p, xs, first, method="persistent"))(p)
+    found = list(operations(traced.jaxpr))
     assert [inside for name, inside in found if name == "copy_gmem_to_smem"] == [False]
-    assert [inside for name, inside in found if name == "wgmma_ref"] == [
-        True
-    ] * 3  # one for each gate
+    multiplied = [inside for name, inside in found if name == "wgmma_ref"]
+    assert multiplied == [True] * 3  # one for each gate
     assert "dot_general" not in {name for name, inside in found if inside}
 
 
@@ -353,7 +350,8 @@ class Odd(jaxrnn.RNNCell):
 REFUSED = [
     (
         jaxrnn.LSTMPCell(4, 2),
-        r"LSTMPCell: its step has 2 products with a weight, expected one. method=None runs everything",
+        r"LSTMPCell: its step has 2 products with a weight, expected one. "
+        r"method=None runs everything",
     ),
     (
         jaxrnn.LayerNormLSTMCell(4),

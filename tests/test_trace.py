@@ -100,7 +100,8 @@ class Odd(jaxrnn.Cell):
 
 
 class GatePutOut(Odd):
-    """A gate of the product, and one of the input, that meet in a sum and are the carry or the vector of another product too."""
+    """A gate of the product, and one of the input, that meet in a sum and are the carry or the
+    vector of another product too."""
 
     def mix(self, params, carry, u, dot):
         (u_a, u_b), (a, b) = jaxrnn.gates(u), jaxrnn.gates(dot(carry.h, params.w_h))
@@ -119,7 +120,8 @@ class GateAlone(GatePutOut):
 
 
 class FastWeights(Odd):
-    """Ba et al. 2016, arXiv:1610.06258, without layer norm: the second product's weight is part of the carry."""
+    """Ba et al. 2016, arXiv:1610.06258, without layer norm: the second product's weight is part of
+    the carry."""
 
     def mix(self, params, carry, u, dot):
         a, b = jaxrnn.gates(u + dot(carry.h, params.w_h))
@@ -145,7 +147,8 @@ class GatesCrossed(Odd):
 
 
 class Bypass(Odd):
-    """A product without `dot`, the weight of another used elementwise, and a product whose operand is computed from one."""
+    """A product without `dot`, the weight of another used elementwise, and a product whose operand
+    is computed from one."""
 
     def mix(self, params, carry, u, dot):
         a, b = jaxrnn.gates(u + dot(jnp.tanh(carry.h @ params.w_h[:, 1]), params.w_h))
@@ -153,7 +156,8 @@ class Bypass(Odd):
 
 
 class OpWithParameter(Odd):
-    """The operation brings a parameter of its own, so that the product is no function of vector and weight alone."""
+    """The operation brings a parameter of its own, so that the product is no function of vector and
+    weight alone."""
 
     def mix(self, params, carry, u, dot):
         a, b = jaxrnn.gates(
@@ -190,7 +194,8 @@ class BiasedParams(NamedTuple):
 
 
 class Biased(Odd):
-    """Biases inside the step: of a product as a whole, of one of its gates, one used once more, and one for all units."""
+    """Biases inside the step: of a product as a whole, of one of its gates, one used once more, and
+    one for all units."""
 
     def init(self, key, input_size, dtype=jnp.float32):
         p, (a, b) = super().init(key, input_size, dtype), jax.random.normal(key, (2, 3), dtype)
@@ -253,7 +258,8 @@ class ClockParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Clockwork(jaxrnn.Cell):
-    """Koutnik et al. 2014, arXiv:1402.3511, without its block structure: units that change every `period` steps; `a` counts."""
+    """Koutnik et al. 2014, arXiv:1402.3511, without its block structure: units that change every
+    `period` steps; `a` counts."""
 
     def init(self, key, input_size, dtype=jnp.float32):
         period = jnp.arange(1, 5, dtype=jnp.int32)
@@ -279,19 +285,20 @@ def test_integers_in_carry_and_parameters_have_no_gradient_and_disturb_none(rema
     reset = rng.random((11, 2)) < 0.2
 
     def slopes(method, remat):
-        run = lambda w_h, xs: jaxrnn.unroll(
-            cell, p._replace(w_h=w_h), xs, reset=reset, method=method, remat=remat
-        )
-        return jax.jit(
-            jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(run(*args)[1])), argnums=(0, 1))
-        )(p.w_h, xs)
+        def loss(w_h, xs):
+            params = p._replace(w_h=w_h)
+            _, ys = jaxrnn.unroll(cell, params, xs, reset=reset, method=method, remat=remat)
+            return jnp.sum(jnp.sin(ys))
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(p.w_h, xs)
 
     assert_close(slopes("fused", remat), slopes("scan", "none"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows(Odd):
-    """One spatial axis and `gates` gates, summed gate by gate: no gates in the sense of `has_gates`."""
+    """One spatial axis and `gates` gates, summed gate by gate: no gates in the sense of
+    `has_gates`."""
 
     gates: int
     feature_axes = 2

@@ -1,4 +1,5 @@
-"""`unroll` against the NumPy driver: values and gradients, masks, resets, directions, dtypes, meshes, errors."""
+"""`unroll` against the NumPy driver: values and gradients, masks, resets, directions, dtypes,
+meshes, errors."""
 
 import dataclasses
 import functools
@@ -407,7 +408,8 @@ ERRORS = {
     "features": (
         dict(xs=np.zeros((5, 15, 12))),
         ValueError,
-        r"12 features .* input_size=10. xs has shape \(5, 15, 12\), expected \(T, ..., 10\); is the time",
+        r"12 features .* input_size=10. xs has shape \(5, 15, 12\), "
+        r"expected \(T, ..., 10\); is the time",
     ),
     "integers": (
         dict(xs=np.zeros((5, 15, 10), int)),

@@ -1,8 +1,10 @@
-"""`method="cudnn"`: LSTM layers as one call of cuDNN, through `jax.experimental.rnn`, on one NVIDIA GPU.
+"""`method="cudnn"`: LSTM layers as one call of cuDNN, through `jax.experimental.rnn`, on one NVIDIA
+GPU.
 
-It multiplies in TF32, or in float32 where `jax.default_matmul_precision` is "highest". Where a mask is given, each sequence is
-moved to the front of its row, cuDNN is told its length, and the outputs are moved back: any mask is right, not only padding at
-the end. cuDNN refuses a length of 0; such a row runs one step, of which nothing is used.
+It multiplies in TF32, or in float32 where `jax.default_matmul_precision` is "highest". Where a mask
+is given, each sequence is moved to the front of its row, cuDNN is told its length, and the outputs
+are moved back: any mask is right, not only padding at the end. cuDNN refuses a length of 0; such a
+row runs one step, of which nothing is used.
 
 It has no `vmap` (give the cell more batch axes), no forward mode, and no second derivatives.
 """
@@ -32,7 +34,8 @@ class CuDNN(Method):
         steps = problem.steps
         if lstm_layers(problem.cell, problem.params) is None:
             return Refusal(
-                "it is no LSTM as cuDNN has it: layers of one hidden size, with the equations of LSTMCell."
+                "it is no LSTM as cuDNN has it: layers of one hidden size, "
+                "with the equations of LSTMCell."
             )
         if steps.xs.dtype != jnp.float32:
             return Refusal(f"xs are {steps.xs.dtype}, and it computes in float32 only.")
@@ -62,9 +65,9 @@ class CuDNN(Method):
         mask = None if mask is None else mask.reshape(T, rows)
         if problem.reverse:
             xs, mask = jax.tree.map(lambda a: jnp.flip(a, 0), (xs, mask))
-        h, c = (
-            jnp.stack([leaf.reshape(rows, leaf.shape[-1]) for leaf in leaves[k::2]]) for k in (0, 1)
-        )
+        flat = [leaf.reshape(rows, leaf.shape[-1]) for leaf in leaves]
+        h = jnp.stack(flat[0::2])
+        c = jnp.stack(flat[1::2])
         h, c, ys = _packed(layers, xs, h, c, mask)
         ys = jnp.flip(ys, 0) if problem.reverse else ys
         pairs = zip(h, c, strict=True)
@@ -80,12 +83,12 @@ def gpu() -> bool:
 def _packed(
     layers: LSTMLayers, xs: Array, h: Array, c: Array, mask: Array | None
 ) -> tuple[Array, Array, Array]:
-    """(h, c, ys) of [T, B, I] inputs and [layers * directions, B, H] carries, in which a mask may have holes."""
+    """(h, c, ys) of [T, B, I] inputs and [layers * directions, B, H] carries, in which a mask may
+    have holes."""
     if mask is None:
         return _call(layers, xs, h, c, jnp.full(xs.shape[1], xs.shape[0], jnp.int32))
-    order = jnp.argsort(
-        ~mask, axis=0, stable=True
-    )  # the steps of each sequence first, in their order
+    # The steps of each sequence first, in their order.
+    order = jnp.argsort(~mask, axis=0, stable=True)
     lengths = jnp.sum(mask, axis=0, dtype=jnp.int32)
     moved = jnp.take_along_axis(xs, order[..., None], axis=0)
     h_n, c_n, ys = _call(layers, moved, h, c, jnp.maximum(lengths, 1))
@@ -108,7 +111,8 @@ def _call(
 
 
 def flat_weights(layers: LSTMLayers) -> Array:
-    """One vector of all kernels, [4 H, I] and [4 H, H] of each layer and direction, and after them all biases, two of each."""
+    """One vector of all kernels, [4 H, I] and [4 H, H] of each layer and direction, and after them
+    all biases, two of each."""
     kernels = [
         w.reshape(w.shape[0], -1).T.ravel() for w_x, w_h, _ in layers.weights for w in (w_x, w_h)
     ]

@@ -10,11 +10,13 @@ from jaxrnn.stack import Stack
 
 EQUATIONS = ("project", "step", "unroll_layers")
 
+Weights = tuple[Array, Array, Array | None]
+
 
 class LSTMLayers(NamedTuple):
     """LSTM layers of one hidden size; the carry is h and c of each."""
 
-    weights: tuple[tuple[Array, Array, Array | None], ...]
+    weights: tuple[Weights, ...]
     # w_x [I, 4, H], w_h [H, 4, H], b [4, H], gates i f g o, indexed layer * directions + direction
     bidirectional: bool  # the outputs of both directions are concatenated
 
@@ -45,7 +47,17 @@ def _of_stack(stack: Stack, params: Params) -> LSTMLayers | None:
     cells = [cell for cell in stack.cells for _ in range(stack.directions)]
     if stack.merge != "concat" or not isinstance(params, tuple) or len(params) != len(cells):
         return None
-    weights: list[tuple[Array, Array, Array | None]] = []
+    weights = _weights_of(stack, cells, params)
+    if weights is None or len({w_h.shape for _, w_h, _ in weights}) > 1:
+        return None
+    return LSTMLayers(tuple(weights), stack.bidirectional)
+
+
+def _weights_of(
+    stack: Stack, cells: list[Cell], params: tuple[Params, ...]
+) -> list[Weights] | None:
+    """The weights of all cells of a stack; None where one is something else than it may have."""
+    weights: list[Weights] = []
     for cell, own in zip(cells, params, strict=True):
         layers = lstm_layers(cell, own)
         if layers is None or layers.bidirectional:
@@ -53,6 +65,4 @@ def _of_stack(stack: Stack, params: Params) -> LSTMLayers | None:
         if stack.bidirectional and len(layers.weights) > 1:
             return None
         weights += layers.weights
-    if len({w_h.shape for _, w_h, _ in weights}) > 1:
-        return None
-    return LSTMLayers(tuple(weights), stack.bidirectional)
+    return weights

@@ -1,4 +1,5 @@
-"""How the persistent kernel cuts units and rows into tiles, and what of a multiprocessor's memory that takes."""
+"""How the persistent kernel cuts units and rows into tiles, and what of a multiprocessor's memory
+that takes."""
 
 import math
 from typing import NamedTuple
@@ -8,17 +9,17 @@ import jax.numpy as jnp
 from jaxrnn.cell import DType
 
 UNITS = 64  # of a warpgroup: the rows of a tensor core instruction (wgmma)
-ROWS = (
-    8,
-    16,
-)  # of a block; with more, the inputs of two steps of an LSTM's backward pass would not fit the registers
+# Of a block; with more, the inputs of two steps of an LSTM's backward pass would not fit the
+# registers.
+ROWS = (8, 16)
 SLOTS = (2, 1)  # buffers of the operand; with one, warpgroups meet twice per step
-STRIDE = 32  # bytes, of which the length of a weight's row in shared memory is a multiple: the least swizzle of wgmma
+# Bytes, of which the length of a weight's row in shared memory is a multiple: the least swizzle of
+# wgmma.
+STRIDE = 32
 SHARED_MEMORY = 227 * 1024  # bytes that one block may have on Hopper
 RESERVED = 2048  # of which barriers and alignment
-BLOCKS = (
-    132  # the multiprocessors of an H100: no more rows per block while there is a block for each
-)
+# The multiprocessors of an H100: no more rows per block while there is a block for each.
+BLOCKS = 132
 
 
 class Tile(NamedTuple):
@@ -30,7 +31,8 @@ class Tile(NamedTuple):
     def weight(self, count: int) -> tuple[int, int]:
         """The shape of `count` square weights [depth, depth], one below the other.
 
-        The units of a last warpgroup that go beyond `depth` see the rows of the next weight: nothing of them is used.
+        The units of a last warpgroup that go beyond `depth` see the rows of the next weight:
+        nothing of them is used.
         """
         return count * self.depth + self.units - self.depth, self.depth
 
@@ -40,9 +42,12 @@ class Tile(NamedTuple):
 
 
 def fit(units: int, batch: int, weights: int, operands: int, dtype: DType) -> Tile | None:
-    """The tile of a kernel with `weights` square weights and `operands` vectors to multiply; None where they do not fit."""
+    """The tile of a kernel with `weights` square weights and `operands` vectors to multiply; None
+    where they do not fit."""
     size = jnp.dtype(dtype).itemsize
-    whole, depth = _rounded(units, UNITS), _rounded(units, STRIDE // size)
+    whole = _rounded(units, UNITS)
+    depth = _rounded(units, STRIDE // size)
+    # The first is the best: two buffers before one, then few rows.
     tiles = [Tile(whole, depth, rows, slots) for slots in SLOTS for rows in ROWS]
     fitting = [
         t

@@ -1,11 +1,15 @@
-"""One Pallas Mosaic-GPU kernel that runs a whole sequence, forward or backward, with the weight in shared memory.
+"""One Pallas Mosaic-GPU kernel that runs a whole sequence, forward or backward, with the weight in
+shared memory.
 
-A block of the grid takes `Tile.rows` rows of the batch through all steps, so that blocks never wait for each other. A warpgroup
-of it takes 64 hidden units: of every gate it has the tile [64 units, rows] in registers, as the tensor cores leave it. At each
-step the warpgroups write their part of the operand (h forward, the cotangents of the gates backward) to shared memory, meet at
-a barrier, and multiply. Where there is room for two buffers of the operand, used in turn, one barrier per step is enough.
+A block of the grid takes `Tile.rows` rows of the batch through all steps, so that blocks never wait
+for each other. A warpgroup of it takes 64 hidden units: of every gate it has the tile [64 units,
+rows] in registers, as the tensor cores leave it. At each step the warpgroups write their part of
+the operand (h forward, the cotangents of the gates backward) to shared memory, meet at a barrier,
+and multiply. Where there is room for two buffers of the operand, used in turn, one barrier per step
+is enough.
 
-Arrays in global memory keep the order of all other methods, [T, B, ..., H]; they are read and written as transposed tiles.
+Arrays in global memory keep the order of all other methods, [T, B, ..., H]; they are read and
+written as transposed tiles.
 """
 
 import itertools
@@ -71,8 +75,9 @@ def run(
         program: `(params, held, state, stream, product) -> (after, operand, written)`.
         tile: from `blocks.fit`.
         weight: [results, operands, H, H] in the dtype of the product; the last axis is summed over.
-        arguments: params [..., H], the same for all rows and steps; held [B, ..., H], the same for all steps; state [B, ..., H],
-            before the first step; stream [T, B, ..., H], or [T, B] where a row has one number, a slice for each step.
+        arguments: params [..., H], the same for all rows and steps; held [B, ..., H], the same for
+            all steps; state [B, ..., H], before the first step; stream [T, B, ..., H], or [T, B]
+            where a row has one number, a slice for each step.
         reverse: whether time runs from T - 1 to 0.
         interpret: the interpret parameters of Pallas; None compiles for a GPU.
 
@@ -81,10 +86,17 @@ def run(
     """
     from jax.experimental.pallas import mosaic_gpu as plgpu
 
-    T, B = arguments[STREAM][0].shape[0], arguments[STATE][0].shape[0]
+    T = arguments[STREAM][0].shape[0]
+    B = arguments[STATE][0].shape[0]
     results, operands, _, H = weight.shape
     launch = Launch(
-        program, tile, T, reverse, (results, operands), weight.dtype, blocks=-(-B // tile.rows)
+        program=program,
+        tile=tile,
+        steps=T,
+        reverse=reverse,
+        gates=(results, operands),
+        dtype=weight.dtype,
+        blocks=-(-B // tile.rows),
     )
     batch = (None, 0, 0, 1)  # which axis of an argument it is
     given = [
@@ -101,11 +113,8 @@ def run(
         *others, on_chip, operand, loaded, met = refs
         pieces = iter(others)
         lists = [list(itertools.islice(pieces, n)) for n in counts]
-        _block(
-            plgpu,
-            launch,
-            Refs(*lists, weight=weight, on_chip=on_chip, operand=operand, loaded=loaded, met=met),
-        )
+        refs = Refs(*lists, weight=weight, on_chip=on_chip, operand=operand, loaded=loaded, met=met)
+        _block(plgpu, launch, refs)
 
     call = plgpu.kernel(
         body,
@@ -118,12 +127,14 @@ def run(
         interpret=interpret,
     )
     found = list(call(_stacked(weight, tile), *itertools.chain(*given)))
-    after, written = found[: len(types[0])], found[len(types[0]) :]
+    after = found[: len(types[0])]
+    written = found[len(types[0]) :]
     return [a[:B, ..., :H] for a in after], [a[:, :B, ..., :H] for a in written]
 
 
 def _stacked(weight: Array, tile: Tile) -> Array:
-    """The weights one below the other, `Tile.weight`; what is added to them takes nothing from the vectors."""
+    """The weights one below the other, `Tile.weight`; what is added to them takes nothing from the
+    vectors."""
     more = tile.depth - weight.shape[-1]
     rows = jnp.pad(weight, [(0, 0), (0, 0), (0, more), (0, 0)], mode="edge")  # as in `_pad`
     flat = jnp.pad(rows, [(0, 0), (0, 0), (0, 0), (0, more)]).reshape(-1, tile.depth)
@@ -136,7 +147,10 @@ def _number(a: Array) -> Array:
 
 
 def _pad(a: Array, axis: int | None, launch: Launch) -> Array:
-    """Whole tiles. What is added repeats the last row and unit, so that no number comes up that would not come up anyway."""
+    """Whole tiles. What is added repeats the last row and unit, so that no number comes up that
+    would not come up anyway."""
+    # An added unit below `Tile.depth` runs as the last one at every step, as its rows of the weight
+    # repeat too (`_stacked`): what a product takes of it is 0 times a number that was there before.
     ends = [0] * a.ndim
     if axis is not None:
         ends[axis] = launch.blocks * launch.tile.rows - a.shape[axis]
@@ -146,69 +160,61 @@ def _pad(a: Array, axis: int | None, launch: Launch) -> Array:
 
 
 def _type(aval: Any, launch: Launch, *leading: int) -> jax.ShapeDtypeStruct:
-    rows, units = launch.blocks * launch.tile.rows, launch.tile.units
-    return jax.ShapeDtypeStruct((*leading, rows, *aval.shape[:-1], units), aval.dtype)
+    rows = launch.blocks * launch.tile.rows
+    return jax.ShapeDtypeStruct((*leading, rows, *aval.shape[:-1], launch.tile.units), aval.dtype)
 
 
 def _scratch(plgpu: Any, launch: Launch) -> list[Any]:
-    (results, operands), tile, size = launch.gates, launch.tile, launch.dtype.itemsize
+    results, operands = launch.gates
+    tile = launch.tile
+    size = launch.dtype.itemsize
     swizzle = plgpu.find_swizzle(tile.depth * size * 8)
     laid = (plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle))
     weight = plgpu.SMEM(tile.weight(results * operands), launch.dtype, transforms=laid)
     operand = plgpu.SMEM(tile.operand(operands), launch.dtype, transforms=laid)
-    return [
-        weight,
-        operand,
-        plgpu.Barrier(num_arrivals=1),
-        plgpu.Barrier(num_arrivals=launch.warpgroups),
-    ]
+    loaded = plgpu.Barrier(num_arrivals=1)  # of the copy, which one warpgroup starts
+    met = plgpu.Barrier(num_arrivals=launch.warpgroups)
+    return [weight, operand, loaded, met]
 
 
 def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
     """All steps of one block, as one of its warpgroups runs them."""
     from jax.experimental import pallas as pl
 
-    program, place = launch.program, Place(plgpu, launch.tile)
+    program = launch.program
+    place = Place(plgpu, launch.tile)
 
     @pl.when(place.warpgroup == 0)
     def _() -> None:
         plgpu.copy_gmem_to_smem(refs.weight, refs.on_chip, refs.loaded)
 
-    def load(k: int, refs: list[Any], *at: Any) -> list[Tiles]:
-        return [
-            place.load(ref, aval, at) for ref, aval in zip(refs, program.inputs(k), strict=True)
-        ]
+    def load(k: int, refs: list[Any], at: tuple[Any, ...] | None) -> list[Tiles]:
+        pairs = zip(refs, program.inputs(k), strict=True)
+        return [place.load(ref, aval, at) for ref, aval in pairs]
 
     def at(index: Any) -> Any:
         return launch.steps - 1 - index if launch.reverse else index
 
-    fixed = [
-        place.load(ref, aval) for ref, aval in zip(refs.params, program.inputs(PARAMS), strict=True)
-    ]
-    held, start, now = (
-        load(HELD, refs.held),
-        load(STATE, refs.state),
-        load(STREAM, refs.stream, at(0)),
-    )
-    plgpu.barrier_wait(refs.loaded)
+    fixed = load(PARAMS, refs.params, None)
+    held = load(HELD, refs.held, ())
+    start = load(STATE, refs.state, ())
+    now = load(STREAM, refs.stream, (at(0),))
+    plgpu.barrier_wait(refs.loaded)  # all warpgroups read the weight, which one of them copies
 
     def step(
         index: Any, carried: tuple[list[Array], list[Array]]
     ) -> tuple[list[Array], list[Array]]:
-        later = load(
-            STREAM, refs.stream, at(lax.min(index + 1, launch.steps - 1))
-        )  # on its way while this step runs
-        running, lists = (
-            Running(program, place.shape),
-            (fixed, held, unflat(carried[0], start), unflat(carried[1], now)),
-        )
+        # The inputs of the next step are on their way while this one runs; after the last there is
+        # none, and its own are read again, for nothing.
+        later = load(STREAM, refs.stream, (at(lax.min(index + 1, launch.steps - 1)),))
+        running = Running(program, place.shape)
+        lists = (fixed, held, unflat(carried[0], start), unflat(carried[1], now))
         for k, tiles in enumerate(lists):
-            running.give(
-                k, [typed(each, aval) for each, aval in zip(tiles, program.inputs(k), strict=True)]
-            )
-        sums = _multiply(
-            plgpu, launch, place, refs, _slot(index, launch.tile), flat(running.take(OPERAND))
-        )
+            pairs = zip(tiles, program.inputs(k), strict=True)
+            running.give(k, [typed(each, aval) for each, aval in pairs])
+        slot = _slot(index, launch.tile)
+        operand = flat(running.take(OPERAND))
+        sums = _multiply(plgpu, launch, place, refs, slot, operand)
         running.give(PRODUCT, unflat(sums, program.inputs(PRODUCT)))
         for ref, tiles in zip(refs.written, running.take(WRITTEN), strict=True):
             place.store(ref, tiles, (at(index),))
@@ -230,18 +236,21 @@ def _multiply(
     """The rows of the product that belong to this warpgroup, a tile for each gate of the result."""
     from jax.experimental import pallas as pl
 
-    (results, operands), depth = launch.gates, launch.tile.depth
+    results, operands = launch.gates
+    depth = launch.tile.depth
+    # Where buffers are used in turn, the one of this step was last read two steps ago. Every
+    # warpgroup was done with that (`wgmma_wait`) before it came to the barrier of the step between,
+    # and this one has passed it: nobody reads any more what is written here.
     for k, each in enumerate(tiles):
         place.store_tile(refs.operand.at[slot, k, :, place.units], each.astype(launch.dtype))
-    plgpu.commit_smem()
+    plgpu.commit_smem()  # before the barrier: the tensor cores of any warpgroup may read it after
     plgpu.barrier_arrive_and_wait(refs.met)
 
     def products(*sums: Any) -> list[Array]:
         for g, k in itertools.product(range(results), range(operands)):
             rows = pl.ds((g * operands + k) * depth + place.warpgroup * UNITS, UNITS)
-            plgpu.wgmma(
-                sums[g], refs.on_chip.at[rows], refs.operand.at[slot, k, :, pl.ds(0, depth)].T
-            )
+            vectors = refs.operand.at[slot, k, :, pl.ds(0, depth)]  # one per column of a weight
+            plgpu.wgmma(sums[g], refs.on_chip.at[rows], vectors.T)
         plgpu.wgmma_wait(0)
         return [each[...] for each in sums]
 

@@ -48,7 +48,9 @@ def _why_not_step(problem: Problem) -> str | None:
     reading = read(problem.trace, rows=len(problem.batch))
     u = input_shapes(problem)
     return (
-        _why_not_arrays(reading, problem, u)
+        _why_not_shapes(reading, problem, u)
+        or _why_not_dtypes(problem, u)
+        or _why_not_parameters(reading, problem)
         or _why_not_size(reading, problem.steps.xs)
         or _why_not_one_unit(reading, problem, u)
     )
@@ -61,7 +63,10 @@ def _why_not_product(problem: Problem) -> str | None:
     reading = read(problem.trace, rows=len(problem.batch))
     product = problem.trace.products[0] if problem.trace.products else None
     if product is None or not reading.recorded[0] or product.op is not None:
-        return "the product of its step must be `dot(v, w)` without `op`, of a v that the carry decides and a w that it does not."
+        return (
+            "the product of its step must be `dot(v, w)` without `op`, "
+            "of a v that the carry decides and a w that it does not."
+        )
     vector = product.v.aval.shape[reading.rows :]
     shape = product.out.aval.shape[reading.rows :]
     if len(vector) != 1 or shape[-1:] != vector or len(shape) > 2:
@@ -71,17 +76,29 @@ def _why_not_product(problem: Problem) -> str | None:
     return None
 
 
-def _why_not_arrays(reading: Reading, problem: Problem, u: Any) -> str | None:
+def _why_not_shapes(reading: Reading, problem: Problem, u: Any) -> str | None:
     H = reading.products[0][-1]
     batch = problem.batch
     leaves = jax.tree.leaves((problem.first, u))
     if any(a.shape[: len(batch)] != batch or a.shape[len(batch) :][-1:] != (H,) for a in leaves):
         shapes = [a.shape for a in leaves]
         return f"carry and projected input have shapes {shapes}, expected [*batch, ..., {H}]."
+    return None
+
+
+def _why_not_dtypes(problem: Problem, u: Any) -> str | None:
     carries = all(a.dtype == jnp.float32 for a in jax.tree.leaves(problem.first))
     if not carries or any(a.dtype not in (jnp.float32, jnp.bool_) for a in jax.tree.leaves(u)):
-        dtypes = [str(a.dtype) for a in leaves]
-        return f"carry and projected input have dtypes {dtypes}, expected float32 (or bool, of the input)."
+        dtypes = [str(a.dtype) for a in jax.tree.leaves((problem.first, u))]
+        return (
+            f"carry and projected input have dtypes {dtypes}, "
+            "expected float32 (or bool, of the input)."
+        )
+    return None
+
+
+def _why_not_parameters(reading: Reading, problem: Problem) -> str | None:
+    H = reading.products[0][-1]
     acting = zip(jax.tree.leaves(problem.params), reading.acting, strict=True)
     shapes = [p.shape for p, acts in acting if acts and p.ndim and p.shape[-1] != H]
     if shapes:
@@ -96,7 +113,10 @@ def _why_not_size(reading: Reading, xs: Array) -> str | None:
     if xs.size == 0 or blocks.fit(H, batch, G, G, xs.dtype) is not None:  # backward: G operands
         return None
     shape = (G, H, H) if G > 1 else (H, H)
-    return f"a weight of shape {shape} in {xs.dtype} and its operands do not fit the {blocks.SHARED_MEMORY // 1024} KB on chip."
+    return (
+        f"a weight of shape {shape} in {xs.dtype} and its operands do not fit "
+        f"the {blocks.SHARED_MEMORY // 1024} KB on chip."
+    )
 
 
 def _why_not_one_unit(reading: Reading, problem: Problem, u: Any) -> str | None:
@@ -104,7 +124,10 @@ def _why_not_one_unit(reading: Reading, problem: Problem, u: Any) -> str | None:
         return _why_not_operations(unit.unit(reading, problem, u))
     except Exception as error:  # whatever a step raises that reads or mixes its units
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"its step does not run on a single hidden unit ({text}); a cell that mixes them sets elementwise = False."
+        return (
+            f"its step does not run on a single hidden unit ({text}); "
+            "a cell that mixes them sets elementwise = False."
+        )
 
 
 def _why_not_operations(one: unit.Unit) -> str | None:

@@ -28,13 +28,16 @@ from jaxrnn.running.method import Refusal
 from jaxrnn.running.problem import Problem
 
 OLDEST = (0, 12)  # of the versions of jax whose Mosaic GPU has what the kernel needs
-HOPPER = "9.0"  # the compute capability: the tensor core instruction of the kernel (wgmma) is of this generation only
+# The compute capability: the tensor core instruction of the kernel (wgmma) is of this generation
+# only.
+HOPPER = "9.0"
 _INTERPRET: contextvars.ContextVar[Any] = contextvars.ContextVar("interpret", default=None)
 
 
 @contextlib.contextmanager
 def interpreted(params: Any) -> Iterator[None]:
-    """Within it kernels are interpreted on the CPU, with the `InterpretGPUParams` of Pallas: for tests, very slow."""
+    """Within it kernels are interpreted on the CPU, with the `InterpretGPUParams` of Pallas: for
+    tests, very slow."""
     token = _INTERPRET.set(params)
     try:
         yield
@@ -62,9 +65,8 @@ class Persistent(Differentiable):
         rows = (problem.steps.mask, problem.steps.reset)
         one = unit.unit(plan, problem, legality.input_shapes(problem))
         program = unit.forward(one, save=save, collect=problem.collect)
-        weight = jnp.moveaxis(_square(operands[0]), 0, -1)[
-            :, None
-        ]  # [G, 1, H, H]: sums over units before
+        weight = jnp.moveaxis(_square(operands[0]), 0, -1)  # [G, H, H]: sums over units before
+        weight = weight[:, None]  # [G, 1, H, H]
         chip = OnChip(plan, problem, program, weight)
         carry, (ys, own, step, afters) = chip.run(problem.carry, (us, rows), problem.reverse)
         result = (carry, (ys, afters) if problem.collect else ys)
@@ -89,7 +91,10 @@ def _why_not_here() -> str | None:
     found = _capabilities()
     if HOPPER not in found:
         here = f"GPUs of compute capability {', '.join(sorted(found))}" if found else "no GPU"
-        return f"it is a kernel for NVIDIA GPUs of the Hopper generation (compute capability {HOPPER}), and here is {here}."
+        return (
+            "it is a kernel for NVIDIA GPUs of the Hopper generation "
+            f"(compute capability {HOPPER}), and here is {here}."
+        )
     return None
 
 

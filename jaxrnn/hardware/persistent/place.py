@@ -1,4 +1,5 @@
-"""Where a warpgroup of the persistent kernel stands in the arrays, and how their parts come to its registers and back."""
+"""Where a warpgroup of the persistent kernel stands in the arrays, and how their parts come to its
+registers and back."""
 
 import functools
 from typing import Any
@@ -13,21 +14,23 @@ from jaxrnn.hardware.persistent.tiles import Tiles
 
 
 class Place:
-    """Where a warpgroup stands in the arrays, and how it moves a tile [units, rows] between registers and [rows, units]."""
+    """Where a warpgroup stands in the arrays, and how it moves a tile [units, rows] between
+    registers and [rows, units]."""
 
     def __init__(self, plgpu: Any, tile: Tile) -> None:
         from jax.experimental import pallas as pl
 
-        self.plgpu, self.warpgroup, self.shape = (
-            plgpu,
-            lax.axis_index("warpgroup"),
-            (UNITS, tile.rows),
-        )
+        self.plgpu = plgpu
+        self.warpgroup = lax.axis_index("warpgroup")
+        self.shape = (UNITS, tile.rows)
+        # No other warpgroup of the grid has these units of these rows: what is written to global
+        # memory needs no barrier.
         self.units = pl.ds(self.warpgroup * UNITS, UNITS)
         self.rows = pl.ds(lax.axis_index("block") * tile.rows, tile.rows)
 
-    def load(self, ref: Any, aval: Any, at: tuple[Any, ...] | None = None) -> Tiles:
-        """The tiles of an array of which one unit of one row has the shape of `aval`; without `at` it has no batch axis."""
+    def load(self, ref: Any, aval: Any, at: tuple[Any, ...] | None) -> Tiles:
+        """The tiles of an array of which one unit of one row has the shape of `aval`; where `at`
+        is None it has no batch axis."""
         found = np.empty(aval.shape, object)
         for index in np.ndindex(aval.shape):
             found[index] = self._load(ref, index[:-1], at, aval.ndim > 0)
@@ -36,7 +39,8 @@ class Place:
     def _load(
         self, ref: Any, entry: tuple[int, ...], at: tuple[Any, ...] | None, units: bool
     ) -> Array:
-        layout, load = self.plgpu.Layout, functools.partial(self.plgpu.load, optimized=False)
+        layout = self.plgpu.Layout
+        load = functools.partial(self.plgpu.load, optimized=False)
         if at is None:
             part = load(ref.at[(*entry, self.units)], layout=layout.WGMMA.reduce(1))
             return lax.broadcast_in_dim(part, self.shape, (0,))
@@ -57,9 +61,9 @@ class Place:
 
 def typed(tiles: Tiles, aval: Any) -> Tiles:
     """Numbers that stand for booleans, as booleans."""
-    return (
-        np.vectorize(lambda a: a != 0, otypes=[object])(tiles) if aval.dtype == jnp.bool_ else tiles
-    )
+    if aval.dtype != jnp.bool_:
+        return tiles
+    return np.vectorize(lambda a: a != 0, otypes=[object])(tiles)
 
 
 def flat(tiles: list[Tiles]) -> list[Array]:
@@ -68,7 +72,8 @@ def flat(tiles: list[Tiles]) -> list[Array]:
 
 def unflat(flat: list[Array], like: list[Any]) -> list[Tiles]:
     """Object arrays of the shapes of `like`."""
-    pieces, found = iter(flat), []
+    pieces = iter(flat)
+    found = []
     for each in like:
         array = np.empty(each.shape, object)
         for index in np.ndindex(each.shape):

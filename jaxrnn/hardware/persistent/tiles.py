@@ -1,8 +1,10 @@
-"""A step of one unit of one row, read as a program in which every number stands for a tile of units and rows.
+"""A step of one unit of one row, read as a program in which every number stands for a tile of units
+and rows.
 
-A step acts alike on every hidden unit and every row of the batch (`Cell.elementwise`), so that its equations for a single unit
-are its equations for a tile. An array of the single unit, `[1]` or `[G, 1]`, is an object array of as many tiles here: what
-only moves numbers about (unstack, stack, reshape) moves tiles, and a gate is never sliced out of registers.
+A step acts alike on every hidden unit and every row of the batch (`Cell.elementwise`), so that its
+equations for a single unit are its equations for a tile. An array of the single unit, `[1]` or
+`[G, 1]`, is an object array of as many tiles here: what only moves numbers about (unstack, stack,
+reshape) moves tiles, and a gate is never sliced out of registers.
 """
 
 import math
@@ -22,8 +24,9 @@ Tiles = np.ndarray  # of objects: a tile each, or a number that is the same ever
 
 INLINED = (*CALLS, "custom_vjp_call")
 ELEMENTWISE = frozenset(  # what Mosaic GPU has instructions for
-    """abs add add_any and clamp convert_element_type cos div eq erf exp exp2 ge gt integer_pow le log log2 logistic lt max min
-    mul ne neg not one_minus_square or rsqrt select_n sign sin sqrt square sub tanh xor""".split()
+    """abs add add_any and clamp convert_element_type cos div eq erf exp exp2 ge gt integer_pow le
+    log log2 logistic lt max min mul ne neg not one_minus_square or rsqrt select_n sign sin sqrt
+    square sub tanh xor""".split()
 )
 
 
@@ -53,7 +56,8 @@ ARRANGING: dict[str, Callable[..., Any]] = {
 
 
 class Program(NamedTuple):
-    """A function of trees of arrays that returns a tuple of trees; on tiles, the leaves of each are a list."""
+    """A function of trees of arrays that returns a tuple of trees; on tiles, the leaves of each are
+    a list."""
 
     jaxpr: jax.extend.core.ClosedJaxpr
     arguments: tuple[tuple[int, ...], ...]  # for each tree, the numbers of its inputs
@@ -92,17 +96,25 @@ def foreign(closed: Any) -> Iterator[str]:
         if not needed & set(equation.outvars):
             continue
         needed |= {v for v in equation.invars if not isinstance(v, jax.extend.core.Literal)}
-        name = equation.primitive.name
-        if name in INLINED:
+        if equation.primitive.name in INLINED:
             yield from foreign(_inner(equation))
-        elif name not in ELEMENTWISE and name not in ARRANGING:
-            yield name
-        elif (
-            name == "integer_pow" and equation.params["y"] < 0
-        ):  # also the derivative of a division by what the state decides
-            yield "integer_pow with a negative exponent"
-        elif name == "reduce_sum" and equation.invars[0].aval.ndim - 1 in equation.params["axes"]:
-            yield "reduce_sum over the hidden units"
+        else:
+            odd = _odd(equation)
+            if odd is not None:
+                yield odd
+
+
+def _odd(equation: Any) -> str | None:
+    """What an equation does that does not act on tiles; None where it acts on them."""
+    name = equation.primitive.name
+    if name not in ELEMENTWISE and name not in ARRANGING:
+        return name
+    if name == "integer_pow" and equation.params["y"] < 0:
+        # also the derivative of a division by what the state decides
+        return "integer_pow with a negative exponent"
+    if name == "reduce_sum" and equation.invars[0].aval.ndim - 1 in equation.params["axes"]:
+        return "reduce_sum over the hidden units"
+    return None
 
 
 def _inner(equation: Any) -> Any:
@@ -110,10 +122,13 @@ def _inner(equation: Any) -> Any:
 
 
 class Running:
-    """A program on tiles. Arguments may be given late: a result needs only those that it depends on."""
+    """A program on tiles. Arguments may be given late: a result needs only those that it depends
+    on."""
 
     def __init__(self, program: Program, shape: tuple[int, ...]) -> None:
-        self.program, self.shape, self.given = program, shape, {}
+        self.program = program
+        self.shape = shape
+        self.given: dict[int, Tiles] = {}
         self.scope = _Scope(program.jaxpr, lambda i: self.given[i], shape)
 
     def give(self, k: int, tiles: list[Tiles]) -> None:
@@ -124,7 +139,8 @@ class Running:
         return [self._whole(i) for i in self.program.results[k]]
 
     def _whole(self, i: int) -> Tiles:
-        found, dtype = self.scope.result(i), self.program.aval(i).dtype
+        found = self.scope.result(i)
+        dtype = self.program.aval(i).dtype
         return _each(lambda a: _tile(jnp.asarray(a, dtype), self.shape), found)
 
 
@@ -132,8 +148,13 @@ class _Scope:
     def __init__(
         self, closed: Any, argument: Callable[[int], Tiles], shape: tuple[int, ...]
     ) -> None:
-        jaxpr, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
-        self.jaxpr, self.argument, self.shape, self.inner = jaxpr, argument, shape, {}
+        jaxpr = getattr(closed, "jaxpr", closed)
+        consts = getattr(closed, "consts", ())
+        self.jaxpr = jaxpr
+        self.argument = argument
+        self.shape = shape
+        # By the id of the equation, which `jaxpr` keeps alive.
+        self.inner: dict[int, _Scope] = {}
         self.values = {v: _numbers_in(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
         self.inputs = {v: i for i, v in enumerate(jaxpr.invars)}
         self.origin = {
@@ -185,9 +206,8 @@ def _each(function: Callable[..., Any], *arrays: Tiles) -> Tiles:
     """`function` of each entry of arrays of one shape, or of none."""
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     found = np.empty(math.prod(shape), object)
-    for i, entries in enumerate(
-        zip(*(np.broadcast_to(a, shape).flat for a in arrays), strict=True)
-    ):
+    whole = [np.broadcast_to(a, shape).flat for a in arrays]
+    for i, entries in enumerate(zip(*whole, strict=True)):
         found[i] = function(*entries)
     return found.reshape(shape)
 

@@ -1,4 +1,5 @@
-"""One step of one unit of one row, forward and backward, as the programs that the persistent kernel runs on tiles.
+"""One step of one unit of one row, forward and backward, as the programs that the persistent kernel
+runs on tiles.
 
 Every array of a step, [*batch, ..., H], is [..., 1] here.
 """
