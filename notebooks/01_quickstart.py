@@ -51,7 +51,9 @@ y.shape, carry.h.shape, carry.c.shape
 # %%
 sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
 w_x, w_h, b = (np.asarray(p) for p in params)
-u = np.tensordot(np.asarray(x), w_x, 1) + b  # the first carry is zero, and so is its product with w_h
+u = (
+    np.tensordot(np.asarray(x), w_x, 1) + b
+)  # the first carry is zero, and so is its product with w_h
 i, f, g, o = np.moveaxis(u, -2, 0)
 c = sigmoid(i) * np.tanh(g)
 h = sigmoid(o) * np.tanh(c)
@@ -123,7 +125,10 @@ print("same outputs:", bool((other(x)[0] == output).all()))
 import optax
 
 cell = jaxrnn.GRUCell(hidden_size=16)
-params = {"cell": cell.init(jax.random.key(0), input_size=1), "readout": 0.1 * jax.random.normal(jax.random.key(1), (16,))}
+params = {
+    "cell": cell.init(jax.random.key(0), input_size=1),
+    "readout": 0.1 * jax.random.normal(jax.random.key(1), (16,)),
+}
 optimizer = optax.adam(1e-2)
 
 

@@ -73,7 +73,9 @@ def norms(name):
 def plot(ax, names):
     for name in names:
         colour, style = figures.STYLES[name]
-        ax.plot(norms(name), color=colour, linestyle=style, label=f"{name}: {CELLS[name].description}")
+        ax.plot(
+            norms(name), color=colour, linestyle=style, label=f"{name}: {CELLS[name].description}"
+        )
     ax.axhline(0, color="0.4", linewidth=0.8)
     ax.set(xlabel="lag (steps)", ylabel="log10 of the norm")
     ax.legend(loc="lower left", fontsize=8)

@@ -55,15 +55,25 @@ def best(rows, cell):
 
     def order(row):
         steps = row["steps_to_solve"]
-        return steps.count(None), sum(step or 0 for step in steps), -statistics.median(row["final_metric"])
+        return (
+            steps.count(None),
+            sum(step or 0 for step in steps),
+            -statistics.median(row["final_metric"]),
+        )
 
     return min((row for row in rows if row["cell"] == cell), key=order)
 
 
 folders = [run["folder"] for run in read_json(RESULTS / "sweep.json")["runs"]]
-runs = {(summary := read_json(RESULTS / name / "summary.json"))["task"]: summary for name in folders}
-pace = dict(zip(runs, (read_json(RESULTS / "pace.json")["runs"][name] for name in folders), strict=True))
-rows = {task: {cell: best(run["results"], cell) for cell in CELL_NAMES} for task, run in runs.items()}
+runs = {
+    (summary := read_json(RESULTS / name / "summary.json"))["task"]: summary for name in folders
+}
+pace = dict(
+    zip(runs, (read_json(RESULTS / "pace.json")["runs"][name] for name in folders), strict=True)
+)
+rows = {
+    task: {cell: best(run["results"], cell) for cell in CELL_NAMES} for task, run in runs.items()
+}
 
 
 def updates(task, cell, back=0):
@@ -84,7 +94,11 @@ def ahead(measure, task, a, b):
     solved = {cell: np.isfinite(updates(task, cell)).sum() for cell in (a, b)}
     if solved[a] != solved[b]:
         return max((a, b), key=solved.get)
-    sooner = [x for x, y in ((a, b), (b, a)) if max(measure(task, x)) <= min(measure(task, y, back=CHUNK)) < np.inf]
+    sooner = [
+        x
+        for x, y in ((a, b), (b, a))
+        if max(measure(task, x)) <= min(measure(task, y, back=CHUNK)) < np.inf
+    ]
     return sooner[0] if sooner else "neither"
 
 
@@ -113,20 +127,41 @@ Markdown("\n".join(lines))
 # Drawn, with every seed a dot, and those that did not solve the task at the right edge:
 
 # %%
-MARKS = {"lstm": ("#0072B2", "o", 0.2), "gru": ("#009E73", "s", 0.0), "gru_ub1": ("#D55E00", "^", -0.2)}
+MARKS = {
+    "lstm": ("#0072B2", "o", 0.2),
+    "gru": ("#009E73", "s", 0.0),
+    "gru_ub1": ("#D55E00", "^", -0.2),
+}
 order = sorted(runs, key=lambda task: statistics.median(updates(task, "lstm")))
 fig, axes = plt.subplots(1, 2, figsize=(10, 9), sharey=True, layout="constrained")
-for ax, measure, label in zip(axes, (updates, seconds), ("updates to solve", "seconds to solve, two cores"), strict=True):
-    edge = 1.6 * max(x for task in order for cell in CELL_NAMES for x in measure(task, cell) if np.isfinite(x))
+for ax, measure, label in zip(
+    axes, (updates, seconds), ("updates to solve", "seconds to solve, two cores"), strict=True
+):
+    edge = 1.6 * max(
+        x for task in order for cell in CELL_NAMES for x in measure(task, cell) if np.isfinite(x)
+    )
     for cell, (colour, marker, shift) in MARKS.items():
         for k, task in enumerate(order):
             xs = np.minimum(measure(task, cell), edge)
             ax.plot(xs, np.full(3, k + shift), color=colour, linewidth=1)
             filled = np.where(xs < edge, xs, np.nan)
             ax.plot(
-                filled, np.full(3, k + shift), marker, color=colour, markersize=4, linestyle="", label=cell if k == 0 else None
+                filled,
+                np.full(3, k + shift),
+                marker,
+                color=colour,
+                markersize=4,
+                linestyle="",
+                label=cell if k == 0 else None,
             )
-            ax.plot(np.where(xs < edge, np.nan, edge), np.full(3, k + shift), marker, color=colour, markersize=5, mfc="white")
+            ax.plot(
+                np.where(xs < edge, np.nan, edge),
+                np.full(3, k + shift),
+                marker,
+                color=colour,
+                markersize=5,
+                mfc="white",
+            )
     ax.set(xscale="log", xlabel=label)
     ax.axvline(edge / 1.25, color="0.6", linewidth=0.8, linestyle=":")
     ax.text(edge, len(order) - 0.3, "not\nsolved", ha="center", fontsize=8)
@@ -142,8 +177,12 @@ plt.show()
 for other in ("gru", "gru_ub1"):
     for measure, what in ((updates, "fewer updates"), (seconds, "less time")):
         counts = Counter(ahead(measure, task, "lstm", other) for task in runs)
-        print(f"{what:13}  lstm {counts['lstm']:2}   {other:7} {counts[other]:2}   neither {counts['neither']:2}")
-print(f"an update of the GRU takes {statistics.median(p['gru']['ratio'] for p in pace.values()):.2f} of the LSTM's (median)")
+        print(
+            f"{what:13}  lstm {counts['lstm']:2}   {other:7} {counts[other]:2}   neither {counts['neither']:2}"
+        )
+print(
+    f"an update of the GRU takes {statistics.median(p['gru']['ratio'] for p in pace.values()):.2f} of the LSTM's (median)"
+)
 
 # %% [markdown]
 # **Neither, in general.** With the biases that they usually begin with, each is ahead on six tasks of 25 in updates; on the others
@@ -167,9 +206,19 @@ print(f"an update of the GRU takes {statistics.median(p['gru']['ratio'] for p in
 
 # %%
 for name in ("gru", "gru_ub1"):
-    config = Config(task="first_symbol", lag=50, cells=(name,), parameters=4500, batch_size=32, learning_rates=(3e-3,), seeds=1)
+    config = Config(
+        task="first_symbol",
+        lag=50,
+        cells=(name,),
+        parameters=4500,
+        batch_size=32,
+        learning_rates=(3e-3,),
+        seeds=1,
+    )
     job, start = train.make_job(config, name), train.rows(config)
     state = train.start(job, start)
     for step in range(0, 600, 50):
         state, losses, *_ = train.advance(job, state, start, np.full(1, True), step)
-    print(f"{name:8} after 600 updates: loss {losses[0]:.4f} (any constant: {job.task.levels.baseline:.4f})")
+    print(
+        f"{name:8} after 600 updates: loss {losses[0]:.4f} (any constant: {job.task.levels.baseline:.4f})"
+    )

@@ -36,7 +36,9 @@ from jaxrnn.diagnostics import carry_jacobian_norms, effective_memory, memory_ca
 T, H, SEEDS = 200, 32, 5
 NAMES = ["rnn_orth", "lstm", "lstm_chrono", "gru", "gru_chrono"]
 task = TASKS["first_symbol"](lag=T)
-xs = task.sample(jax.random.key(0), SEEDS).inputs[-T:]  # [T, SEEDS, 20], the last steps, which are never padding
+xs = task.sample(jax.random.key(0), SEEDS).inputs[
+    -T:
+]  # [T, SEEDS, 20], the last steps, which are never padding
 for name in NAMES:
     print(f"{name:12} {CELLS[name].description}")
 
@@ -79,10 +81,14 @@ def capacity(cell, key):
     return memory_capacity(cell, cell.init(key, 1), key, delays=50, steps=1000).total
 
 
-reach = {name: int(np.median(effective_memory(jnp.asarray(values)))) for name, values in curves.items()}
+reach = {
+    name: int(np.median(effective_memory(jnp.asarray(values)))) for name, values in curves.items()
+}
 held = {name: float(capacity(CELLS[name].make(H, T), jax.random.key(2))) for name in NAMES}
 for name in NAMES:
-    print(f"{name:12} effective memory {reach[name]:3} of {T} steps   memory capacity {held[name]:5.1f} of at most {H}")
+    print(
+        f"{name:12} effective memory {reach[name]:3} of {T} steps   memory capacity {held[name]:5.1f} of at most {H}"
+    )
 
 # %% [markdown]
 # The two disagree, and that is the point. The orthogonal tanh RNN holds traces of many inputs, all of them weak after some dozens
@@ -96,12 +102,18 @@ for name in NAMES:
 results = read_json(CALIBRATION / "full_first_symbol" / "summary.json")["results"]
 solved = {row["cell"]: [step for step in row["steps_to_solve"] if step] for row in results}
 for name in NAMES:
-    print(f"{name:12} effective memory at the start {reach[name]:3}   solved {len(solved[name])}/5   updates {solved[name]}")
+    print(
+        f"{name:12} effective memory at the start {reach[name]:3}   solved {len(solved[name])}/5   updates {solved[name]}"
+    )
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3))
-bars = ax.barh(NAMES, [reach[name] for name in NAMES], color=[figures.STYLES[name][0] for name in NAMES])
-ax.bar_label(bars, [f"solved by {len(solved[name])} of 5 seeds" for name in NAMES], padding=4, fontsize=9)
+bars = ax.barh(
+    NAMES, [reach[name] for name in NAMES], color=[figures.STYLES[name][0] for name in NAMES]
+)
+ax.bar_label(
+    bars, [f"solved by {len(solved[name])} of 5 seeds" for name in NAMES], padding=4, fontsize=9
+)
 ax.invert_yaxis()
 ax.set(xlabel="effective memory before training (steps)", xlim=(0, 1.35 * T))
 plt.show()
@@ -114,7 +126,9 @@ plt.show()
 for row in read_json(CALIBRATION / "fast_first_symbol" / "summary.json")["results"]:
     if row["cell"] in NAMES[:2] + NAMES[3:4]:  # those whose start does not depend on the lag
         count = sum(step is not None for step in row["steps_to_solve"])
-        print(f"{row['cell']:12} effective memory at the start {reach[row['cell']]:3}   solved {count}/5 at lag 50")
+        print(
+            f"{row['cell']:12} effective memory at the start {reach[row['cell']]:3}   solved {count}/5 at lag 50"
+        )
 
 # %% [markdown]
 # Nothing separates `lstm` from `lstm_chrono`, or `gru` from `gru_chrono`, but the bias of one gate before the first update: drawn
@@ -127,9 +141,20 @@ for row in read_json(CALIBRATION / "fast_first_symbol" / "summary.json")["result
 
 # %%
 for name in ("lstm", "lstm_chrono"):
-    config = Config(task="first_symbol", lag=T, cells=(name,), batch_size=32, learning_rates=(3e-3,), steps=200, seeds=1, seed=7)
+    config = Config(
+        task="first_symbol",
+        lag=T,
+        cells=(name,),
+        batch_size=32,
+        learning_rates=(3e-3,),
+        steps=200,
+        seeds=1,
+        seed=7,
+    )
     job, rows = train.make_job(config, name), train.rows(config)
     state = train.start(job, rows)
     for step in range(0, config.steps, 50):
         state, losses, *_ = train.advance(job, state, rows, np.full(1, True), step)
-        print(f"{name:12} after {step + 50} updates: loss {losses[0]:.4f} (any constant: {task.levels.baseline:.4f})")
+        print(
+            f"{name:12} after {step + 50} updates: loss {losses[0]:.4f} (any constant: {task.levels.baseline:.4f})"
+        )

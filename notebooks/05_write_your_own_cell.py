@@ -64,8 +64,12 @@ class CFNCell(jaxrnn.Cell):
 
     def init(self, key, input_size, dtype=jnp.float32):
         k_x, k_h = jax.random.split(key)
-        w_x = jaxrnn.initializers.kernel("lecun_normal", k_x, input_size, 3, self.hidden_size, dtype)
-        w_h = jaxrnn.initializers.kernel("orthogonal", k_h, self.hidden_size, 2, self.hidden_size, dtype)
+        w_x = jaxrnn.initializers.kernel(
+            "lecun_normal", k_x, input_size, 3, self.hidden_size, dtype
+        )
+        w_h = jaxrnn.initializers.kernel(
+            "orthogonal", k_h, self.hidden_size, 2, self.hidden_size, dtype
+        )
         return CFNParams(w_x=w_x, w_h=w_h, b=jnp.zeros((3, self.hidden_size), dtype).at[0].set(1))
 
     def init_carry(self, params, like):
@@ -109,14 +113,19 @@ ys.shape, [c.h.shape for c in carry]
 # %%
 task = TASKS["adding"](lag=50)
 job = train.Job(task, Model(CFNCell(32), task.score.output_size), batch_size=64, clip=1.0)
-rows = train.Rows(np.stack([jax.random.key_data(jax.random.key(s)) for s in range(3)]), np.full(3, 5e-3, np.float32))
+rows = train.Rows(
+    np.stack([jax.random.key_data(jax.random.key(s)) for s in range(3)]),
+    np.full(3, 5e-3, np.float32),
+)
 state, losses = train.start(job, rows), []
 for step in range(0, 450, 50):
     state, now, *_ = train.advance(job, state, rows, np.full(3, True), step)
     losses.append(now)
 losses = np.array(losses)
 loss, share = train.evaluate(job, state.params)
-print(f"evaluation: squared error {np.round(loss, 4)}, of the best constant {task.levels.baseline:.4f}")
+print(
+    f"evaluation: squared error {np.round(loss, 4)}, of the best constant {task.levels.baseline:.4f}"
+)
 
 # %% [markdown]
 # Beside what five seeds of the library's cells needed in the calibration of that preset:
@@ -124,7 +133,10 @@ print(f"evaluation: squared error {np.round(loss, 4)}, of the best constant {tas
 # %%
 for row in read_json(CALIBRATION / "fast_adding" / "summary.json")["results"]:
     print(f"{row['cell']:10} updates to solve: {row['steps_to_solve']}")
-solved = [next((50 * (k + 1) for k in range(len(losses)) if losses[k, s] < task.levels.solved), None) for s in range(3)]
+solved = [
+    next((50 * (k + 1) for k in range(len(losses)) if losses[k, s] < task.levels.solved), None)
+    for s in range(3)
+]
 print(f"{'CFN':10} updates to solve: {solved}  (at most 450)")
 
 # %%
@@ -132,7 +144,12 @@ fig, ax = plt.subplots(figsize=(7, 3.5))
 ax.plot(50 * np.arange(1, len(losses) + 1), losses)
 ax.axhline(task.levels.baseline, color="0.5", linestyle="--", linewidth=0.9)
 ax.text(450, task.levels.baseline * 1.1, "best constant", ha="right", fontsize=9)
-ax.set(xlabel="updates", ylabel="squared error, mean of 50 updates", yscale="log", title="the chaos-free network on adding")
+ax.set(
+    xlabel="updates",
+    ylabel="squared error, mean of 50 updates",
+    yscale="log",
+    title="the chaos-free network on adding",
+)
 plt.show()
 
 # %% [markdown]
@@ -154,9 +171,14 @@ def exponent(cell, gain, seed):
     return largest_lyapunov_exponent(cell, params, jnp.zeros((600, 1)), carry, washout=200)
 
 
-many = jax.jit(jax.vmap(jax.vmap(exponent, in_axes=(None, None, 0)), in_axes=(None, 0, None)), static_argnums=0)
+many = jax.jit(
+    jax.vmap(jax.vmap(exponent, in_axes=(None, None, 0)), in_axes=(None, 0, None)), static_argnums=0
+)
 gains = jnp.array([1.0, 2.0, 4.0, 6.0, 8.0, 12.0])
-found = {cell.__class__.__name__: many(cell, gains, jnp.arange(5)) for cell in (jaxrnn.LSTMCell(64), CFNCell(64))}
+found = {
+    cell.__class__.__name__: many(cell, gains, jnp.arange(5))
+    for cell in (jaxrnn.LSTMCell(64), CFNCell(64))
+}
 for name, exponents in found.items():
     print(f"{name:10}", " ".join(f"{v:7.3f}" for v in jnp.median(exponents, axis=1)))
 

@@ -46,7 +46,9 @@ from experiments.model import Model
 from experiments.tasks import TASKS, Batch
 
 ROOT = Path.cwd().parent
-print(f"{len(jax.devices())} devices on {os.cpu_count()} cores; load before this: {os.getloadavg()[0]:.1f}")
+print(
+    f"{len(jax.devices())} devices on {os.cpu_count()} cores; load before this: {os.getloadavg()[0]:.1f}"
+)
 
 # %% [markdown]
 # ## One loop, one device
@@ -85,7 +87,9 @@ def train(gradient, updates=40):
 
 gradient = jax.jit(jax.value_and_grad(loss))
 losses = train(gradient)
-print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after {len(losses)} updates; any constant: {task.levels.baseline:.3f}")
+print(
+    f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after {len(losses)} updates; any constant: {task.levels.baseline:.3f}"
+)
 
 # %% [markdown]
 # ## Every device
@@ -99,8 +103,13 @@ params, batch = init(0), sample(0, 0)
 split = jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, batch.batch_axes))))
 
 mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
-whole, by_column, by_row = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (None, "data"), ("data",)))
-placed = jax.device_put(params, whole), jax.device_put(batch, Batch(inputs=by_column, targets=by_row))
+whole, by_column, by_row = (
+    NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (None, "data"), ("data",))
+)
+placed = (
+    jax.device_put(params, whole),
+    jax.device_put(batch, Batch(inputs=by_column, targets=by_row)),
+)
 
 
 def difference(a, b):
@@ -137,7 +146,9 @@ def compare(programs, rounds=15):
     print(f"{name:30} {np.median(first):5.1f} ms")
     for name, taken in others:
         low, middle, high = np.quantile(first / taken, (0.25, 0.5, 0.75))
-        print(f"{name:30} {np.median(taken):5.1f} ms   {middle:.2f} times as fast (half of the rounds: {low:.2f}-{high:.2f})")
+        print(
+            f"{name:30} {np.median(taken):5.1f} ms   {middle:.2f} times as fast (half of the rounds: {low:.2f}-{high:.2f})"
+        )
 
 
 programs = {"one device": functools.partial(gradient, params, batch)}
@@ -156,7 +167,9 @@ compare(programs)
 seeds = [(init(seed), sample(seed, 0)) for seed in range(3)]
 stacked = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *seeds))
 at_once = jax.jit(jax.vmap(jax.value_and_grad(loss)))
-one_by_one = jax.tree.map(lambda *leaves: np.stack(leaves), *[gradient(*arrays) for arrays in seeds])
+one_by_one = jax.tree.map(
+    lambda *leaves: np.stack(leaves), *[gradient(*arrays) for arrays in seeds]
+)
 print(f"by vmap and one by one differ by {difference(at_once(*stacked), one_by_one):.0e}")
 assert difference(at_once(*stacked), one_by_one) < 1e-5
 
@@ -177,28 +190,48 @@ compare(programs)
 # a program takes beyond its arguments and results, it says once compiled, before it runs.
 
 # %%
-OPTIONS = {'method="scan"': dict(method="scan")} | {f'remat="{name}"': dict(remat=name) for name in ("none", "carry", "sqrt")}
+OPTIONS = {'method="scan"': dict(method="scan")} | {
+    f'remat="{name}"': dict(remat=name) for name in ("none", "carry", "sqrt")
+}
 LENGTHS = (200, 1600, 12800)
 
 
 def compiled(name, T):
     """The gradient of the last h with respect to the parameters of the cell, at T steps and 64 sequences."""
-    square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs, **OPTIONS[name])[0].h ** 2)  # noqa: E731
-    level = "3" if T == LENGTHS[0] else "0"  # what is not run needs no fast code; the memory is the same
-    lowered = jax.jit(jax.grad(square)).lower(params.cell, jax.ShapeDtypeStruct((T, 64, 2), jnp.float32))
+    square = lambda cell, xs: jnp.mean(
+        jaxrnn.unroll(model.cell, cell, xs, **OPTIONS[name])[0].h ** 2
+    )  # noqa: E731
+    level = (
+        "3" if T == LENGTHS[0] else "0"
+    )  # what is not run needs no fast code; the memory is the same
+    lowered = jax.jit(jax.grad(square)).lower(
+        params.cell, jax.ShapeDtypeStruct((T, 64, 2), jnp.float32)
+    )
     return lowered.compile({"xla_backend_optimization_level": level})
 
 
 with ThreadPoolExecutor() as pool:  # XLA compiles beside Python
     made = {(name, T): pool.submit(compiled, name, T) for name in OPTIONS for T in LENGTHS}
-memory = {where: job.result().memory_analysis().temp_size_in_bytes / 2**20 for where, job in made.items()}
+memory = {
+    where: job.result().memory_analysis().temp_size_in_bytes / 2**20 for where, job in made.items()
+}
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-for name, colour, marker in zip(OPTIONS, ("0.4", "#D55E00", "#0072B2", "#009E73"), "xos^", strict=True):
+for name, colour, marker in zip(
+    OPTIONS, ("0.4", "#D55E00", "#0072B2", "#009E73"), "xos^", strict=True
+):
     values = [memory[name, T] for T in LENGTHS]
     ax.plot(LENGTHS, values, color=colour, marker=marker)
-    ax.text(1.15 * LENGTHS[-1], values[-1], f"{name}: {values[-1]:,.0f} MiB", color=colour, va="center")
-ax.set(xscale="log", yscale="log", xlim=(150, 140_000), xlabel="length of the sequences (steps)", ylabel="temporary memory (MiB)")
+    ax.text(
+        1.15 * LENGTHS[-1], values[-1], f"{name}: {values[-1]:,.0f} MiB", color=colour, va="center"
+    )
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlim=(150, 140_000),
+    xlabel="length of the sequences (steps)",
+    ylabel="temporary memory (MiB)",
+)
 ax.set_xticks(LENGTHS, [f"{T:,}" for T in LENGTHS])
 ax.set_yticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
 ax.minorticks_off()
@@ -206,7 +239,9 @@ ax.set_title("Gradient of an LSTM: 32 units, 64 sequences, float32", fontsize=10
 plt.show()
 
 # %%
-programs = {name: functools.partial(made[name, 200].result(), params.cell, batch.inputs) for name in OPTIONS}
+programs = {
+    name: functools.partial(made[name, 200].result(), params.cell, batch.inputs) for name in OPTIONS
+}
 worst = max(difference(program(), programs['remat="none"']()) for program in programs.values())
 print(f"the gradients differ by {worst:.0e}")
 assert worst < 1e-5
@@ -218,7 +253,9 @@ compare(programs)
 
 # %%
 square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs)[1] ** 2)  # noqa: E731
-in_windows = lambda cell, xs: jnp.mean(jaxrnn.unroll_windows(model.cell, cell, xs, window=50)[1] ** 2)  # noqa: E731
+in_windows = lambda cell, xs: jnp.mean(
+    jaxrnn.unroll_windows(model.cell, cell, xs, window=50)[1] ** 2
+)  # noqa: E731
 
 
 @jax.jit
@@ -237,7 +274,9 @@ for window in np.split(np.asarray(batch.inputs), 4):
 mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *parts)
 together = jax.jit(jax.grad(in_windows))(params.cell, batch.inputs)
 complete = jax.jit(jax.grad(square))(params.cell, batch.inputs)
-print(f"window by window and in one program: the gradients differ by {difference(mean, together):.0e}")
+print(
+    f"window by window and in one program: the gradients differ by {difference(mean, together):.0e}"
+)
 print(f"from that through all 200 steps both differ by {difference(together, complete):.0%}")
 assert difference(mean, together) < 1e-5
 
@@ -248,10 +287,20 @@ assert difference(mean, together) < 1e-5
 # and gradients. This, too, changes what is computed. How much? Another batch of the same task is the measure.
 
 # %%
-half = jax.jit(jax.value_and_grad(lambda params, batch: loss(params, batch._replace(inputs=batch.inputs.astype(jnp.bfloat16)))))
-print(f"the gradient in bfloat16 differs from that in float32 by {difference(half(params, batch)[1], one[1]):.2%}")
-print(f"the gradient of another batch differs by {difference(gradient(params, sample(0, 1))[1], one[1]):.2%}")
-print(f"loss after {len(losses)} updates: {train(half)[-1]:.4f} in bfloat16, {losses[-1]:.4f} in float32")
+half = jax.jit(
+    jax.value_and_grad(
+        lambda params, batch: loss(params, batch._replace(inputs=batch.inputs.astype(jnp.bfloat16)))
+    )
+)
+print(
+    f"the gradient in bfloat16 differs from that in float32 by {difference(half(params, batch)[1], one[1]):.2%}"
+)
+print(
+    f"the gradient of another batch differs by {difference(gradient(params, sample(0, 1))[1], one[1]):.2%}"
+)
+print(
+    f"loss after {len(losses)} updates: {train(half)[-1]:.4f} in bfloat16, {losses[-1]:.4f} in float32"
+)
 
 # %% [markdown]
 # ## A run that survives
@@ -264,16 +313,36 @@ print(f"loss after {len(losses)} updates: {train(half)[-1]:.4f} in bfloat16, {lo
 folder = tempfile.TemporaryDirectory()
 KEYS = "--lag 20 --cells lstm --hidden_size 8 --batch_size 32 --seeds 2 --steps 400 --checkpoint_every 50".split()
 ENV = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
-ENV["JAX_COMPILATION_CACHE_DIR"] = f"{folder.name}/cache"  # what goes on finds its programs compiled
+ENV["JAX_COMPILATION_CACHE_DIR"] = (
+    f"{folder.name}/cache"  # what goes on finds its programs compiled
+)
 
 
 def start(name):
-    command = [sys.executable, "-m", "experiments", "run", "adding", *KEYS, "--out", f"{folder.name}/{name}", "--resume"]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "experiments",
+        "run",
+        "adding",
+        *KEYS,
+        "--out",
+        f"{folder.name}/{name}",
+        "--resume",
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | ENV,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def saved_losses(name):
-    return {(row["seed"], row["step"]): row["loss"] for row in read_metrics(Path(folder.name, name))}
+    return {
+        (row["seed"], row["step"]): row["loss"] for row in read_metrics(Path(folder.name, name))
+    }
 
 
 through, killed = start("through"), start("killed")
@@ -283,7 +352,9 @@ killed.send_signal(signal.SIGKILL)
 assert killed.wait() == -signal.SIGKILL
 print(f"killed; losses saved: {len(saved_losses('killed'))}")
 assert start("killed").wait() == through.wait() == 0
-print(f"again; losses saved: {len(saved_losses('killed'))}, the same: {saved_losses('killed') == saved_losses('through')}")
+print(
+    f"again; losses saved: {len(saved_losses('killed'))}, the same: {saved_losses('killed') == saved_losses('through')}"
+)
 assert saved_losses("killed") == saved_losses("through")
 
 # %% [markdown]
@@ -304,7 +375,10 @@ def steps(name, devices=1, variant="float32"):
     found = {}
     for row in read_json(ROOT / "experiments" / "results" / name / "bench.json")["rows"]:
         what = row["cell"], row["mode"], row["peer"], row["devices"], row["variant"]
-        if what == ("lstm", "forward+backward", "jaxrnn", devices, variant) and "-" not in row["shape"]:
+        if (
+            what == ("lstm", "forward+backward", "jaxrnn", devices, variant)
+            and "-" not in row["shape"]
+        ):
             B, _, I, H = map(int, row["shape"].split("x"))
             found[row["shape"]] = 3 * B * (I + H) * 4 * H, row["us_per_step"]
     return dict(sorted(found.items(), key=lambda item: item[1]))
@@ -319,7 +393,13 @@ SAVED = {
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for name, (found, colour, style) in SAVED.items():
     ax.plot(*zip(*found.values(), strict=True), style, color=colour, label=name)
-ax.set(xscale="log", yscale="log", xlabel="multiplications of a step", ylabel="time of a step (µs)", ylim=(2, 6000))
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="multiplications of a step",
+    ylabel="time of a step (µs)",
+    ylim=(2, 6000),
+)
 ax.set_yticks([10, 100, 1000], ["10", "100", "1,000"])
 ax.legend(loc="upper left", fontsize=9, frameon=False)
 plt.show()

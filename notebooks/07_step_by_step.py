@@ -40,11 +40,18 @@ B, T = 64, 32
 
 def begin(key):
     k_last, k_cue = jax.random.split(key)
-    return dict(t=jnp.zeros(B, int), last=jax.random.randint(k_last, (B,), 2, 9), cue=jax.random.bernoulli(k_cue, 0.5, (B,)))
+    return dict(
+        t=jnp.zeros(B, int),
+        last=jax.random.randint(k_last, (B,), 2, 9),
+        cue=jax.random.bernoulli(k_cue, 0.5, (B,)),
+    )
 
 
 def observe(env):
-    return jnp.stack([jnp.where(env["t"] == 0, 2.0 * env["cue"] - 1, 0.0), 1.0 * (env["t"] == env["last"])], axis=-1)
+    return jnp.stack(
+        [jnp.where(env["t"] == 0, 2.0 * env["cue"] - 1, 0.0), 1.0 * (env["t"] == env["last"])],
+        axis=-1,
+    )
 
 
 def advance(env, action, key):
@@ -77,7 +84,9 @@ def act(params, state, key):
     carry, logits = policy(params, obs[None], carry, before[None])
     action = jax.random.categorical(k_action, logits[0])
     env, reward, done = advance(env, action, k_env)
-    return (env, carry, done), dict(obs=obs, action=action, reward=reward, done=done, logits=logits[0])
+    return (env, carry, done), dict(
+        obs=obs, action=action, reward=reward, done=done, logits=logits[0]
+    )
 
 
 @jax.jit
@@ -87,9 +96,18 @@ def play(params, state, key):
 
 
 params = dict(cell=cell.init(jax.random.key(0), input_size=2), w=jnp.zeros((16, 2)), b=jnp.zeros(2))
-first = (begin(jax.random.key(1)), jaxrnn.initial_carry(cell, params["cell"], (B,)), jnp.zeros(B, bool))
+first = (
+    begin(jax.random.key(1)),
+    jaxrnn.initial_carry(cell, params["cell"], (B,)),
+    jnp.zeros(B, bool),
+)
 state, window = play(params, first, jax.random.key(2))
-print("episodes that ended in the first window:", int(window["done"].sum()), "- rewarded:", float(window["reward"].sum()))
+print(
+    "episodes that ended in the first window:",
+    int(window["done"].sum()),
+    "- rewarded:",
+    float(window["reward"].sum()),
+)
 
 # %% [markdown]
 # The learner sees the window at once. `resets_from_dones` turns "step t ended an episode" into "a new one begins at t + 1"; the
@@ -123,16 +141,27 @@ def update(params, opt_state, state, key):
     after, window = play(params, state, key)
 
     def loss(params):
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(learner_logits(params, state, window)), window["action"][..., None], -1)
+        chosen = jnp.take_along_axis(
+            jax.nn.log_softmax(learner_logits(params, state, window)),
+            window["action"][..., None],
+            -1,
+        )
         return -jnp.mean(jnp.where(window["done"], (window["reward"] - 0.5) * chosen[..., 0], 0.0))
 
     updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state)
-    return optax.apply_updates(params, updates), opt_state, after, window["reward"].sum() / window["done"].sum()
+    return (
+        optax.apply_updates(params, updates),
+        opt_state,
+        after,
+        window["reward"].sum() / window["done"].sum(),
+    )
 
 
 state, opt_state = first, optimizer.init(params)
 for step in range(301):
-    params, opt_state, state, rewarded = update(params, opt_state, state, jax.random.fold_in(jax.random.key(6), step))
+    params, opt_state, state, rewarded = update(
+        params, opt_state, state, jax.random.fold_in(jax.random.key(6), step)
+    )
     if step % 100 == 0:
         print(f"update {step}: {float(rewarded):.2f} of all episodes rewarded (chance: 0.50)")
 
@@ -161,12 +190,17 @@ def guesses(weights, xs):
 @jax.jit
 def fit(weights, opt_state, key):
     xs = waves(key, 60, 64)
-    value, slope = jax.value_and_grad(lambda w: jnp.mean((guesses(w, xs[:-1])[1] - xs[1:]) ** 2))(weights)
+    value, slope = jax.value_and_grad(lambda w: jnp.mean((guesses(w, xs[:-1])[1] - xs[1:]) ** 2))(
+        weights
+    )
     updates, opt_state = optimizer.update(slope, opt_state)
     return optax.apply_updates(weights, updates), opt_state, value
 
 
-weights = dict(cell=model.init(jax.random.key(7), input_size=1), w=0.1 * jax.random.normal(jax.random.key(8), (32, 1)))
+weights = dict(
+    cell=model.init(jax.random.key(7), input_size=1),
+    w=0.1 * jax.random.normal(jax.random.key(8), (32, 1)),
+)
 opt_state = optimizer.init(weights)
 for step in range(1001):
     weights, opt_state, value = fit(weights, opt_state, jax.random.fold_in(jax.random.key(9), step))
@@ -199,11 +233,15 @@ def free(weights, carry, x, steps):
 
 truth = waves(jax.random.key(10), 80, 3)
 carry, heard = guesses(weights, truth[:30])
-difference = float(jnp.abs(forced(weights, carry, truth[30:]) - guesses(weights, truth)[1][30:]).max())
+difference = float(
+    jnp.abs(forced(weights, carry, truth[30:]) - guesses(weights, truth)[1][30:]).max()
+)
 print(f"step by step and at once differ by {difference:.1e}")
 assert difference < 1e-5
 own = jnp.concatenate([heard[-1:], free(weights, carry, heard[-1], 49)])
-print(f"error of the free run: {float(jnp.mean((own - truth[30:]) ** 2)):.4f} (of silence: {float(jnp.mean(truth**2)):.2f})")
+print(
+    f"error of the free run: {float(jnp.mean((own - truth[30:]) ** 2)):.4f} (of silence: {float(jnp.mean(truth**2)):.2f})"
+)
 
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(7, 4), sharex=True, layout="constrained")

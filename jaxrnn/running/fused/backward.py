@@ -88,7 +88,7 @@ def backward(
 def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept:
     """What was kept of a chunk, with the whole carry before each step."""
     kept = chunk.kept
-    if outputs is None:
+    if outputs is None or kept.ys is None:
         carry = jax.tree.unflatten(jax.tree.structure(problem.carry), kept.carry)
     else:
         carry = outputs.carry_before(kept.carry, kept.ys, chunk.times, problem.reverse)
