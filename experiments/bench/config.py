@@ -30,8 +30,9 @@ class BenchConfig:
             long sequences are measured too.
         device: cpu or gpu.
         quick: a few small shapes and rounds and no `memory`, in under two minutes.
-        every_cell: instead, each cell of the library against plain `lax.scan`, at `shapes`, none of
-            which means one of its own.
+        every_cell: instead, each cell of the library and four of strangers against plain
+            `lax.scan`, forward and backward and forward alone, at `shapes`, none of which means
+            three of its own.
         seed: of weights, inputs and the order of the candidates.
         out: the folder to write; none means a new one under runs/.
     """

@@ -134,10 +134,10 @@ def first_times(candidates: Sequence[Candidate]) -> dict[str, First]:
 
 def first_look(candidates: list[Candidate], mode: str) -> First:
     seconds = [first_time(made.run[mode]) for made in candidates]
-    calls = [min(max(math.ceil(SAMPLE / one), 1), MOST_CALLS) for one in seconds]
+    counts = [calls(one) for one in seconds]
     every = [made.choice.every for made in candidates]
-    parts = (one * (n + 1) / e for one, n, e in zip(seconds, calls, every, strict=True))
-    return First(candidates, calls, every, sum(parts))
+    parts = (one * (n + 1) / e for one, n, e in zip(seconds, counts, every, strict=True))
+    return First(candidates, counts, every, sum(parts))
 
 
 def first_time(run: Callable[[], Any]) -> float:
@@ -150,13 +150,34 @@ def first_time(run: Callable[[], Any]) -> float:
     return first if first > 10 * SAMPLE else sample(run, 1)
 
 
+def calls(seconds: float) -> int:
+    """How many calls of so many seconds make a sample."""
+    return min(max(math.ceil(SAMPLE / seconds), 1), MOST_CALLS)
+
+
 def rounds(first: First, mode: str, count: int, seed: int) -> np.ndarray:
-    """Times in seconds, [rounds, candidates]: each round runs them in an order of its own,
+    """Times in seconds, [rounds, candidates], as of `in_turn`."""
+    runs = [made.run[mode] for made in first.candidates]
+    return in_turn(runs, first.calls, first.every, count, seed)
+
+
+def in_turn(
+    runs: Sequence[Callable[[], Any]],
+    calls: Sequence[int],
+    every: Sequence[int],
+    count: int,
+    seed: int,
+) -> np.ndarray:
+    """Times in seconds, [rounds, runs]: each round takes them in an order of its own,
     each once untimed just before.
 
-    Candidates that run in every third round only have NaN in the others.
+    Args:
+        runs: what is timed.
+        calls: that make a sample of each.
+        every: in which rounds each runs. One that runs in every third only has NaN in the others.
+        count: of rounds.
+        seed: of the order.
     """
-    runs = [made.run[mode] for made in first.candidates]
     rng = np.random.default_rng(seed)
     times = np.full((count, len(runs)), np.nan)
     gc.collect()
@@ -164,8 +185,8 @@ def rounds(first: First, mode: str, count: int, seed: int) -> np.ndarray:
     try:
         for number, row in enumerate(times):
             for k in rng.permutation(len(runs)):
-                if number % first.every[k] == 0:
-                    row[k] = sample(runs[k], first.calls[k])
+                if number % every[k] == 0:
+                    row[k] = sample(runs[k], calls[k])
     finally:
         gc.enable()
     return times
