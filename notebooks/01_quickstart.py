@@ -49,7 +49,7 @@ y.shape, carry.h.shape, carry.c.shape
 # The cell is its equations and nothing else. Written out once more with NumPy, the step gives the same numbers:
 
 # %%
-sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
+sigmoid = lambda a: 1 / (1 + np.exp(-a))
 w_x, w_h, b = (np.asarray(p) for p in params)
 u = (
     np.tensordot(np.asarray(x), w_x, 1) + b

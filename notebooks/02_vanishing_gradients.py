@@ -66,7 +66,7 @@ def norms(name):
     """The median norm over sequences, against the lag."""
     cell = CELLS[name].make(32, T)
     params = cell.init(jax.random.key(1), input_size=2)
-    one = lambda xs: carry_jacobian_norms(cell, params, xs)  # noqa: E731
+    one = lambda xs: carry_jacobian_norms(cell, params, xs)
     return np.median(jax.jit(jax.vmap(one, in_axes=1))(batch.inputs), axis=0)
 
 

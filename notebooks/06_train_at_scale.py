@@ -200,7 +200,7 @@ def compiled(name, T):
     """The gradient of the last h with respect to the parameters of the cell, at T steps and 64 sequences."""
     square = lambda cell, xs: jnp.mean(
         jaxrnn.unroll(model.cell, cell, xs, **OPTIONS[name])[0].h ** 2
-    )  # noqa: E731
+    )
     level = (
         "3" if T == LENGTHS[0] else "0"
     )  # what is not run needs no fast code; the memory is the same
@@ -252,10 +252,10 @@ compare(programs)
 # what is computed. `unroll_windows` does it in one program; memory that does not grow with T takes a call for each window.
 
 # %%
-square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs)[1] ** 2)  # noqa: E731
+square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs)[1] ** 2)
 in_windows = lambda cell, xs: jnp.mean(
     jaxrnn.unroll_windows(model.cell, cell, xs, window=50)[1] ** 2
-)  # noqa: E731
+)
 
 
 @jax.jit
