@@ -68,14 +68,18 @@ def _is_dense(product: Product, rows: int) -> bool:
     With gates XLA:CPU moves the blocks of a block-diagonal kernel about: an LSTM of 4 heads was
     3.7 times as fast forward at H = 64 as one matrix, in which the zeros are multiplied too, and
     1.5 times with the backward pass; 2 and 1.6 times at H = 128, 0.9 and 0.8 at H = 256. Without
-    gates 0.8 to 1.0.
+    gates 0.8 to 1.0. With 8 blocks, of which a matrix has 8 times the entries, 1.4 and 1.3 times at
+    16 rows and H = 64, 0.9 forward at H = 128, and 0.6 and 0.4 with one row.
     """
     if product.op is None or product.v.aval.ndim != rows + 1:
         return False
     size = product.v.aval.shape[-1]
     shape = product.out.aval.shape[rows:]
     gates = has_gates(product.out.aval.shape, rows) and shape[0] > 1
-    if not gates or size * math.prod(shape) > DENSE:
+    entries = size * math.prod(shape)
+    alone = math.prod(product.v.aval.shape[:rows]) == 1
+    few = entries <= 4 * product.w.aval.size or (entries <= DENSE // 4 and not alone)
+    if not gates or not few or entries > DENSE:
         return False
     identity = jax.ShapeDtypeStruct((size, size), product.v.aval.dtype)
     weight = jax.ShapeDtypeStruct(product.w.aval.shape, product.w.aval.dtype)
