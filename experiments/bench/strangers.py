@@ -26,8 +26,7 @@ class BlockGRUParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BlockGRUCell(jaxrnn.Cell):
-    """A GRU whose recurrent weight has N blocks on its diagonal, with layer norm over its gates;
-    y = h'.
+    """A GRU of N blocks on the diagonal of its recurrent weight, with layer norm; y = h'.
 
         r, n, z = scale * N(W_x x + b + W_h h)
         h' = sigmoid(z - 1) * tanh(sigmoid(r) * n) + (1 - sigmoid(z - 1)) * h
@@ -128,8 +127,7 @@ class AttendingCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AttendingCell(jaxrnn.Cell):
-    """A tanh network that reads in each step from a memory in its carry, and never writes there;
-    y = h'.
+    """A tanh network that attends to a memory in its carry, and never writes there; y = h'.
 
         q = W_q h
         r = sum_s softmax_s(q . memory_s) memory_s
@@ -154,13 +152,8 @@ class AttendingCell(jaxrnn.Cell):
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> AttendingParams:
         H = self.hidden_size
-        shapes = (
-            (input_size, H),
-            (H, H),
-            (H, self.width),
-            (self.width, H),
-            (self.slots, self.width),
-        )
+        W = self.width
+        shapes = ((input_size, H), (H, H), (H, W), (W, H), (self.slots, W))
         w_x, w_h, w_q, w_r, memory = draw(key, dtype, *shapes)
         b = jnp.zeros(H, dtype)
         return AttendingParams(w_x=w_x, w_h=w_h, w_q=w_q, w_r=w_r, b=b, memory=memory)
