@@ -121,7 +121,7 @@ NOT_HERE = {
     ),
     "E39": (
         "the parameters of scan's jaxpr: they are not read; "
-        "`study` reads names, operands and results of a step's equations"
+        "`running.trace` reads names, operands and results of a step's equations"
     ),
 }
 
