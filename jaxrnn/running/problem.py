@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax import lax
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, carry_dtype, cast, dot_in, select
 
@@ -77,8 +78,18 @@ class Problem:
             now: this step of `Problem.steps`.
             dot: the product; None is that of the compute dtype.
         """
-        dot = self.dot if dot is None else dot
-        return self.around(lambda start: self.cell.step(self.params, start, u, dot), carry, now)
+
+        def step(carry: Carry) -> tuple[Carry, Any]:
+            each = self.dot if dot is None else dot
+            return self.around(
+                lambda start: self.cell.step(self.params, start, u, each), carry, now
+            )
+
+        # Where a reset replaces held leaves, autodiff would save what is selected at every step.
+        # Not with a given `dot`, which may record, or with effects, which would take place twice.
+        if now.began is not None and dot is None and not self.trace.effects:
+            step = jax.checkpoint(step, prevent_cse=False, policy=_not_selected)
+        return step(carry)
 
     def around(
         self, step: Callable[[Carry], tuple[Carry, Any]], carry: Carry, now: Steps
@@ -120,3 +131,8 @@ class Problem:
 
 def _is_none(a: Any) -> bool:
     return a is None
+
+
+def _not_selected(primitive: Any, *operands: Any, **options: Any) -> bool:
+    """What derivatives save of a step: all but selections, and the conditions spread for them."""
+    return primitive not in (lax.select_n_p, lax.broadcast_in_dim_p)

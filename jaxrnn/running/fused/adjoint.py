@@ -1,6 +1,7 @@
 """The adjoint of the carry through a chunk of steps, and the gradients that follow from it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -125,8 +126,8 @@ class Adjoint(NamedTuple):
         trace = problem.trace
         targets = [trace.products[number].v for number in numbers(reading)]
 
-        def one(now: Chunk) -> list[Array]:
-            found, us = saved.restore(reading, now.kept.step)
+        def one(now: Steps, kept: Kept) -> list[Array]:
+            found, us = saved.restore(reading, kept.step)
             vectors: list[Array] = []
 
             def step(start: Carry) -> tuple[Carry, Any]:
@@ -137,10 +138,10 @@ class Adjoint(NamedTuple):
                 return start, ()
 
             # Resets change what a product sees; a mask only changes what is made of it.
-            problem.around(step, now.kept.carry, now.steps._replace(mask=None))
+            problem.around(step, kept.carry, now._replace(mask=None))
             return vectors
 
-        return jax.vmap(one)(chunk)
+        return each_step(one, chunk.steps, chunk.kept)
 
     def acting_gradients(self, chunk: Chunk, found: Found) -> list[Array]:
         """The gradients of acting parameters, from a whole chunk.
@@ -176,6 +177,16 @@ class Adjoint(NamedTuple):
 
         _, pull = jax.vjp(project, self.problem.params, chunk.steps.xs, chunk.steps.noise)
         return pull(d_us)
+
+
+def each_step(one: Callable[..., Any], steps: Steps, *others: Any) -> Any:
+    """`one(now, *others)` of every step: all at once, but where a reset replaces held leaves.
+
+    Those have a value of their own at each step, and all of them at once are T times their size.
+    """
+    if steps.began is None:
+        return jax.vmap(one)(steps, *others)
+    return lax.map(lambda each: one(*each), (steps, *others))
 
 
 def acting_params(reading: Reading, problem: Problem) -> list[Array]:

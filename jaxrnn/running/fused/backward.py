@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn.cell import Array, Carry, Params
 from jaxrnn.running.chunks import scan_chunks
 from jaxrnn.running.derivative import Gradients, add, nothing
-from jaxrnn.running.fused.adjoint import Adjoint, Chunk, Constants, acting_params, put
+from jaxrnn.running.fused.adjoint import Adjoint, Chunk, Constants, acting_params, each_step, put
 from jaxrnn.running.fused.forward import Kept, recorded_step
 from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
@@ -98,8 +98,8 @@ def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept
 def _again(reading: Reading, problem: Problem, weights: list[Array], chunk: Chunk) -> Kept:
     """What was not kept of a chunk, from its carries."""
 
-    def one(u: Any, carry: Carry, now: Steps) -> Saved | None:
+    def one(now: Steps, u: Any, carry: Carry) -> Saved | None:
         return recorded_step(reading, problem, weights, True, carry, u, now)[2]
 
     us = problem.project(chunk.steps)
-    return chunk.kept._replace(step=jax.vmap(one)(us, chunk.kept.carry, chunk.steps))
+    return chunk.kept._replace(step=each_step(one, chunk.steps, us, chunk.kept.carry))
