@@ -32,7 +32,7 @@ from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
 from jaxrnn.running import initial_carry
-from jaxrnn.running.method import resolve
+from jaxrnn.running.method import Method, resolve
 from jaxrnn.stack import Stack
 
 __all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromLinen", "LSTMState", "Recurrent"]
@@ -120,7 +120,7 @@ class Recurrent(_Module):
     deterministic: bool | None = None
     param_dtype: DType = jnp.float32
     dtype: DType | None = None
-    method: str | None = None
+    method: str | Method | None = None
     remat: str = "none"
     hidden_axis: str | None = None
 
@@ -255,7 +255,7 @@ class RNN(_Torch):
     deterministic: bool | None = None
     param_dtype: DType = jnp.float32
     dtype: DType | None = None
-    method: str | None = None
+    method: str | Method | None = None
     remat: str = "none"
     hidden_axis: str | None = None
 
@@ -306,7 +306,7 @@ class LSTM(_Torch):
     deterministic: bool | None = None
     param_dtype: DType = jnp.float32
     dtype: DType | None = None
-    method: str | None = None
+    method: str | Method | None = None
     remat: str = "none"
     hidden_axis: str | None = None
 
@@ -348,7 +348,7 @@ class GRU(_Torch):
     deterministic: bool | None = None
     param_dtype: DType = jnp.float32
     dtype: DType | None = None
-    method: str | None = None
+    method: str | Method | None = None
     remat: str = "none"
     hidden_axis: str | None = None
 

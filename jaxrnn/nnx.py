@@ -20,7 +20,7 @@ from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
 from jaxrnn.running import initial_carry
-from jaxrnn.running.method import resolve
+from jaxrnn.running.method import Method, resolve
 
 __all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromNnx", "LSTMState", "Recurrent"]
 
@@ -108,7 +108,7 @@ class Recurrent(_Module):
         batch_first: bool,
         param_dtype: DType = jnp.float32,
         dtype: DType | None = None,
-        method: str | None = None,
+        method: str | Method | None = None,
         remat: str = "none",
         hidden_axis: str | None = None,
         rngs: nnx.Rngs,
@@ -255,7 +255,7 @@ class RNN(_Torch):
         init_scheme: str = "jaxrnn",
         param_dtype: DType = jnp.float32,
         dtype: DType | None = None,
-        method: str | None = None,
+        method: str | Method | None = None,
         remat: str = "none",
         hidden_axis: str | None = None,
         rngs: nnx.Rngs,
@@ -314,7 +314,7 @@ class LSTM(_Torch):
         init_scheme: str = "jaxrnn",
         param_dtype: DType = jnp.float32,
         dtype: DType | None = None,
-        method: str | None = None,
+        method: str | Method | None = None,
         remat: str = "none",
         hidden_axis: str | None = None,
         rngs: nnx.Rngs,
@@ -363,7 +363,7 @@ class GRU(_Torch):
         init_scheme: str = "jaxrnn",
         param_dtype: DType = jnp.float32,
         dtype: DType | None = None,
-        method: str | None = None,
+        method: str | Method | None = None,
         remat: str = "none",
         hidden_axis: str | None = None,
         rngs: nnx.Rngs,

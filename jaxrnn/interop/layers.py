@@ -15,6 +15,7 @@ from jaxrnn.cells import GRUCarry, GRUCell, LSTMCarry, LSTMCell, LSTMPCell, RNNC
 from jaxrnn.checks import check_features, check_size
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.running import unroll
+from jaxrnn.running.method import Method
 from jaxrnn.sequences import lengths_to_mask
 from jaxrnn.stack import Stack
 
@@ -38,7 +39,7 @@ class Options(NamedTuple):
 
     batch_first: bool
     dtype: DType | None  # of the computation; None follows the input
-    method: str | None
+    method: str | Method | None
     remat: str
 
 
