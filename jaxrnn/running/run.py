@@ -126,8 +126,10 @@ class Run(NamedTuple):
             if self.note is not None:
                 self.note(problem, choice)
             return choice.run(problem)
-        if problem.remat == "sqrt":
+        if problem.remat == "sqrt" and isinstance(problem.T, int):
             return in_chunks(self._method, problem)
+        if problem.remat == "sqrt":  # a symbol of `jax.export` has no root
+            problem = dataclasses.replace(problem, remat="carry")
         choice = choose(problem, self.method)
         if self.note is not None:
             self.note(problem, choice)
