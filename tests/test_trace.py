@@ -1,6 +1,8 @@
 """What is read from the trace of one step, and that a step of any kind keeps its gradients."""
 
 import dataclasses
+import pathlib
+import traceback
 from typing import Any, NamedTuple
 
 import jax
@@ -373,3 +375,28 @@ def test_the_gradient_of_a_bias_keeps_growing_in_16_bits(method):
         )
     )(p)
     assert_close(slopes.b, slopes.w_x[0], 2e-2)  # every input is 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched(jaxrnn.LSTMCell):
+    """Notes by which functions of the library its step is reached."""
+
+    def step(self, params, carry, u, dot=dot):
+        frames = traceback.extract_stack()
+        own = [f"{pathlib.Path(f.filename).name}:{f.name}" for f in frames if HOME in f.filename]
+        CHAINS.append(own)
+        return super().step(params, carry, u, dot)
+
+
+HOME = str(pathlib.Path(jaxrnn.__file__).parent)
+CHAINS = []
+
+
+def test_nine_functions_at_most_stand_between_unroll_and_the_step_that_is_traced_once():
+    CHAINS.clear()
+    cell = Watched(32)
+    p, xs = cell.init(jax.random.key(0), 32), jnp.ones((21, 8, 32), jnp.float32)
+    jax.make_jaxpr(jax.grad(lambda p: jaxrnn.unroll(cell, p, xs, method="fused")[1].sum()))(p)
+    (chain,) = CHAINS
+    print(" - ".join(chain))  # pytest -s shows it
+    assert chain[0] == "unroll.py:unroll" and len(chain) <= 10
