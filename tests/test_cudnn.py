@@ -130,6 +130,21 @@ def test_a_stack_of_one_size_is_one_call(monkeypatch):
     assert calls == [(2, 0.0, True), (3, 0.0, False)]
 
 
+def test_the_order_in_memory_of_what_goes_in_and_comes_out_is_fixed():
+    # Else XLA leaves out the transposition between time and batch around the call (jax#19177).
+    fixed, real = [], cudnn.with_layout_constraint
+
+    def constrained(a, layout):
+        fixed.append((a.shape, layout.major_to_minor))
+        return real(a, layout)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cudnn, "with_layout_constraint", constrained)
+        jax.make_jaxpr(lambda: answers(LSTM, "cudnn"))()
+    shapes = [(B, T, I), (1, B, H), (1, B, H), (B, T, H), (1, B, H), (1, B, H)]
+    assert fixed[:6] == [(shape, (0, 1, 2)) for shape in shapes]
+
+
 def test_dropout_between_layers_and_of_weights_is_ours():
     stack = jaxrnn.Stack((jaxrnn.DropConnect(LSTM, 0.3), LSTM), bidirectional=True, dropout=0.4)
     noise = stack.noise(jax.random.key(7), T, jnp.zeros((B, I)))

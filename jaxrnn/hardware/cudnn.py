@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import jax
 import jax.extend.backend
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxrnn.cell import Array, Carry, select
 from jaxrnn.hardware.lstm_layers import LSTMLayers, lstm_layers
@@ -106,8 +107,18 @@ def _call(
     directions = 2 if layers.bidirectional else 1
     sizes = xs.shape[-1], h.shape[-1], len(layers.weights) // directions
     options = (*sizes, 0.0, layers.bidirectional)  # no dropout
-    ys, h, c = rnn.lstm(jnp.swapaxes(xs, 0, 1), h, c, flat_weights(layers), lengths, *options)
+    xs, h, c = map(_row_major, (jnp.swapaxes(xs, 0, 1), h, c))
+    ys, h, c = map(_row_major, rnn.lstm(xs, h, c, flat_weights(layers), lengths, *options))
     return h, c, jnp.swapaxes(ys, 0, 1)
+
+
+def _row_major(a: Array) -> Array:
+    """The same array, whose last axis is the innermost in memory, and so its cotangent.
+
+    The call of cuDNN takes memory as it comes and says nothing of its order, so that XLA leaves out
+    a transposition before or after it and hands it the batch where it expects time (jax#19177).
+    """
+    return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
 
 
 def flat_weights(layers: LSTMLayers) -> Array:

@@ -55,8 +55,8 @@ def unroll(
               (`hessian`, and `jvp` of a gradient, work).
             - "cudnn": cuDNN's LSTM, on an NVIDIA GPU, for float32 inputs without resets, in TF32
               unless `jax.default_matmul_precision` is "highest"; no `vmap`, no second derivatives.
-            - "persistent": one kernel for all steps, for a Hopper GPU and jax 0.12. It is
-              experimental and tested in an interpreter only.
+            - "persistent": one kernel for all steps, for a Hopper GPU and jax 0.11, in TF32; no
+              second derivatives.
 
             A method that was asked for and cannot run the cell raises, with the reason.
         remat: "none" saves what the backward pass needs; "carry" saves the carries only and

@@ -21,7 +21,7 @@ from jax import lax
 
 from jaxrnn.cell import Array, DType
 from jaxrnn.hardware.persistent.blocks import UNITS, Tile
-from jaxrnn.hardware.persistent.place import Place, flat, typed, unflat
+from jaxrnn.hardware.persistent.place import Place, flat, meet, typed, unflat
 from jaxrnn.hardware.persistent.tiles import Program, Running, Tiles
 
 PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)  # the arguments of the program
@@ -38,6 +38,12 @@ class Launch(NamedTuple):
     gates: tuple[int, int]  # of the result and of the operand of the product
     dtype: DType  # of the product
     blocks: int
+
+    @property
+    def rounds(self) -> bool:
+        """Whether products round their operands to 16 bits: beside it the error of the GPU's
+        approximate instructions, 2^-11 for tanh, is small."""
+        return self.dtype.itemsize == 2
 
     @property
     def warpgroups(self) -> int:
@@ -124,6 +130,7 @@ def run(
         grid_names=("block",),
         num_threads=launch.warpgroups,
         thread_name="warpgroup",
+        compiler_params=plgpu.CompilerParams(approx_math=launch.rounds),
         interpret=interpret,
     )
     found = list(call(_stacked(weight, tile), *itertools.chain(*given)))
@@ -192,12 +199,16 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
         pairs = zip(refs, program.inputs(k), strict=True)
         return [place.load(ref, aval, at) for ref, aval in pairs]
 
+    def turned(k: int, loaded: list[Tiles]) -> list[Tiles]:
+        pairs = zip(loaded, program.inputs(k), strict=True)
+        return [place.turned(tiles, aval) for tiles, aval in pairs]
+
     def at(index: Any) -> Any:
         return launch.steps - 1 - index if launch.reverse else index
 
     fixed = load(PARAMS, refs.params, None)
-    held = load(HELD, refs.held, ())
-    start = load(STATE, refs.state, ())
+    held = turned(HELD, load(HELD, refs.held, ()))
+    start = turned(STATE, load(STATE, refs.state, ()))
     now = load(STREAM, refs.stream, (at(0),))
     plgpu.barrier_wait(refs.loaded)  # all warpgroups read the weight, which one of them copies
 
@@ -207,8 +218,9 @@ def _block(plgpu: Any, launch: Launch, refs: Refs) -> None:
         # The inputs of the next step are on their way while this one runs; after the last there is
         # none, and its own are read again, for nothing.
         later = load(STREAM, refs.stream, (at(lax.min(index + 1, launch.steps - 1)),))
-        running = Running(program, place.shape)
-        lists = (fixed, held, unflat(carried[0], start), unflat(carried[1], now))
+        running = Running(program, place.shape, approximate=launch.rounds)
+        stream = turned(STREAM, unflat(carried[1], now))
+        lists = (fixed, held, unflat(carried[0], start), stream)
         for k, tiles in enumerate(lists):
             pairs = zip(tiles, program.inputs(k), strict=True)
             running.give(k, [typed(each, aval) for each, aval in pairs])
@@ -244,7 +256,7 @@ def _multiply(
     for k, each in enumerate(tiles):
         place.store_tile(refs.operand.at[slot, k, :, place.units], each.astype(launch.dtype))
     plgpu.commit_smem()  # before the barrier: the tensor cores of any warpgroup may read it after
-    plgpu.barrier_arrive_and_wait(refs.met)
+    meet(plgpu, refs.met)
 
     def products(*sums: Any) -> list[Array]:
         for g, k in itertools.product(range(results), range(operands)):
@@ -256,5 +268,5 @@ def _multiply(
 
     sums = pl.run_scoped(products, *[plgpu.ACC(place.shape, jnp.float32)] * results)
     if launch.tile.slots == 1:
-        plgpu.barrier_arrive_and_wait(refs.met)  # before it is written again
+        meet(plgpu, refs.met)  # before it is written again
     return sums

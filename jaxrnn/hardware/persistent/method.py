@@ -27,7 +27,7 @@ from jaxrnn.running.fused.recorded import flat, weights
 from jaxrnn.running.method import Refusal
 from jaxrnn.running.problem import Problem
 
-OLDEST = (0, 12)  # of the versions of jax whose Mosaic GPU has what the kernel needs
+OLDEST = (0, 11)  # of the versions of jax whose Mosaic GPU has what the kernel needs
 # The compute capability: the tensor core instruction of the kernel (wgmma) is of this generation
 # only.
 HOPPER = "9.0"

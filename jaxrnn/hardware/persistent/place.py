@@ -29,8 +29,8 @@ class Place:
         self.rows = pl.ds(lax.axis_index("block") * tile.rows, tile.rows)
 
     def load(self, ref: Any, aval: Any, at: tuple[Any, ...] | None) -> Tiles:
-        """The tiles of an array of which one unit of one row has the shape of `aval`; where `at`
-        is None it has no batch axis."""
+        """The tiles of an array of which one unit of one row has the shape of `aval`, still to be
+        `turned`; where `at` is None it has no batch axis."""
         found = np.empty(aval.shape, object)
         for index in np.ndindex(aval.shape):
             found[index] = self._load(ref, index[:-1], at, aval.ndim > 0)
@@ -47,8 +47,20 @@ class Place:
         if not units:
             part = load(ref.at[(*at, self.rows)], layout=layout.WGMMA.reduce(0))
             return lax.broadcast_in_dim(part, self.shape, (1,))
-        part = load(ref.at[(*at, self.rows, *entry, self.units)].T, layout=layout.WGMMA_TRANSPOSED)
-        return self.plgpu.layout_cast(part, layout.WGMMA)
+        return load(ref.at[(*at, self.rows, *entry, self.units)].T, layout=layout.WGMMA_TRANSPOSED)
+
+    def turned(self, tiles: Tiles, aval: Any) -> Tiles:
+        """What `load` found of an array with a batch axis, as the tensor cores leave tiles.
+
+        It waits for memory: threads exchange what each has read. So a step calls it when it needs
+        the tiles, and not when their loads begin.
+        """
+        if aval.ndim == 0:
+            return tiles
+        found = np.empty(tiles.shape, object)
+        for index in np.ndindex(tiles.shape):
+            found[index] = self.plgpu.layout_cast(tiles[index], self.plgpu.Layout.WGMMA)
+        return found
 
     def store(self, ref: Any, tiles: Tiles, at: tuple[Any, ...]) -> None:
         for index in np.ndindex(tiles.shape):
@@ -56,7 +68,23 @@ class Place:
 
     def store_tile(self, ref: Any, part: Array) -> None:
         part = self.plgpu.layout_cast(part, self.plgpu.Layout.WGMMA_TRANSPOSED)
-        self.plgpu.store(ref.T, part, optimized=False)
+        store(self.plgpu, ref.T, part)
+
+
+def store(plgpu: Any, ref: Any, part: Array) -> None:
+    if hasattr(plgpu, "store"):
+        plgpu.store(ref, part, optimized=False)
+    else:  # jax 0.11, whose indexed store asks for no layout without bank conflicts
+        ref[...] = part
+
+
+def meet(plgpu: Any, barrier: Any) -> None:
+    """Waits until every warpgroup has arrived at the barrier."""
+    if hasattr(plgpu, "barrier_arrive_and_wait"):
+        plgpu.barrier_arrive_and_wait(barrier)
+    else:  # jax 0.11
+        plgpu.barrier_arrive(barrier)
+        plgpu.barrier_wait(barrier)
 
 
 def typed(tiles: Tiles, aval: Any) -> Tiles:

@@ -7,6 +7,7 @@ equations for a single unit are its equations for a tile. An array of the single
 reshape) moves tiles, and a gate is never sliced out of registers.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -125,11 +126,12 @@ class Running:
     """A program on tiles. Arguments may be given late: a result needs only those that it depends
     on."""
 
-    def __init__(self, program: Program, shape: tuple[int, ...]) -> None:
+    def __init__(self, program: Program, shape: tuple[int, ...], *, approximate: bool) -> None:
         self.program = program
         self.shape = shape
         self.given: dict[int, Tiles] = {}
-        self.scope = _Scope(program.jaxpr, lambda i: self.given[i], shape)
+        instructions = APPROXIMATE if approximate else {}
+        self.scope = _Scope(program.jaxpr, lambda i: self.given[i], shape, instructions)
 
     def give(self, k: int, tiles: list[Tiles]) -> None:
         self.given.update(zip(self.program.arguments[k], tiles, strict=True))
@@ -146,13 +148,18 @@ class Running:
 
 class _Scope:
     def __init__(
-        self, closed: Any, argument: Callable[[int], Tiles], shape: tuple[int, ...]
+        self,
+        closed: Any,
+        argument: Callable[[int], Tiles],
+        shape: tuple[int, ...],
+        instructions: dict[str, Callable[..., Array]],  # where another than the primitive's own
     ) -> None:
         jaxpr = getattr(closed, "jaxpr", closed)
         consts = getattr(closed, "consts", ())
         self.jaxpr = jaxpr
         self.argument = argument
         self.shape = shape
+        self.instructions = instructions
         # By the id of the equation, which `jaxpr` keeps alive.
         self.inner: dict[int, _Scope] = {}
         self.values = {v: _numbers_in(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
@@ -181,13 +188,15 @@ class _Scope:
         if name in INLINED:
             if id(equation) not in self.inner:
                 argument = lambda i: self.read(equation.invars[i])  # noqa: E731
-                self.inner[id(equation)] = _Scope(_inner(equation), argument, self.shape)
+                inner = _Scope(_inner(equation), argument, self.shape, self.instructions)
+                self.inner[id(equation)] = inner
             return self.inner[id(equation)].result(k)
         operands = [self.read(atom) for atom in equation.invars]
         if name in ARRANGING:
             found = ARRANGING[name](equation.params, *operands)
             return found[k] if equation.primitive.multiple_results else found
-        return _each(lambda *a: _bind(equation, a, self.shape), *operands)
+        bind = self.instructions.get(name, functools.partial(_bind, equation))
+        return _each(lambda *a: bind(a, self.shape), *operands)
 
 
 def _bind(equation: Any, operands: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
@@ -196,6 +205,16 @@ def _bind(equation: Any, operands: tuple[Any, ...], shape: tuple[int, ...]) -> A
     if any(np.shape(a) for a in operands):
         operands = tuple(_tile(a, shape) for a in operands)
     return primitive.bind(*operands, **options)
+
+
+def _logistic(operands: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    (a,) = operands
+    return 0.5 * jnp.tanh(0.5 * _tile(a, shape)) + 0.5
+
+
+# A GPU has an instruction for an approximate tanh, and for a logistic function only those for an
+# exponential and a quotient.
+APPROXIMATE: dict[str, Callable[..., Array]] = {"logistic": _logistic}
 
 
 def _tile(a: Any, shape: tuple[int, ...]) -> Any:

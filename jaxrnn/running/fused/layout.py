@@ -35,7 +35,12 @@ def layouts(problem: Problem, reading: Reading) -> tuple[Layout, Layout]:
 
 
 def all_at_once(T: int) -> Layout:
-    """The layout where nothing is known to be better."""
+    """The layout on a GPU.
+
+    On an H200, LSTM and GRU from (1024,1,256,256) to (256,64,512,512): projecting inputs in the
+    loop took 1.2 to 1.5 times as long forward, chunks of T / 4 and T / 16 steps 1.07 to 1.2 times
+    as long forward and backward, and adding gradients of acting parameters in the loop 1.1 times.
+    """
     return Layout(project_inside=False, chunk=T, columns=False, sum_inside=False)
 
 
