@@ -91,7 +91,8 @@ def test_gates_take_the_fast_forward_loop_even_where_the_backward_pass_is_that_o
 
 
 def test_one_row_without_gates_is_scanned():
-    assert only(jaxrnn.ExpRNNCell(32), (64, 1, 32)).why == "its step has one row and no gates."
+    why = "its step has one row, and no product for gates."
+    assert only(jaxrnn.ExpRNNCell(32), (64, 1, 33)).why == why
     assert only(jaxrnn.ExpRNNCell(32), (64, 2, 32)).method == "fused"
 
 

@@ -75,22 +75,26 @@ def resolve(method: Any, remat: str) -> Method | None:
         ValueError: no such name, or no such `remat` for it.
         TypeError: an object that is no method, or that is not hashable by value.
     """
-    if isinstance(method, str) and method in NAMES:
-        method = named(method)
-    elif isinstance(method, type) and issubclass(method, Method):
+    found = None if method is None else _object(method)
+    known = REMAT if found is None else found.memory
+    if remat not in known:
+        name = None if found is None else name_of(found)
+        raise ValueError(f"remat must be one of {known} for method={name!r}, got {remat!r}.")
+    return found
+
+
+def _object(method: Any) -> Method:
+    """A method from its name or itself."""
+    if isinstance(method, type) and issubclass(method, Method):
         raise TypeError(f"method is the class {method.__name__}; make one: {method.__name__}().")
-    elif method is not None and not isinstance(method, Method):
+    found = named(method) if isinstance(method, str) and method in NAMES else method
+    if not isinstance(found, Method):
         names = (None, *NAMES)
         raise ValueError(
             f"method must be one of {names} or a jaxrnn.methods.Method, got {method!r}."
         )
-    if method is not None:
-        _check_hashable(method)
-    known = REMAT if method is None else method.memory
-    if remat not in known:
-        name = None if method is None else name_of(method)
-        raise ValueError(f"remat must be one of {known} for method={name!r}, got {remat!r}.")
-    return method
+    _check_hashable(found)
+    return found
 
 
 def _check_hashable(method: Method) -> None:

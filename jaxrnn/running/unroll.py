@@ -226,17 +226,12 @@ def _windows(
     method, remat, window = options
     xs = check_features(cell, params, xs, axes="T, ...")
     T = xs.shape[0]
-    if not isinstance(T, int):
-        raise ValueError(
-            f"windows need a known number of steps, got the symbol {T}; the values of unroll are "
-            "the same."
-        )
-    if T <= window:
+    if _is_one_window(T, window):
         return _sequence(cell, (method, remat, False), params, xs, carry, mask, reset, noise)
-    rows = [
-        None if a is None else fit_rows(name, a, xs, cell.feature_axes)
-        for name, a in (("mask", mask), ("reset", reset))
-    ]
+    rows = {"mask": mask, "reset": reset}
+    for name, given in rows.items():
+        if given is not None:
+            rows[name] = fit_rows(name, given, xs, cell.feature_axes)
     # A cell of parts that does not prepare them itself leaves it to the run of each part.
     prepared = not hasattr(cell, "unroll_layers") or type(cell).prepare is not Cell.prepare
     own = prepare(cell, params, xs)
@@ -259,5 +254,16 @@ def _windows(
         return (index + 1, carry), ys
 
     state = (jnp.zeros((), jnp.int32), carry)
-    (_, carry), ys = scan_chunks(body, state, (xs, tuple(rows), timed), window, reverse=False)
+    (_, carry), ys = scan_chunks(
+        body, state, (xs, tuple(rows.values()), timed), window, reverse=False
+    )
     return carry, ys
+
+
+def _is_one_window(T: int, window: int) -> bool:
+    if not isinstance(T, int):
+        raise ValueError(
+            f"windows need a known number of steps, got the symbol {T}; the values of unroll are "
+            "the same."
+        )
+    return T <= window

@@ -1,5 +1,6 @@
 """The backward pass of the fused method, chunk by chunk."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -49,26 +50,11 @@ def backward(
         held=problem.held,
         first=None if problem.steps.reset is None else problem.first,
     )
-    adjoint = Adjoint(reading, problem, weights, turned(reading, problem, weights))
-    run = loop or Adjoint.run
-
-    def body(state: Any, chunk: Chunk) -> tuple[Any, Any]:
-        *state, sums = state
-        chunk = chunk._replace(kept=_with_carry(problem, outputs, chunk))
-        if chunk.kept.step is None:
-            chunk = chunk._replace(kept=_again(reading, problem, weights, chunk))
-        state, found = run(adjoint, tuple(state), constants, chunk)
-        d_params, d_xs, d_noise = adjoint.project(chunk, found)
-        d_sums = Sums(
-            params=d_params,
-            weights=adjoint.weight_gradients(chunk, found),
-            acting=None if sums.acting is None else adjoint.acting_gradients(chunk, found),
-        )
-        return (*state, add(sums, d_sums)), (d_xs, d_noise)
-
     sums = Sums(problem.params, weights, None if layout.sum_inside or not acting else acting)
-    start = (d_carry, *jax.tree.map(nothing, (constants, sums)))
+    adjoint = Adjoint(reading, problem, weights, turned(reading, problem, weights))
     outputs = None if kept.ys is None else Outputs(kept.ys, problem.carry)
+    body = functools.partial(_chunk, loop or Adjoint.run, adjoint, constants, outputs)
+    start = (d_carry, *jax.tree.map(nothing, (constants, sums)))
     whole = Chunk(jnp.arange(problem.T, dtype=jnp.int32), problem.steps, kept, d_out)
     state, (d_xs, d_noise) = scan_chunks(body, start, whole, layout.chunk, not problem.reverse)
     d_carry, d_constants, sums = state
@@ -85,6 +71,30 @@ def backward(
     )
 
 
+def _chunk(
+    run: Loop,
+    adjoint: Adjoint,
+    constants: Constants,
+    outputs: Outputs | None,
+    state: tuple[Carry, Constants, Sums],
+    chunk: Chunk,
+) -> tuple[Any, Any]:
+    """The cotangents before a chunk, and those of its inputs and noise."""
+    problem = adjoint.problem
+    d_carry, d_constants, sums = state
+    chunk = chunk._replace(kept=_with_carry(problem, outputs, chunk))
+    if chunk.kept.step is None:
+        chunk = chunk._replace(kept=_again(adjoint, chunk))
+    (d_carry, d_constants), found = run(adjoint, (d_carry, d_constants), constants, chunk)
+    d_params, d_xs, d_noise = adjoint.project(chunk, found)
+    d_sums = Sums(
+        params=d_params,
+        weights=adjoint.weight_gradients(chunk, found),
+        acting=None if sums.acting is None else adjoint.acting_gradients(chunk, found),
+    )
+    return (d_carry, d_constants, add(sums, d_sums)), (d_xs, d_noise)
+
+
 def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept:
     """What was kept of a chunk, with the whole carry before each step."""
     kept = chunk.kept
@@ -95,11 +105,12 @@ def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept
     return Kept(carry, kept.step)
 
 
-def _again(reading: Reading, problem: Problem, weights: list[Array], chunk: Chunk) -> Kept:
+def _again(adjoint: Adjoint, chunk: Chunk) -> Kept:
     """What was not kept of a chunk, from its carries."""
+    problem = adjoint.problem
 
     def one(now: Steps, u: Any, carry: Carry) -> Saved | None:
-        return recorded_step(reading, problem, weights, True, carry, u, now)[2]
+        return recorded_step(adjoint.reading, problem, adjoint.weights, True, carry, u, now)[2]
 
     us = problem.project(chunk.steps)
     return chunk.kept._replace(step=each_step(one, chunk.steps, us, chunk.kept.carry))

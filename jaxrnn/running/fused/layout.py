@@ -57,18 +57,40 @@ def _sums_inside() -> bool:
 def _projects_inside(problem: Problem, reading: Reading) -> bool:
     """Whether a CPU projects inputs in the loop.
 
-    With gates all at once took 1.9 to 2.5 times as long forward, since each gate is read from an
-    array of all inputs. But with one row per step the loop would read all input weights at each
-    step: at (512,1,256,256), where they are 1 MB, all at once is 2.6 times as fast forward; at
-    (512,1,128,128) as fast. Without gates all at once is 1.1 to 1.3 times as fast, as long as the
-    projected inputs are few: at (512,32,128,128), where they are 8 MB, 0.85 times.
+    Where gates are read together, all at once took 1.2 to 2.5 times as long forward, since each
+    is read from an array of all inputs. But with one row per step the loop would
+    read all input weights at each step: at (512,1,256,256), where they are 1 MB, all at once is 2.6
+    times as fast forward; at (512,1,128,128) as fast. Without such gates all at once is 1.0 to 1.3
+    times as fast, forward and backward too, as long as the projected inputs are few: at
+    (512,32,128,128), where they are 8 MB, the loop is 1.2 times as fast forward and backward. And
+    one row that meets a small input weight is projected in the loop, which is one kernel then: an
+    RNN at (1024,1,32,32) is 1.15 times as fast forward.
     """
-    rows = math.prod(problem.steps.xs.shape[1:-1])  # pixels of a convolutional cell counted
+    rows, features, weight = _input_sizes(problem, reading)
+    if gates_meet(reading):
+        return rows > 1 or weight < 2**17
+    return projects_one_row(problem, reading) or problem.T * rows * features * 4 > 2 * SMALL
+
+
+def gates_meet(reading: Reading) -> bool:
+    """Whether several gates of the inputs are read at once: there are more than products, between
+    which each might be read alone."""
+    gates = [u[-2] for u in reading.us if has_gates(u, reading.rows)]
+    return max(gates, default=1) > max(sum(reading.recorded), 1)
+
+
+def projects_one_row(problem: Problem, reading: Reading) -> bool:
+    """Whether a step has one row, which meets a small input weight."""
+    rows, _, weight = _input_sizes(problem, reading)
+    return rows == 1 and weight <= 2**10
+
+
+def _input_sizes(problem: Problem, reading: Reading) -> tuple[int, int, int]:
+    """The rows of a step, pixels of a convolutional cell counted, the features that they are
+    projected to, and the entries of the weight that does it."""
+    *rows, I = problem.steps.xs.shape[1:]
     features = sum(math.prod(u[reading.rows :]) for u in reading.us)
-    gated = any(has_gates(u, reading.rows) and u[-2] > 1 for u in reading.us)
-    if not gated:
-        return problem.T * rows * features * 4 > SMALL
-    return rows > 1 or problem.steps.xs.shape[-1] * features < 2**17
+    return math.prod(rows), features, I * features
 
 
 def can_turn(problem: Problem, reading: Reading) -> bool:

@@ -11,7 +11,7 @@ from jaxrnn.running.derivative import Differentiable, Gradients, as_gradients, n
 from jaxrnn.running.fused.backward import backward
 from jaxrnn.running.fused.forward import forward
 from jaxrnn.running.fused.layout import Layout, layouts, on_platform
-from jaxrnn.running.fused.pays import backward_loses, forward_pays
+from jaxrnn.running.fused.pays import backward_loses, forward_pays, may_differ
 from jaxrnn.running.fused.reading import Reading, read
 from jaxrnn.running.fused.recorded import weights
 from jaxrnn.running.method import Refusal
@@ -23,6 +23,7 @@ class Plan(NamedTuple):
     reading: Reading
     layouts: tuple[Layout, Layout]  # for XLA:CPU, and for all other platforms
     own: bool  # whether the backward pass is its own; else it is that of `lax.scan`
+    scans: bool  # whether a run of which nothing is saved is plain `lax.scan`
     told: tuple[str, ...]  # for `explain`
 
 
@@ -49,11 +50,12 @@ class Fused(Differentiable):
             return Refusal("its step calls dot inside a loop, branch or transform of its own.")
         reading = read(problem.trace, rows=len(batch))
         reason = backward_loses(problem, reading) if self.where_it_pays else None
+        scans = self.where_it_pays and not forward_pays(problem, reading)
         own = reason is None
-        if reason is not None and not (problem.remat == "none" and forward_pays(problem, reading)):
+        if reason is not None and (scans or not may_differ(problem)):
             return Refusal(reason)
         chosen = layouts(problem, reading)
-        return Plan(reading, chosen, own, _told(problem, reading, chosen, own))
+        return Plan(reading, chosen, own, scans, _told(problem, reading, chosen, own))
 
     def operands(self, plan: Plan, problem: Problem) -> list[Array]:
         return weights(plan.reading, problem)
@@ -61,6 +63,8 @@ class Fused(Differentiable):
     def forward(self, plan: Plan, problem: Problem, operands: Any, save: bool) -> Any:
         if save and not plan.own:
             return jax.vjp(functools.partial(Scan().run, None), problem)
+        if not save and plan.scans:
+            return Scan().run(None, problem), None
         run = functools.partial(forward, plan.reading, save)
         return on_platform(run, plan.layouts, problem, operands)
 

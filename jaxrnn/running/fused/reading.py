@@ -156,14 +156,19 @@ def _pieces(
     pieces = {v: _Piece("product", Part(k, None)) for k, v in enumerate(outs)}
     pieces.update({v: _Piece("u", Part(k, None)) for k, v in enumerate(graph.u)})
     for equation in graph.equations:
-        whole = pieces.get(equation.inputs[0]) if equation.name == "unstack" else None
-        if whole is None or whole.part.gate is not None or equation.axis != rows:
+        if equation.name != "unstack" or equation.axis != rows:
             continue
-        if has_gates(shapes[whole.kind][whole.part.leaf], rows):
+        whole = pieces.get(equation.inputs[0])
+        if whole is not None and _is_of_gates(whole, shapes, rows):
             parts = [Part(whole.part.leaf, gate) for gate in range(len(equation.outputs))]
             gates = [_Piece(whole.kind, part) for part in parts]
             pieces.update(zip(equation.outputs, gates, strict=True))
     return pieces
+
+
+def _is_of_gates(piece: _Piece, shapes: dict[str, tuple[tuple[int, ...], ...]], rows: int) -> bool:
+    """Whether a piece is a whole leaf that has a gate axis."""
+    return piece.part.gate is None and has_gates(shapes[piece.kind][piece.part.leaf], rows)
 
 
 def _uses(graph: Graph, pieces: dict[Any, _Piece], recorded: tuple[bool, ...]) -> Counter[_Piece]:
