@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import struct
+import sys
 
 import pytest
 from commands import ROOT, command, finish
@@ -27,6 +28,20 @@ def test_a_tiny_run_writes_its_folder_and_prints_its_table(tmp_path):
     assert environment["devices"] == int(
         os.environ.get("JAX_NUM_CPU_DEVICES", len(os.sched_getaffinity(0)))
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+@pytest.mark.parametrize(
+    ("given", "starts"), [({}, ["None", "1"]), ({"MALLOC_ARENA_MAX": "2"}, ["2"])]
+)
+def test_it_begins_again_where_the_allocator_was_not_set(given, starts, tmp_path, monkeypatch):
+    for name in ("MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    said = "import os; print(os.environ.get('MALLOC_ARENA_MAX'), flush=True)"
+    (tmp_path / "sitecustomize.py").write_text(said)
+    code, out, _ = finish(command("list", tmp_path, {"PYTHONPATH": f"{tmp_path}:{ROOT}", **given}))
+    assert code == 0 and out.splitlines()[: len(starts) + 1] == [*starts, "tasks"]
 
 
 def test_a_usage_error_ends_with_code_2_and_no_traceback(tmp_path):
