@@ -229,6 +229,7 @@ def single_step(
     x: Array,
     reset: Array | None = None,
     noise: Noise = None,
+    absorbed: Params = None,
 ) -> tuple[Carry, Array]:
     """One step outside a sequence, `(carry, y)`.
 
@@ -239,9 +240,11 @@ def single_step(
         x: [*batch, I].
         reset: [*batch] booleans; where True the carry is the first before this step.
         noise: what `project` takes of this step.
+        absorbed: the parameters with noise; the first carry is made of those without.
     """
     wide = carry_dtype(x.dtype)
     first = cell.init_carry(params, jnp.zeros_like(x, wide))
+    params = params if absorbed is None else absorbed
     carry = first if carry is None else fit_carry(carry, first)
     if reset is not None:
         carry = select(reset, first, carry)

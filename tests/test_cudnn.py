@@ -145,6 +145,11 @@ def test_the_order_in_memory_of_what_goes_in_and_comes_out_is_fixed():
     assert fixed[:6] == [(shape, (0, 1, 2)) for shape in shapes]
 
 
+@pytest.mark.parametrize("shape", [(0, 2, I), (T, 0, I)], ids=str)
+def test_over_nothing_a_stack_in_both_directions_is_what_the_scan_gives(shape):
+    assert_close(answers(BOTH, "cudnn", shape), answers(BOTH, "scan", shape), 0)
+
+
 def test_dropout_between_layers_and_of_weights_is_ours():
     stack = jaxrnn.Stack((jaxrnn.DropConnect(LSTM, 0.3), LSTM), bidirectional=True, dropout=0.4)
     noise = stack.noise(jax.random.key(7), T, jnp.zeros((B, I)))

@@ -91,9 +91,22 @@ def test_gates_take_the_fast_forward_loop_even_where_the_backward_pass_is_that_o
 
 
 def test_one_row_without_gates_is_scanned():
-    why = "its step has one row, and no product for gates."
-    assert only(jaxrnn.ExpRNNCell(32), (64, 1, 33)).why == why
+    why = "its step has one row, and no product with a gate axis."
+    assert only(jaxrnn.ExpRNNCell(32), (64, 1, 32)).why == why
+    assert only(jaxrnn.RNNCell(32), (64, 1, 32)).method == "fused"
     assert only(jaxrnn.ExpRNNCell(32), (64, 2, 32)).method == "fused"
+
+
+def test_a_cell_in_chunks_of_two_lengths_is_told_once():
+    assert only(jaxrnn.LSTMCell(32), (10, 4, 8), remat="sqrt").method == "fused"
+    stack = jaxrnn.Stack((jaxrnn.LSTMCell(32),) * 2)
+    assert len(jaxrnn.explain(stack, (10, 4, 8), remat="sqrt")) == 2
+
+
+def test_what_runs_without_a_gradient_is_told():
+    said = "a run of which no gradient is taken is lax.scan"
+    assert said in str(only(jaxrnn.RNNCell(64), (128, 16, 64)))
+    assert said not in str(only(jaxrnn.LSTMCell(64), (128, 16, 64)))
 
 
 def test_where_the_default_is_the_scan_both_are_the_same_program():

@@ -339,6 +339,7 @@ class Odd(jaxrnn.RNNCell):
         kinds = {
             "expm1": jnp.expm1,
             "soft_sign": jax.nn.soft_sign,
+            "effect": lambda a: jax.debug.callback(lambda a: None, a) or jnp.tanh(a),
             "mean": lambda a: a - jnp.mean(a, -1, keepdims=True),
         }
         h = kinds.get(self.kind, jnp.tanh)(a)
@@ -358,6 +359,7 @@ REFUSED = [
     (jaxrnn.IndRNNCell(4), r"its step has 0 products"),
     (Odd(4, kind="loop"), r"calls `dot` inside a loop"),
     (Odd(4, kind="op"), r"must be `dot\(v, w\)` without `op`"),
+    (Odd(4, kind="effect"), r"its step has effects, such as jax.debug.print"),
     (Odd(4, kind="expm1"), r"its step has the operation expm1, which the kernel has not"),
     (Odd(4, kind="soft_sign"), r"its step has the operation integer_pow with a negative exponent"),
     (Odd(4, kind="mean"), r"its step has the operation reduce_sum over the hidden units"),

@@ -1,5 +1,7 @@
 """A prepared stepper gives what `unroll` gives, resets and noise included, and prepares once."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,3 +126,23 @@ def test_a_mistake_is_told(wrong, message):
     step = jaxrnn.stepper(cell, cell.init(jax.random.key(0), 3, jnp.float64))
     with pytest.raises((TypeError, ValueError), match=message):
         wrong(step)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedStart(jaxrnn.RNNCell):
+    """Its first carry is a row of the weight that DropConnect acts on."""
+
+    def init_carry(self, params, like):
+        return jaxrnn.RNNCarry(h=jaxrnn.zeros(like, self.hidden_size) + params.w_h[0, 0])
+
+
+def test_the_first_carry_is_made_of_parameters_without_noise():
+    cell = jaxrnn.DropConnect(LearnedStart(6), 0.5)
+    params = cell.init(jax.random.key(0), 4, jnp.float32)
+    xs = jax.random.normal(jax.random.key(1), (1, 3, 4), jnp.float32)
+    noise = cell.noise(jax.random.key(2), 1, xs[0])
+    carry, ys = jaxrnn.unroll(cell, params, xs, noise=noise)
+    step = jaxrnn.stepper(cell, params)
+    for given in ({}, {"reset": jnp.ones(3, bool)}):
+        got = step(None, xs[0], noise=step.noise_at(noise, 0), **given)
+        assert_close(got, (carry, ys[0]), 1e-6)

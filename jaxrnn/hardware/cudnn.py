@@ -66,6 +66,7 @@ class CuDNN(Method):
         mask = None if mask is None else mask.reshape(T, rows)
         if problem.reverse:
             xs, mask = jax.tree.map(lambda a: jnp.flip(a, 0), (xs, mask))
+        # h and c of each layer and direction in turn, as the weights are ordered.
         flat = [leaf.reshape(rows, leaf.shape[-1]) for leaf in leaves]
         h = jnp.stack(flat[0::2])
         c = jnp.stack(flat[1::2])

@@ -42,7 +42,10 @@ def join(pieces: list[Tree], reverse: bool) -> Tree:
 def scan_chunks(
     body: Callable[[Any, Tree], tuple[Any, Any]], state: Any, tree: Tree, length: int, reverse: bool
 ) -> tuple[Any, Any]:
-    """`lax.scan` over chunks [length, ...] of a tree [T, ...]; no loop where there is one chunk."""
+    """`lax.scan` over chunks [length, ...] of a tree [T, ...]; no loop where there is one chunk.
+
+    `body` is traced for the whole chunks and once more for the rest: it may not count its calls.
+    """
     found = []
     for piece in cut(tree, length, reverse):
         if jax.tree.leaves(piece)[0].shape[0] == 1:

@@ -75,6 +75,7 @@ def _backward(method: Differentiable, plan: Any, residuals: Any, cotangents: Any
         carry=found.carry,
         held=found.held,
         first=found.first,
+        # An array that a step closes over is not trained.
         consts=jax.tree.map(nothing, problem.consts),
     )
     return d_problem, found.operands

@@ -24,7 +24,9 @@ class Method:
     """
 
     name: ClassVar[str] = ""  # how it is called in `explain`; "" is the name of the class
-    takes_stacks: ClassVar[bool] = False  # whether it is offered a stack whole
+    # Whether it is offered a stack whole, of which there is no trace and nothing is held. It must
+    # not know "sqrt" then: a second direction would begin anew in each chunk.
+    takes_stacks: ClassVar[bool] = False
     memory: ClassVar[tuple[str, ...]] = ("none",)  # the values of `remat` that it knows
 
     def plan(self, problem: Problem) -> Any:

@@ -52,7 +52,9 @@ class Run(NamedTuple):
         layers: Any = getattr(cell, "unroll_layers", None)
         whole = layers is None
         if layers is not None and self.method is not None and self.method.takes_stacks:
-            whole = noise is None and not self._refuses(cell, params, xs, mask, reset, reverse)
+            # Over nothing the scan runs, which has no step of a stack in both directions.
+            some = noise is None and xs.size != 0
+            whole = some and not self._refuses(cell, params, xs, mask, reset, reverse)
         if not whole:
             return layers(self, params, xs, carry, noise=noise, reverse=reverse)
         if layers is None and not cell.causal:
@@ -121,19 +123,34 @@ class Run(NamedTuple):
         return problem.whole(carry, last), ys
 
     def _method(self, problem: Problem) -> tuple[Carry, Any]:
-        if problem.steps.xs.size == 0:  # what a scan gives, whatever was asked for
+        # What a scan gives, whatever was asked for; there is no trace, and no method sees T = 0.
+        if problem.steps.xs.size == 0:
             choice = Choice(Scan(), None, "there is nothing to run over.")
             if self.note is not None:
                 self.note(problem, choice)
             return choice.run(problem)
         if problem.remat == "sqrt" and isinstance(problem.T, int):
-            return in_chunks(self._method, problem)
+            told = self._replace(note=_first_only(self.note))
+            return in_chunks(told._method, problem)
         if problem.remat == "sqrt":  # a symbol of `jax.export` has no root
             problem = dataclasses.replace(problem, remat="carry")
         choice = choose(problem, self.method)
         if self.note is not None:
             self.note(problem, choice)
         return choice.run(problem)
+
+
+def _first_only(
+    note: Callable[[Problem, Choice], None] | None,
+) -> Callable[[Problem, Choice], None]:
+    """The chunks of a run, of which there may be two lengths, are told once."""
+    left = [] if note is None else [note]
+
+    def told(problem: Problem, choice: Choice) -> None:
+        if left:
+            left.pop()(problem, choice)
+
+    return told
 
 
 def prepare(cell: Cell, params: Params, xs: Array) -> Params:
@@ -183,6 +200,7 @@ def _hold(problem: Problem, *, own: bool) -> Problem:
     moving = [None if still else leaf for leaf, still in zip(leaves, same, strict=True)]
     steps = problem.steps
     if steps.reset is not None and not own:
+        # Of the whole sequence, before it is cut: a chunk cannot see the resets before it.
         began = lax.cummax(steps.reset.astype(jnp.int8), axis=0, reverse=problem.reverse)
         steps = steps._replace(began=began.astype(jnp.bool_))
     return dataclasses.replace(

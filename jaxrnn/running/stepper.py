@@ -60,12 +60,12 @@ class Stepper:
         batch = x.shape[: x.ndim - self.cell.feature_axes]
         if reset is not None:
             reset = _fit_reset(reset, batch)
-        params = self.params
+        absorbed = None
         if noise is not None:
             whole = jax.tree.map(lambda n: n[None], noise)
-            params, whole = self.cell.absorb(params, whole)
+            absorbed, whole = self.cell.absorb(self.params, whole)
             noise = jax.tree.map(lambda n: n[0], whole)
-        return single_step(self.cell, params, carry, x, reset, noise)
+        return single_step(self.cell, self.params, carry, x, reset, noise, absorbed)
 
     def first(
         self,

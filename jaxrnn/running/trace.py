@@ -46,6 +46,8 @@ class Trace:
         self.trees = trees
         self.nested = notes.nested
         self.unmarked = notes.unmarked
+        # `make_jaxpr` keeps products of which nothing is made, so that the number of a call is its
+        # place here: `Graph` and `Reading` go by either.
         calls = [e for e in self.equations if e.primitive is product_p]
         self.products = [
             Product(v=e.invars[0], w=e.invars[1], out=e.outvars[0], op=ops[e.params["number"]])

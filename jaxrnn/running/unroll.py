@@ -55,8 +55,8 @@ def unroll(
               (`hessian`, and `jvp` of a gradient, work).
             - "cudnn": cuDNN's LSTM, on an NVIDIA GPU, for float32 inputs without resets, in TF32
               unless `jax.default_matmul_precision` is "highest"; no `vmap`, no second derivatives.
-            - "persistent": one kernel for all steps, for a Hopper GPU and jax 0.11, in TF32; no
-              second derivatives.
+            - "persistent": one kernel for all steps, for a Hopper GPU and jax 0.11 or newer, in
+              TF32; no second derivatives.
 
             A method that was asked for and cannot run the cell raises, with the reason.
         remat: "none" saves what the backward pass needs; "carry" saves the carries only and
@@ -207,6 +207,7 @@ def _carries(
     noise: Noise,
 ) -> tuple[Carry, Array]:
     method, remat, reverse = options
+    # Filled part by part: a stack runs its parts in the order in which its carry holds them.
     collected: list[Carry] = []
     run = Run(mask=mask, reset=reset, method=method, remat=remat, collected=collected)
     carry, ys = run(cell, params, xs, carry, noise=noise, reverse=reverse)

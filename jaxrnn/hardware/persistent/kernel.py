@@ -24,8 +24,9 @@ from jaxrnn.hardware.persistent.blocks import UNITS, Tile
 from jaxrnn.hardware.persistent.place import Place, flat, meet, typed, unflat
 from jaxrnn.hardware.persistent.tiles import Program, Running, Tiles
 
-PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)  # the arguments of the program
-AFTER, OPERAND, WRITTEN = range(3)  # its results
+# The arguments of `unit.forward` and `unit.backward` and their results, by place.
+PARAMS, HELD, STATE, STREAM, PRODUCT = range(5)
+AFTER, OPERAND, WRITTEN = range(3)
 
 
 class Launch(NamedTuple):
@@ -255,6 +256,7 @@ def _multiply(
     # and this one has passed it: nobody reads any more what is written here.
     for k, each in enumerate(tiles):
         place.store_tile(refs.operand.at[slot, k, :, place.units], each.astype(launch.dtype))
+    # Every warpgroup comes here equally often: a branch on it around a step would hang the block.
     plgpu.commit_smem()  # before the barrier: the tensor cores of any warpgroup may read it after
     meet(plgpu, refs.met)
 

@@ -40,6 +40,8 @@ def _why_not_inputs(problem: Problem) -> str | None:
 def _why_not_step(problem: Problem) -> str | None:
     if problem.trace.nested:
         return "its step calls `dot` inside a loop, branch or transform of its own."
+    if problem.trace.effects:
+        return "its step has effects, such as jax.debug.print."
     if jax.tree.leaves(problem.held):
         return "its step leaves a part of the carry as it is."
     reason = _why_not_product(problem)

@@ -126,6 +126,7 @@ def _advance(
     acting = iter(params)
     leaves, tree = jax.tree.flatten(unit.params)
     pairs = zip(leaves, unit.reading.acting, strict=True)
+    # Zeros stand for parameters that only make the weight: `dot` below does not look at it.
     whole = [next(acting) if acts else jnp.zeros(p.shape, p.dtype) for p, acts in pairs]
 
     def dot(v: Array, w: Array, op: Any = None) -> Array:

@@ -84,7 +84,11 @@ class Adjoint(NamedTuple):
     def replay(
         self, constants: Constants, step: Saved, found: list[Array], carry: Carry, now: Steps
     ) -> tuple[Carry, Any]:
-        """A step with its recorded products: its equations but for the weights of products."""
+        """A step with its recorded products: its equations but for the weights of products.
+
+        No gradient reaches a weight from here: all of it is `weight_gradients`. A parameter that
+        acts besides has the rest by way of `constants`.
+        """
         reading = self.reading
         trace = self.problem.trace
         problem = _with(reading, self.problem, constants)
@@ -153,12 +157,12 @@ class Adjoint(NamedTuple):
         constants = Constants(None, problem.held, problem.first)
 
         def replay(params: list[Array], step: Saved) -> Any:
-            def one(now: Chunk, step: Saved) -> Any:
+            def one(now: Steps, carry: Carry, step: Saved) -> Any:
                 products, _ = saved.restore(self.reading, step)
                 given = constants._replace(params=params)
-                return self.replay(given, step, products, now.kept.carry, now.steps)
+                return self.replay(given, step, products, carry, now)
 
-            return jax.vmap(one)(chunk, step)
+            return each_step(one, chunk.steps, chunk.kept.carry, step)
 
         d_ys = chunk.d_out[0] if problem.collect else chunk.d_out
         # In the products too: so the rule of each is used here, not left to a second derivative.

@@ -22,7 +22,8 @@ def step_in_columns(
     """`(carry, u, now) -> (carry, y, saved)` of a step; where u is None it is projected here.
 
     The step is traced for one row, and `jax.vmap` puts the rows last: `trace` has no part in it,
-    so `dot` must be called in the order in which it was traced.
+    so `dot` must be called in the order in which it was traced. A step that reads its batch axes or
+    has effects would do something else here: `layout.can_turn`.
     """
     turned = _turned((problem.params, weights))
 
@@ -93,8 +94,9 @@ def _kernels_first(program: jax.extend.core.ClosedJaxpr, args: list[Any]) -> lis
         product = equation.primitive is lax.dot_general_p and operands[0].ndim == 1
         if product and options["dimension_numbers"][1] == ((), ()):
             (left, right), batch = options["dimension_numbers"]
-            operands = operands[::-1]
-            options = options | {"dimension_numbers": ((right, left), batch)}
+            if left:  # an outer product would come out transposed
+                operands = operands[::-1]
+                options = options | {"dimension_numbers": ((right, left), batch)}
         found = equation.primitive.bind(*operands, **equation.primitive.get_bind_params(options))
         found = found if equation.primitive.multiple_results else [found]
         values.update(zip(equation.outvars, found, strict=True))

@@ -99,7 +99,7 @@ def can_turn(problem: Problem, reading: Reading) -> bool:
     plain = problem.dot is dot and all(product.op is None for product in trace.products)
     leading = {leaf.shape[: 1 + reading.rows] for leaf in jax.tree.leaves(problem.steps)}
     meshless = not jax.sharding.get_abstract_mesh().explicit_axes
-    return plain and not trace.unmarked and len(leading) == 1 and meshless
+    return plain and not trace.unmarked and not trace.effects and len(leading) == 1 and meshless
 
 
 def _takes_columns(problem: Problem, reading: Reading) -> bool:
@@ -134,7 +134,10 @@ def chunk_length(problem: Problem, reading: Reading) -> int:
 
 
 def on_platform(run: Callable[..., Any], layouts: tuple[Layout, Layout], *args: Any) -> Any:
-    """`run(layout, *args)` with the layout for the platform that the program is compiled for."""
+    """`run(layout, *args)` with the layout for the platform that the program is compiled for.
+
+    Forward and backward pass choose apart: what is kept has one structure in all layouts.
+    """
     cpu, default = layouts
     # Nothing to choose from: half of the tracing is saved.
     if cpu_only():

@@ -55,12 +55,14 @@ class Fused(Differentiable):
         if reason is not None and (scans or not may_differ(problem)):
             return Refusal(reason)
         chosen = layouts(problem, reading)
-        return Plan(reading, chosen, own, scans, _told(problem, reading, chosen, own))
+        told = _told(problem, reading, chosen, own)
+        return Plan(reading, chosen, own, scans, told + (ALONE,) * scans)
 
     def operands(self, plan: Plan, problem: Problem) -> list[Array]:
         return weights(plan.reading, problem)
 
     def forward(self, plan: Plan, problem: Problem, operands: Any, save: bool) -> Any:
+        # What is saved is the scan's own or a `Kept`: the plan tells `backward` which.
         if save and not plan.own:
             return jax.vjp(functools.partial(Scan().run, None), problem)
         if not save and plan.scans:
@@ -106,6 +108,7 @@ def _told(
     return tuple(line for line in lines if line)
 
 
+ALONE = "a run of which no gradient is taken is lax.scan, which is as fast"
 PLAIN = "the backward pass is that of lax.scan, which is as fast"
 
 

@@ -8,8 +8,8 @@ forward, scan's time over the fused method's, at (T,B,I,H) = (128,16,64,64), (64
 |---|---|---|
 | gates: scan reads each gate from one array of all inputs | 1.1-2.2 / 1.3-7 | both loops |
 | no gates | 1.0-1.4 / 1.0 | the backward loop |
-| no gates, one row: scan is one kernel there | 0.79-1.14 / 1.0 | scan |
-| no gates, one row, an input weight of 32x32 | 1.1 / 1.15 | the forward loop |
+| no gate axis, one row: scan is one kernel there | 0.79-1.14 / 1.0 | scan |
+| one gate, one row, an input weight of 32x32 | 1.4 / 1.15 | both loops |
 | no product (IndRNN) | 0.91-1.0 / 1.0 | scan |
 | products beside `dot` (attention) | 0.84-1.1 / 1.0 | autodiff backward |
 | a narrow product (rank 4; 8 units, 128 rows) | 0.8-1.0 / 1.0; 0.9 / 2.3 | autodiff backward |
@@ -85,11 +85,11 @@ def _loses_by_shape(problem: Problem, reading: Reading) -> str | None:
         return "its products are too narrow." if narrow else None
     if _multiplies_gates(reading) and _all_plain(problem, reading):
         return None
-    return "its step has one row, and no product for gates."
+    return "its step has one row, and no product with a gate axis."
 
 
 def _multiplies_gates(reading: Reading) -> bool:
-    """Whether a product is for several gates, or each gate has one."""
+    """Whether a product has a gate axis, if of one gate only, or each gate has a product."""
     if any(has_gates(shape, reading.rows) for shape in reading.products):
         return True
     return any(has_gates(u, reading.rows) for u in reading.us) and not gates_meet(reading)

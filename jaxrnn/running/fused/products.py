@@ -55,6 +55,8 @@ def flat(product: Array, axes: int) -> Array:
     Gates come one behind the other, as arrays of their own: XLA:CPU writes [.., G * H] so in half
     the time that it takes for [.., G, H] of them.
     """
+    if axes == 0:  # of a vector for a weight
+        return product[..., None]
     if axes == 1:
         return product
     if axes > 2:

@@ -38,7 +38,11 @@ class Reading(NamedTuple):
 
 
 def has_gates(shape: tuple[int, ...], rows: int) -> bool:
-    """Whether an array with `rows` leading axes has a gate axis."""
+    """Whether an array with `rows` leading axes has a gate axis.
+
+    That of one gate (an RNN's) counts, and up to 8 heads or pixels cannot be told from gates: only
+    layout and speed may depend on it.
+    """
     return len(shape) == rows + 2 and shape[-2] <= MOST_GATES
 
 
@@ -91,9 +95,13 @@ def _is_dense(product: Product, rows: int) -> bool:
 
 
 def recorded_products(graph: Graph) -> tuple[bool, ...]:
-    """The products of a vector that depends on the step with a weight that does not."""
+    """The products of a vector that depends on the step with a weight that does not, and of which
+    something is made."""
     varying = graph.depending_on([*graph.carry, *graph.u])
-    return tuple(v in varying and w not in varying for v, w, _ in graph.products)
+    needed = graph.behind([*graph.after, *graph.y])
+    return tuple(
+        v in varying and w not in varying and out in needed for v, w, out in graph.products
+    )
 
 
 def acting_params(graph: Graph, recorded: tuple[bool, ...]) -> tuple[bool, ...]:
@@ -119,17 +127,22 @@ def sums(
     """The additions of a product's part and an input's part, of which neither has another use."""
     shapes = {"product": products, "u": us}
     pieces = _pieces(graph, recorded, shapes, rows)
-    uses = _uses(graph, pieces, recorded)
+    needed = graph.behind([*graph.after, *graph.y], recorded)
+    uses = _uses(graph, pieces, needed)
 
     def is_sum(product: _Piece, u: _Piece) -> bool:
         left, right = (_features(shapes[p.kind][p.part.leaf][rows:], p.part) for p in (product, u))
         whole = product.part.gate is None and u.part.gate is None
-        # Of other shapes the addition repeats one of them; of gates only whole arrays are sums.
+        # Of other shapes the addition repeats one of them; of gates only whole arrays are sums. And
+        # no part may stand in two sums: the first that is saved takes its place.
         fits = left == right and (whole or len(left) == 1)
         return fits and _uses_of(product, uses) == _uses_of(u, uses) == 1
 
     found = []
+    # An addition that nobody needs (for a `jax.debug.print`) is none of the uses that were counted.
     for equation in graph.equations:
+        if not needed & set(equation.outputs):
+            continue
         both = sorted((pieces[v] for v in equation.inputs if v in pieces), key=_kind)
         kinds = list(map(_kind, both))
         if equation.name == "add" and kinds == ["product", "u"] and is_sum(*both):
@@ -171,11 +184,9 @@ def _is_of_gates(piece: _Piece, shapes: dict[str, tuple[tuple[int, ...], ...]], 
     return piece.part.gate is None and has_gates(shapes[piece.kind][piece.part.leaf], rows)
 
 
-def _uses(graph: Graph, pieces: dict[Any, _Piece], recorded: tuple[bool, ...]) -> Counter[_Piece]:
-    """How often each piece is used by what the result depends on; taking gates apart is no use."""
-    results = [*graph.after, *graph.y]
-    needed = graph.behind(results, recorded)
-    uses = Counter(pieces[v] for v in results if v in pieces)
+def _uses(graph: Graph, pieces: dict[Any, _Piece], needed: set[Any]) -> Counter[_Piece]:
+    """How often each piece is used by what is needed; taking gates apart is no use."""
+    uses = Counter(pieces[v] for v in [*graph.after, *graph.y] if v in pieces)
     for equation in graph.equations:
         taken_apart = any(v in pieces for v in equation.outputs) and equation.name == "unstack"
         if not taken_apart and needed & set(equation.outputs):

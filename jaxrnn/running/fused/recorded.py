@@ -21,6 +21,7 @@ def weights(reading: Reading, problem: Problem) -> list[Array]:
     # a weight made of several parameters, and from a dense matrix to its blocks.
     for place, (k, w) in enumerate(zip(numbers(reading), found, strict=True)):
         if reading.dense[k]:
+            # `op` is linear in v and takes any leading axes: the rows of the identity are a batch.
             v = trace.products[k].v.aval
             identity = jnp.eye(v.shape[-1], dtype=v.dtype)
             found[place] = problem.dot(identity, w, trace.products[k].op)

@@ -22,7 +22,11 @@ class Saved(NamedTuple):
 
 
 def save(reading: Reading, products: list[Array], u: Any, rows: int) -> Saved:
-    """Takes the arrays of one step apart, or of many; `rows` counts the leading axes."""
+    """Takes the arrays of one step apart, or of many; `rows` counts the leading axes.
+
+    They may be other than those of `reading` (one more for time, none in columns), by which
+    `restore` goes: both find the same gates.
+    """
     left = [_gates(p, rows) for p in products]
     right = [_gates(a, rows) for a in jax.tree.leaves(u)]
     # The product stands for the sum, and `restore` gives zero for the input: their sum is right

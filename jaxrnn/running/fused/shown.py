@@ -22,8 +22,13 @@ def is_shown(problem: Problem) -> tuple[bool, ...]:
     dtype = problem.steps.xs.dtype
     alone = len(graph.y) == 1 and problem.steps.mask is None  # a mask puts out zeros
     leaves = zip(trace.carry, graph.carry, graph.after, strict=True)
+    # Those of `Problem.carry`, in its order: `run._hold` leaves the same out.
     moving = [(v, after) for v, before, after in leaves if before != after]
-    return tuple(alone and after == graph.y[0] and v.aval.dtype == dtype for v, after in moving)
+    # A constant has no number, so that two of them seem to be one.
+    return tuple(
+        alone and after is not None and after == graph.y[0] and v.aval.dtype == dtype
+        for v, after in moving
+    )
 
 
 def without(carry: Carry, shown: tuple[bool, ...]) -> list[Array | None]:
