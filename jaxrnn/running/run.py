@@ -50,12 +50,9 @@ class Run(NamedTuple):
         if noise is not None:
             check_noise(cell, noise, xs)
         layers: Any = getattr(cell, "unroll_layers", None)
-        whole = layers is None
-        if layers is not None and self.method is not None and self.method.takes_stacks:
-            # Over nothing the scan runs, which has no step of a stack in both directions.
-            some = noise is None and xs.size != 0
-            whole = some and not self._refuses(cell, params, xs, mask, reset, reverse)
-        if not whole:
+        # Over nothing the scan runs, which has no step of a stack in both directions.
+        parts = noise is not None or xs.size == 0
+        if layers is not None and (parts or self._refuses(cell, params, xs, mask, reset, reverse)):
             return layers(self, params, xs, carry, noise=noise, reverse=reverse)
         if layers is None and not cell.causal:
             raise ValueError(
@@ -67,11 +64,12 @@ class Run(NamedTuple):
         return self._solve(problem)
 
     def _refuses(self, cell: Cell, params: Params, *rows: Any) -> bool:
-        """Whether a method that takes stacks whole refuses this one; then it is run in parts."""
+        """Whether no method takes this stack whole; then it is run in parts."""
+        if self.method is None or not self.method.takes_stacks:
+            return True
         xs, mask, reset, reverse = rows
         steps = Steps(xs=xs, mask=mask, reset=reset)
         problem = self._problem(cell, params, steps, None, reverse, stack=True)
-        assert self.method is not None
         return isinstance(self.method.plan(problem), Refusal)
 
     def _problem(

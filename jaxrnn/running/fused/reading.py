@@ -12,6 +12,7 @@ A `Part` is one gate of an array with a gate axis, or the whole of another. Read
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -138,16 +139,22 @@ def sums(
         fits = left == right and (whole or len(left) == 1)
         return fits and _uses_of(product, uses) == _uses_of(u, uses) == 1
 
-    found = []
-    # An addition that nobody needs (for a `jax.debug.print`) is none of the uses that were counted.
+    pairs = _additions(graph, pieces, needed)
+    return tuple((product.part, u.part) for product, u in pairs if is_sum(product, u))
+
+
+def _additions(
+    graph: Graph, pieces: dict[Any, _Piece], needed: set[Any]
+) -> Iterator[tuple[_Piece, _Piece]]:
+    """The additions of a part of a product and a part of an input.
+
+    One that nobody needs (but for a `jax.debug.print`) is none of the uses that are counted.
+    """
     for equation in graph.equations:
-        if not needed & set(equation.outputs):
-            continue
-        both = sorted((pieces[v] for v in equation.inputs if v in pieces), key=_kind)
-        kinds = list(map(_kind, both))
-        if equation.name == "add" and kinds == ["product", "u"] and is_sum(*both):
-            found.append((both[0].part, both[1].part))
-    return tuple(found)
+        if equation.name == "add" and needed & set(equation.outputs):
+            both = sorted((pieces[v] for v in equation.inputs if v in pieces), key=_kind)
+            if list(map(_kind, both)) == ["product", "u"]:
+                yield both[0], both[1]
 
 
 def _kind(piece: _Piece) -> str:
