@@ -76,6 +76,7 @@ class CIFGCell(Cell):
         self, params: CIFGParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
         f, g, o = gates(u + dot(carry.h, params.w_h))
-        c = sigmoid(f) * carry.c + (1 - sigmoid(f)) * tanh(g)
+        keep = sigmoid(f)
+        c = keep * carry.c + (1 - keep) * tanh(g)
         h = sigmoid(o) * tanh(c)
         return LSTMCarry(h=h, c=c), h

@@ -76,5 +76,6 @@ class UGRNNCell(Cell):
         self, params: UGRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
         g, c = gates(u + dot(carry.h, params.w_h))
-        h = sigmoid(g) * carry.h + (1 - sigmoid(g)) * tanh(c)
+        keep = sigmoid(g)
+        h = keep * carry.h + (1 - keep) * tanh(c)
         return RNNCarry(h=h), h

@@ -20,6 +20,7 @@ product_p.def_abstract_eval(lambda v, w, *, number, aval: aval)
 
 Var = Any  # of a jaxpr, or a literal
 Multiply = Callable[[int, Array, Array], Array]  # (number of the product, v, w) -> its value
+Replaced = dict[Var, Callable[..., Array]]  # for a variable what gives its value, of the operands
 
 
 class Product(NamedTuple):
@@ -71,6 +72,7 @@ class Trace:
         weights: Sequence[Any] = (),
         *,
         effects: bool = False,
+        replaced: Replaced | None = None,
     ) -> list[Any]:
         """The values of `targets`, of which only those equations are run that they depend on.
 
@@ -81,6 +83,7 @@ class Trace:
             weights: for each product its weight from elsewhere; None or nothing where the
                 equations of the step say what it is.
             effects: whether equations with effects (`jax.debug.print`) run too.
+            replaced: what runs in place of the equations that give these variables.
         """
         values = dict(known)
         # Numbers are those of the order in which `dot` was called: `Reading.recorded` and the lists
@@ -96,11 +99,10 @@ class Trace:
                 values[out] = multiply(numbers[out], _read(values, v), w)
                 continue
             operands = [_read(values, atom) for atom in equation.invars]
-            options = equation.primitive.get_bind_params(equation.params)
-            with equation.ctx.manager:
-                found = equation.primitive.bind(*operands, **options)
-            found = found if equation.primitive.multiple_results else [found]
-            values.update(zip(equation.outvars, found, strict=True))
+            if replaced and equation.outvars[0] in replaced:
+                values[equation.outvars[0]] = replaced[equation.outvars[0]](*operands)
+                continue
+            values.update(zip(equation.outvars, _bind(equation, operands), strict=True))
         return [_read(values, target) for target in targets]
 
     def step(
@@ -109,13 +111,18 @@ class Trace:
         multiply: Multiply,
         weights: Sequence[Any] = (),
         *,
+        also: Sequence[Var] = (),
         effects: bool = False,
-    ) -> tuple[Carry, Any]:
-        """The whole step, `(carry, y)`; arguments as those of `evaluate`."""
-        targets = [*self.after, *self.y]
-        found = self.evaluate(known, targets, multiply, weights, effects=effects)
-        after = jax.tree.unflatten(self.trees.carry, found[: len(self.after)])
-        return after, jax.tree.unflatten(self.trees.y, found[len(self.after) :])
+        replaced: Replaced | None = None,
+    ) -> tuple[Carry, Any, list[Any]]:
+        """The whole step, `(carry, y, values of also)`; arguments as those of `evaluate`."""
+        targets = [*self.after, *self.y, *also]
+        found = iter(
+            self.evaluate(known, targets, multiply, weights, effects=effects, replaced=replaced)
+        )
+        after = jax.tree.unflatten(self.trees.carry, [next(found) for _ in self.after])
+        y = jax.tree.unflatten(self.trees.y, [next(found) for _ in self.y])
+        return after, y, list(found)
 
     def _needed(
         self, known: set[Var], targets: Iterable[Var], given: set[Var], effects: bool
@@ -154,6 +161,13 @@ class Trees(NamedTuple):
     carry: Any
     u: Any
     y: Any
+
+
+def _bind(equation: Any, operands: list[Any]) -> list[Any]:
+    options = equation.primitive.get_bind_params(equation.params)
+    with equation.ctx.manager:
+        found = equation.primitive.bind(*operands, **options)
+    return found if equation.primitive.multiple_results else [found]
 
 
 def _literal(atom: Var) -> bool:
@@ -234,6 +248,7 @@ class Graph:
     def __init__(self, trace: Trace) -> None:
         self.numbers: dict[Any, int | None] = {v: None for v in trace.constants}
         self.equations: list[Equation] = []
+        self.ruled: set[int | None] = set()  # what goes into calls with a derivative of their own
         self._fresh = iter(range(10**9))
         for v in (*trace.params, *trace.carry, *trace.u):
             self.numbers[v] = next(self._fresh)
@@ -285,6 +300,8 @@ class Graph:
                 number = e.params.get("number") if e.primitive is product_p else None
                 self.equations.append(Equation(e.primitive.name, inputs, outputs, axis, number))
             else:
+                if e.primitive.name == "custom_jvp_call":
+                    self.ruled |= set(self.of(e.invars))
                 self.numbers.update({v: None for v in inner.constvars})
                 self.numbers.update(zip(inner.invars, self.of(e.invars), strict=True))
                 self._walk(inner.eqns)

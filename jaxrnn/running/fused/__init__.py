@@ -6,8 +6,8 @@ on the recorded products and carries the adjoint of the carry; it has one matmul
 puts out the cotangent of each product. Then every weight gets its gradient from all steps of a
 chunk, as one large matmul. `remat` chooses what is saved between the two:
 
-- "none": the carry and the products of every step, with the projected input added where their sum
-  is enough (`reading`);
+- "none": of every step the carry, activations where they are enough (`activations`), else products,
+  with the projected input added where their sum is enough (`reading`);
 - "carry": the carries; inputs and products of a chunk are computed again, all at once;
 - "sqrt": the carry before each of about sqrt(T) chunks; a chunk runs forward again before it runs
   backward (`running.chunks`).

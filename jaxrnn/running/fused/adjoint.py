@@ -1,6 +1,7 @@
 """The adjoint of the carry through a chunk of steps, and the gradients that follow from it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,10 +10,10 @@ from jax import lax
 
 from jaxrnn.cell import Array, Carry, Params
 from jaxrnn.running.derivative import add
-from jaxrnn.running.fused import products, saved
+from jaxrnn.running.fused import activations, products, saved
 from jaxrnn.running.fused.forward import Kept
 from jaxrnn.running.fused.reading import Reading
-from jaxrnn.running.fused.recorded import at, flat, multiplying, numbers, operation
+from jaxrnn.running.fused.recorded import at, flat, multiplying, numbers, operation, outs
 from jaxrnn.running.fused.saved import Saved
 from jaxrnn.running.problem import Problem, Steps
 
@@ -65,7 +66,7 @@ class Adjoint(NamedTuple):
             if self.problem.collect:
                 d_y, d_collected = now.d_out
                 d_after = add(d_after, d_collected)
-            step = now.kept.step
+            step = saved.complete(self.reading, now.kept.step, now.kept.carry)
             found, _ = saved.restore(self.reading, step)
 
             def replay(carry: Carry, us: Any, found: list[Array], constants: Constants) -> Any:
@@ -94,6 +95,9 @@ class Adjoint(NamedTuple):
         problem = _with(reading, self.problem, constants)
         _, us = saved.restore(reading, step)
         given = at(reading, list(zip(found, self.turned, strict=True)))
+        pairs = zip(reading.activations, step.activations, strict=True)
+        replays = [functools.partial(activations.replay, a.name, value) for a, value in pairs]
+        replaced = dict(zip(outs(reading, trace), replays, strict=True))
 
         def multiply(k: int, v: Array, w: Array) -> Array:
             op = operation(reading, trace, k)
@@ -104,7 +108,8 @@ class Adjoint(NamedTuple):
 
         def step_on(start: Carry) -> tuple[Carry, Any]:
             known = trace.known(problem.consts, problem.params, start, us)
-            return trace.step(known, multiply, at(reading, self.weights))
+            given = at(reading, self.weights)
+            return trace.step(known, multiply, given, replaced=replaced)[:2]
 
         return problem.around(step_on, carry, now)
 
@@ -131,13 +136,15 @@ class Adjoint(NamedTuple):
         targets = [trace.products[number].v for number in numbers(reading)]
 
         def one(now: Steps, kept: Kept) -> list[Array]:
-            found, us = saved.restore(reading, kept.step)
+            whole = saved.complete(reading, kept.step, kept.carry)
+            found, us = saved.restore(reading, whole)
             vectors: list[Array] = []
 
             def step(start: Carry) -> tuple[Carry, Any]:
                 known = trace.known(problem.consts, problem.params, start, us)
-                outs = [trace.products[number].out for number in numbers(reading)]
-                known.update(zip(outs, found, strict=True))
+                of_products = [trace.products[number].out for number in numbers(reading)]
+                known.update(zip(of_products, found, strict=True))
+                known.update(zip(outs(reading, trace), kept.step.activations, strict=True))
                 vectors.extend(trace.evaluate(known, targets, multiplying(problem)))
                 return start, ()
 
@@ -158,6 +165,7 @@ class Adjoint(NamedTuple):
 
         def replay(params: list[Array], step: Saved) -> Any:
             def one(now: Steps, carry: Carry, step: Saved) -> Any:
+                step = saved.complete(self.reading, step, carry)
                 products, _ = saved.restore(self.reading, step)
                 given = constants._replace(params=params)
                 return self.replay(given, step, products, carry, now)

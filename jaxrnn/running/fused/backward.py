@@ -102,7 +102,11 @@ def _with_carry(problem: Problem, outputs: Outputs | None, chunk: Chunk) -> Kept
         carry = jax.tree.unflatten(jax.tree.structure(problem.carry), kept.carry)
     else:
         carry = outputs.carry_before(kept.carry, kept.ys, chunk.times, problem.reverse)
-    return Kept(carry, kept.step)
+    step = kept.step
+    if step is not None:
+        found = tuple(kept.ys if a is None else a for a in step.activations)
+        step = step._replace(activations=found)
+    return Kept(carry, step)
 
 
 def _again(adjoint: Adjoint, chunk: Chunk) -> Kept:

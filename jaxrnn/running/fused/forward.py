@@ -10,9 +10,9 @@ from jaxrnn.running.fused import saved
 from jaxrnn.running.fused.columns import step_in_columns
 from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
-from jaxrnn.running.fused.recorded import at, operation
+from jaxrnn.running.fused.recorded import at, operation, outs
 from jaxrnn.running.fused.saved import Saved
-from jaxrnn.running.fused.shown import is_shown, without
+from jaxrnn.running.fused.shown import activations_shown, is_shown, without
 from jaxrnn.running.problem import Problem, Steps
 
 
@@ -30,6 +30,7 @@ def forward(
     """The result, and what the backward pass needs of each step."""
     us = None if layout.project_inside else problem.project()
     shown = is_shown(problem)
+    twice = activations_shown(problem, reading)
     keep = save and problem.remat == "none"
     if layout.columns:
         one = step_in_columns(reading, problem, weights, keep)
@@ -38,6 +39,9 @@ def forward(
 
     def body(carry: Carry, inputs: tuple[Any, Steps]) -> tuple[Carry, Any]:
         after, y, step = one(carry, *inputs)
+        if step is not None:
+            pairs = zip(step.activations, twice, strict=True)
+            step = step._replace(activations=tuple(None if yes else a for a, yes in pairs))
         kept = Kept(without(carry, shown), step) if save else None
         return after, (problem.out(after, y), kept)
 
@@ -61,6 +65,7 @@ def recorded_step(
     trace = problem.trace
     u = problem.project(now) if u is None else u
     found: list[Array] = []
+    kept: list[Array] = []
 
     def multiply(k: int, v: Array, w: Array) -> Array:
         product = problem.dot(v, w, operation(reading, trace, k))
@@ -70,7 +75,11 @@ def recorded_step(
 
     def step(start: Carry) -> tuple[Carry, Any]:
         known = trace.known(problem.consts, problem.params, start, u)
-        return trace.step(known, multiply, at(reading, weights), effects=True)
+        after, y, more = trace.step(
+            known, multiply, at(reading, weights), also=outs(reading, trace), effects=True
+        )
+        kept.extend(more)
+        return after, y
 
     after, y = problem.around(step, carry, now)
-    return after, y, saved.save(reading, found, u, reading.rows) if keep else None
+    return after, y, saved.save(reading, found, u, reading.rows, kept) if keep else None

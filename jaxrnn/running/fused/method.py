@@ -8,6 +8,7 @@ import jax
 
 from jaxrnn.cell import Array
 from jaxrnn.running.derivative import Differentiable, Gradients, as_gradients, nothing
+from jaxrnn.running.fused.activations import with_activations
 from jaxrnn.running.fused.backward import backward
 from jaxrnn.running.fused.forward import forward
 from jaxrnn.running.fused.layout import Layout, layouts, on_platform
@@ -55,6 +56,7 @@ class Fused(Differentiable):
         if reason is not None and (scans or not may_differ(problem)):
             return Refusal(reason)
         chosen = layouts(problem, reading)
+        reading = with_activations(reading, problem.trace, chosen[0].columns)
         told = _told(problem, reading, chosen, own)
         return Plan(reading, chosen, own, scans, told + (ALONE,) * scans)
 
@@ -101,7 +103,7 @@ def _told(
         f"products per step that are differentiated as any other operation: {plain}" * bool(plain),
         f"parameters that act elementwise: {', '.join(acting)}" * bool(acting),
         f"leaves of the carry that no step changes: {held}" * bool(held),
-        _saved(problem.remat, bool(reading.sums)) if own else PLAIN,
+        _saved(problem.remat, reading) if own else PLAIN,
         f"on a CPU: {_layout(cpu, problem.T)}",
         f"elsewhere: {_layout(other, problem.T)}",
     ]
@@ -112,11 +114,16 @@ ALONE = "a run of which no gradient is taken is lax.scan, which is as fast"
 PLAIN = "the backward pass is that of lax.scan, which is as fast"
 
 
-def _saved(remat: str, sums: bool) -> str:
+def _saved(remat: str, reading: Reading) -> str:
     if remat == "carry":
         return "saved for the backward pass: the carry of each step; the rest is computed again"
-    how = " (input and product as their sum)" if sums else ""
-    return f"saved for the backward pass: the carry and the products of each step{how}"
+    how = " (input and product as their sum)" if reading.sums else ""
+    what = (
+        "activations, with the products they do not stand for"
+        if reading.activations
+        else "products"
+    )
+    return f"saved for the backward pass: the carry of each step and its {what}{how}"
 
 
 def _layout(layout: Layout, T: int) -> str:

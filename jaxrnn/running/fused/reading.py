@@ -28,6 +28,18 @@ class Part(NamedTuple):
     gate: int | None  # None is the whole array
 
 
+class Piece(NamedTuple):
+    """A part, and of what."""
+
+    kind: str  # "product" or "u"
+    part: Part
+
+
+class Activation(NamedTuple):
+    place: int  # of its equation in the trace
+    name: str
+
+
 class Reading(NamedTuple):
     rows: int  # how many axes of a step's arrays are batch
     recorded: tuple[bool, ...]  # for each product
@@ -36,6 +48,9 @@ class Reading(NamedTuple):
     products: tuple[tuple[int, ...], ...]  # the shapes of those recorded
     us: tuple[tuple[int, ...], ...]  # the shapes of the leaves of the projected input
     dense: tuple[bool, ...]  # for each product, whether its `op` is written out as one matrix
+    dtypes: tuple[Any, ...]  # of the products recorded, and then of the leaves of the input
+    activations: tuple[Activation, ...] = ()  # those that are saved, in place of sums
+    needless: frozenset[Piece] = frozenset()  # what is not saved, since nothing needs its value
 
 
 def has_gates(shape: tuple[int, ...], rows: int) -> bool:
@@ -47,11 +62,18 @@ def has_gates(shape: tuple[int, ...], rows: int) -> bool:
     return len(shape) == rows + 2 and shape[-2] <= MOST_GATES
 
 
+def parts(leaf: int, shape: tuple[int, ...], rows: int) -> list[Part]:
+    """The gates of an array, or the whole of one that has none."""
+    gates = range(shape[-2]) if has_gates(shape, rows) else [None]
+    return [Part(leaf, gate) for gate in gates]
+
+
 def read(trace: Trace, rows: int) -> Reading:
     """Reads a step whose arrays have `rows` batch axes."""
     graph = trace.graph
     recorded = recorded_products(graph)
-    shapes = [p.out.aval.shape for p, yes in zip(trace.products, recorded, strict=True) if yes]
+    outs = [p.out.aval for p, yes in zip(trace.products, recorded, strict=True) if yes]
+    shapes = [out.shape for out in outs]
     us = tuple(v.aval.shape for v in trace.u)
     return Reading(
         rows=rows,
@@ -64,6 +86,7 @@ def read(trace: Trace, rows: int) -> Reading:
             yes and _is_dense(product, rows)
             for product, yes in zip(trace.products, recorded, strict=True)
         ),
+        dtypes=tuple(aval.dtype for aval in (*outs, *(v.aval for v in trace.u))),
     )
 
 
@@ -111,13 +134,6 @@ def acting_params(graph: Graph, recorded: tuple[bool, ...]) -> tuple[bool, ...]:
     return tuple(p in needed for p in graph.params)
 
 
-class _Piece(NamedTuple):
-    """A variable that is a part of something."""
-
-    kind: str  # "product" or "u"
-    part: Part
-
-
 def sums(
     graph: Graph,
     recorded: tuple[bool, ...],
@@ -127,11 +143,11 @@ def sums(
 ) -> tuple[tuple[Part, Part], ...]:
     """The additions of a product's part and an input's part, of which neither has another use."""
     shapes = {"product": products, "u": us}
-    pieces = _pieces(graph, recorded, shapes, rows)
+    found = pieces(graph, recorded, shapes, rows)
     needed = graph.behind([*graph.after, *graph.y], recorded)
-    uses = _uses(graph, pieces, needed)
+    uses = _uses(graph, found, needed)
 
-    def is_sum(product: _Piece, u: _Piece) -> bool:
+    def is_sum(product: Piece, u: Piece) -> bool:
         left, right = (_features(shapes[p.kind][p.part.leaf][rows:], p.part) for p in (product, u))
         whole = product.part.gate is None and u.part.gate is None
         # Of other shapes the addition repeats one of them; of gates only whole arrays are sums. And
@@ -139,13 +155,13 @@ def sums(
         fits = left == right and (whole or len(left) == 1)
         return fits and _uses_of(product, uses) == _uses_of(u, uses) == 1
 
-    pairs = _additions(graph, pieces, needed)
+    pairs = _additions(graph, found, needed)
     return tuple((product.part, u.part) for product, u in pairs if is_sum(product, u))
 
 
 def _additions(
-    graph: Graph, pieces: dict[Any, _Piece], needed: set[Any]
-) -> Iterator[tuple[_Piece, _Piece]]:
+    graph: Graph, pieces: dict[Any, Piece], needed: set[Any]
+) -> Iterator[tuple[Piece, Piece]]:
     """The additions of a part of a product and a part of an input.
 
     One that nobody needs (but for a `jax.debug.print`) is none of the uses that are counted.
@@ -157,7 +173,7 @@ def _additions(
                 yield both[0], both[1]
 
 
-def _kind(piece: _Piece) -> str:
+def _kind(piece: Piece) -> str:
     return piece.kind
 
 
@@ -165,33 +181,33 @@ def _features(shape: tuple[int, ...], part: Part) -> tuple[int, ...]:
     return shape if part.gate is None else shape[1:]
 
 
-def _pieces(
+def pieces(
     graph: Graph,
     recorded: tuple[bool, ...],
     shapes: dict[str, tuple[tuple[int, ...], ...]],
     rows: int,
-) -> dict[Any, _Piece]:
+) -> dict[Any, Piece]:
     """The variables that are a recorded product, a leaf of the input, or a gate of one."""
     outs = [out for (_, _, out), yes in zip(graph.products, recorded, strict=True) if yes]
-    pieces = {v: _Piece("product", Part(k, None)) for k, v in enumerate(outs)}
-    pieces.update({v: _Piece("u", Part(k, None)) for k, v in enumerate(graph.u)})
+    pieces = {v: Piece("product", Part(k, None)) for k, v in enumerate(outs)}
+    pieces.update({v: Piece("u", Part(k, None)) for k, v in enumerate(graph.u)})
     for equation in graph.equations:
         if equation.name != "unstack" or equation.axis != rows:
             continue
         whole = pieces.get(equation.inputs[0])
         if whole is not None and _is_of_gates(whole, shapes, rows):
             parts = [Part(whole.part.leaf, gate) for gate in range(len(equation.outputs))]
-            gates = [_Piece(whole.kind, part) for part in parts]
+            gates = [Piece(whole.kind, part) for part in parts]
             pieces.update(zip(equation.outputs, gates, strict=True))
     return pieces
 
 
-def _is_of_gates(piece: _Piece, shapes: dict[str, tuple[tuple[int, ...], ...]], rows: int) -> bool:
+def _is_of_gates(piece: Piece, shapes: dict[str, tuple[tuple[int, ...], ...]], rows: int) -> bool:
     """Whether a piece is a whole leaf that has a gate axis."""
     return piece.part.gate is None and has_gates(shapes[piece.kind][piece.part.leaf], rows)
 
 
-def _uses(graph: Graph, pieces: dict[Any, _Piece], needed: set[Any]) -> Counter[_Piece]:
+def _uses(graph: Graph, pieces: dict[Any, Piece], needed: set[Any]) -> Counter[Piece]:
     """How often each piece is used by what is needed; taking gates apart is no use."""
     uses = Counter(pieces[v] for v in [*graph.after, *graph.y] if v in pieces)
     for equation in graph.equations:
@@ -201,7 +217,7 @@ def _uses(graph: Graph, pieces: dict[Any, _Piece], needed: set[Any]) -> Counter[
     return uses
 
 
-def _uses_of(piece: _Piece, uses: Counter[_Piece]) -> int:
+def _uses_of(piece: Piece, uses: Counter[Piece]) -> int:
     """The uses of a piece, those of the whole of which it is a gate included, and of its gates."""
     kind, (leaf, gate) = piece
     overlapping = [

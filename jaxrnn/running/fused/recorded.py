@@ -58,6 +58,11 @@ def numbers(reading: Reading) -> list[int]:
     return [k for k, yes in enumerate(reading.recorded) if yes]
 
 
+def outs(reading: Reading, trace: Trace) -> list[Any]:
+    """The variables of the activations that are saved."""
+    return [trace.equations[a.place].outvars[0] for a in reading.activations]
+
+
 def at(reading: Reading, recorded: list[Any]) -> list[Any]:
     """What there is of each recorded product, as a list of all products."""
     each = iter(recorded)

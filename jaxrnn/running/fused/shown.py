@@ -1,4 +1,5 @@
-"""What of the carry the outputs show already, as h: it is not saved a second time.
+"""What of the carry the outputs show already, as h, and which activation they are, as in an RNN: it
+is not saved a second time.
 
 Without this the temporary memory of a forward and backward pass at (512,32,128,128) was 1.1 (LSTM,
 GRU) and 1.3 times (RNN) as large, and where it passed 32 MB, from which on it is mapped anew at
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.cell import Array, Carry
+from jaxrnn.running.fused.reading import Reading
+from jaxrnn.running.fused.recorded import outs
 from jaxrnn.running.problem import Problem
 
 
@@ -19,16 +22,29 @@ def is_shown(problem: Problem) -> tuple[bool, ...]:
     """For each leaf of the carry that a step changes, whether it is the output at every step."""
     trace = problem.trace
     graph = trace.graph
-    dtype = problem.steps.xs.dtype
-    alone = len(graph.y) == 1 and problem.steps.mask is None  # a mask puts out zeros
     leaves = zip(trace.carry, graph.carry, graph.after, strict=True)
     # Those of `Problem.carry`, in its order: `run._hold` leaves the same out.
     moving = [(v, after) for v, before, after in leaves if before != after]
     # A constant has no number, so that two of them seem to be one.
     return tuple(
-        alone and after is not None and after == graph.y[0] and v.aval.dtype == dtype
-        for v, after in moving
+        _is_output(problem, after) and v.aval.dtype == problem.steps.xs.dtype for v, after in moving
     )
+
+
+def activations_shown(problem: Problem, reading: Reading) -> tuple[bool, ...]:
+    """For each activation that is saved, whether it is the output at every step.
+
+    It is taken from the outputs of a leaf of the carry: where they show none they are not kept.
+    """
+    graph = problem.trace.graph
+    some = any(is_shown(problem))
+    return tuple(some and _is_output(problem, graph.read(v)) for v in outs(reading, problem.trace))
+
+
+def _is_output(problem: Problem, number: int | None) -> bool:
+    graph = problem.trace.graph
+    alone = len(graph.y) == 1 and problem.steps.mask is None  # a mask puts out zeros
+    return alone and number is not None and number == graph.y[0]
 
 
 def without(carry: Carry, shown: tuple[bool, ...]) -> list[Array | None]:
