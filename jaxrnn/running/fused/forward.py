@@ -12,7 +12,7 @@ from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
 from jaxrnn.running.fused.recorded import at, operation, outs
 from jaxrnn.running.fused.saved import Saved
-from jaxrnn.running.fused.shown import activations_shown, is_shown, without
+from jaxrnn.running.fused.shown import activations_shown, is_shown, without, without_activations
 from jaxrnn.running.problem import Problem, Steps
 
 
@@ -39,10 +39,7 @@ def forward(
 
     def body(carry: Carry, inputs: tuple[Any, Steps]) -> tuple[Carry, Any]:
         after, y, step = one(carry, *inputs)
-        if step is not None:
-            pairs = zip(step.activations, twice, strict=True)
-            step = step._replace(activations=tuple(None if yes else a for a, yes in pairs))
-        kept = Kept(without(carry, shown), step) if save else None
+        kept = Kept(without(carry, shown), without_activations(step, twice)) if save else None
         return after, (problem.out(after, y), kept)
 
     steps = (us, problem.steps)

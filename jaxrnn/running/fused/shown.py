@@ -15,6 +15,7 @@ from jax import lax
 from jaxrnn.cell import Array, Carry
 from jaxrnn.running.fused.reading import Reading
 from jaxrnn.running.fused.recorded import outs
+from jaxrnn.running.fused.saved import Saved
 from jaxrnn.running.problem import Problem
 
 
@@ -51,6 +52,14 @@ def without(carry: Carry, shown: tuple[bool, ...]) -> list[Array | None]:
     """The leaves of a carry, None in place of what is shown."""
     leaves = jax.tree.leaves(carry)
     return [None if yes else leaf for leaf, yes in zip(leaves, shown, strict=True)]
+
+
+def without_activations(step: Saved | None, shown: tuple[bool, ...]) -> Saved | None:
+    """What was saved of a step, None in place of the activations that are shown."""
+    if step is None:
+        return None
+    pairs = zip(step.activations, shown, strict=True)
+    return step._replace(activations=tuple(None if yes else a for a, yes in pairs))
 
 
 class Outputs(NamedTuple):
