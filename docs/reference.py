@@ -18,7 +18,11 @@ def public(module: str) -> dict[str, object]:
         if getattr(value, "__module__", None) == module and name[0] != "_"
     ]
     named = {name: getattr(loaded, name) for name in getattr(loaded, "__all__", own)}
-    return {name: value for name, value in named.items() if not inspect.ismodule(value)}
+    return {
+        name: value
+        for name, value in named.items()
+        if not inspect.ismodule(value) and name != "__version__"
+    }
 
 
 def selected(module: str, parts: list[str]) -> dict[str, object]:

@@ -15,7 +15,7 @@ import jaxrnn
 class CFNParams(NamedTuple):
     w_x: jax.Array  # [I, 3, H], gates forget, input, and the candidate
     w_h: jax.Array  # [H, 2, H], the two gates only
-    b: jax.Array  # [3, H]
+    b: jax.Array  # [3 * H]
 
 
 class CFNCarry(NamedTuple):
@@ -45,7 +45,8 @@ class CFNCell(jaxrnn.Cell):
         w_h = jaxrnn.initializers.kernel(
             "orthogonal", k_h, self.hidden_size, 2, self.hidden_size, dtype
         )
-        b = jnp.zeros((3, self.hidden_size), dtype).at[0].set(self.forget_bias)
+        H = self.hidden_size
+        b = jnp.zeros(3 * H, dtype).at[:H].set(self.forget_bias)
         return CFNParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: CFNParams, like: jax.Array) -> CFNCarry:

@@ -7,12 +7,14 @@ import yaml
 
 import jaxrnn
 from jaxrnn.initializers import Normal
+from jaxrnn.wrappers import MultiHead
 
 
 class NamedCell(NamedTuple):
     description: str
-    cell: str  # a class of jaxrnn
+    cell: str  # a class of jaxrnn.cells
     options: dict[str, Any] = {}  # noqa: RUF012
+    heads: int | None = None  # of a block-diagonal recurrence
     style: str = ""  # colour and line in figures, which choose one where there is none
 
     def make(self, hidden_size: int, lag: int) -> jaxrnn.Cell:
@@ -23,7 +25,8 @@ class NamedCell(NamedTuple):
             for key, v in self.options.items()
         }
         options |= {key: words[v]() for key, v in options.items() if v in words}
-        return getattr(jaxrnn, self.cell)(hidden_size, **options)
+        cell = getattr(jaxrnn.cells, self.cell)(hidden_size, **options)
+        return cell if self.heads is None else MultiHead(cell, self.heads)
 
 
 CELLS = {

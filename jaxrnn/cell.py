@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import check_features, check_params, fit_carry
+from jaxrnn.checks import check_features, check_params, fit_carry, fit_params
 
 Array = jax.Array
 DType = Any  # anything that jnp.dtype accepts
@@ -65,16 +65,18 @@ def dot_in(compute: DType) -> Dot:
 
 
 def linear(x: Array, w: Array, b: Array | None) -> Array:
-    """`dot(x, w) + b`, where `b=None` is no bias: [..., I], [I, G, H], [G, H] -> [..., G, H]."""
+    """`dot(x, w) + b`, where `b=None` is no bias: [..., I], [I, G, H], [G * H] -> [..., G, H].
+
+    Biases have one axis, gates side by side: so optimisers tell them from matrices.
+    """
     meshless = not jax.sharding.get_abstract_mesh().explicit_axes
     if w.ndim > 2 and w.size > 0 and ((x.ndim == 2 and meshless) or (x.ndim > 2 and rows_in_one())):
         # One product of two matrices: XLA:CPU takes its gradient in w without copying the
         # cotangent, in half the time (1.2 ms instead of 2.3 at 1024 rows, I = H = 128, G = 4).
-        flat = None if b is None else jnp.broadcast_to(b, w.shape[1:]).reshape(-1)
         rows = x.reshape(-1, x.shape[-1])
-        y = _plus(rows @ w.reshape(w.shape[0], -1), flat)
+        y = plus(rows @ w.reshape(w.shape[0], -1), b)
         return y.reshape(x.shape[:-1] + w.shape[1:])
-    return _plus(dot(x, w), b)
+    return plus(dot(x, w), None if b is None else b.reshape(w.shape[1:]))
 
 
 def rows_in_one() -> bool:
@@ -85,9 +87,11 @@ def rows_in_one() -> bool:
     return bool(mesh.manual_axes) or jax.device_count() == 1
 
 
-def _plus(y: Array, b: Array | None) -> Array:
-    """`y + b`. The gradient of b is a sum over all rows: a wide one even in a 16-bit run,
-    where it would stop growing.
+def plus(y: Array, b: Array | None) -> Array:
+    """`y + b`, or `y` without one.
+
+    The gradient of b is a sum over all rows: a wide one even in a 16-bit run, where it would stop
+    growing.
     """
     wide = carry_dtype(y.dtype)
     return y if b is None else (y.astype(wide) + b.astype(wide)).astype(y.dtype)
@@ -217,6 +221,7 @@ class Cell:
         None is the first carry. It checks and prepares `params` each time: in a loop of your own
         take `jaxrnn.stepper(cell, params)`, which does so once.
         """
+        params = fit_params(self, params)
         x = check_features(self, params, x, axes="...")
         params = self.prepare(cast(check_params(self, params), carry_dtype(x.dtype)))
         return single_step(self, params, carry, x)

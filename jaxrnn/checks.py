@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -56,6 +57,7 @@ def check_params(cell: Cell, params: Params) -> Params:
     Raises:
         ValueError: another structure or other shapes; the message lists what does not fit.
     """
+    params = fit_params(cell, params)
     size = cell.input_size(params)
     expected = None if size is None else _expected_params(cell, int(size))
     if expected is None:
@@ -75,6 +77,70 @@ def check_params(cell: Cell, params: Params) -> Params:
         text = ", ".join(f"params{name} {got}, expected {want}" for name, got, want in wrong)
         raise ValueError(f"params do not fit {cell}: {text}.")
     return params
+
+
+def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
+    """Parameters in the structure that `cell.init` makes, if need be from the dicts, tuples and
+    lists that files and Flax hold: dicts with the names of fields, or for an entry of a tuple its
+    number as a string.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        input_size: for which a cell makes parameters of the same structure.
+
+    Raises:
+        ValueError: names or numbers of entries that do not fit; the message has those wanted.
+    """
+    like = _structure(cell, input_size) if _is_raw(params) else None
+    if like is None or jax.tree.structure(params) == jax.tree.structure(like):
+        return params
+    return _rebuilt(cell, like, params, "params")
+
+
+def _is_raw(params: Any) -> bool:
+    """Whether there is a dict, a list, or a tuple of arrays without names."""
+    if not isinstance(params, tuple):
+        return isinstance(params, Mapping | list)
+    named = hasattr(params, "_fields")
+    parts = [part for part in params if part is not None]
+    return any(
+        _is_raw(part) if isinstance(part, tuple | Mapping | list) else not named for part in parts
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _structure(cell: Cell, input_size: int) -> Params | None:
+    """What `cell.init` makes; None where it cannot be told."""
+    try:
+        return _expected_params(cell, input_size)
+    except Exception:  # a cell that cannot be made for any number of features
+        return None
+
+
+def _rebuilt(cell: Cell, like: Params, given: Any, path: str) -> Any:
+    """`given` in the structure of `like`; what is no raw container is left to other checks."""
+    if not isinstance(like, tuple) or not isinstance(given, Mapping | tuple | list):
+        return given
+    names = getattr(like, "_fields", None) or tuple(str(k) for k in range(len(like)))
+    if isinstance(given, Mapping):
+        entries = dict(given)
+        absent = [name for name, part in zip(names, like, strict=True) if part is None]
+        if not set(names) - set(absent) <= set(entries) <= set(names):
+            raise _misfit(cell, path, names, f"a dict of {', '.join(map(str, entries))}")
+        parts = [entries.get(name) for name in names]
+    elif len(given) == len(names):
+        parts = list(given)
+    else:
+        raise _misfit(cell, path, names, f"{len(given)} entries")
+    pairs = zip(names, like, parts, strict=True)
+    rebuilt = [_rebuilt(cell, part, own, f"{path}.{name}") for name, part, own in pairs]
+    return type(like)(*rebuilt) if hasattr(like, "_fields") else tuple(rebuilt)
+
+
+def _misfit(cell: Cell, path: str, names: tuple[str, ...], got: str) -> ValueError:
+    wanted = ", ".join(names)
+    return ValueError(f"{path} of {type(cell).__name__} must have the entries {wanted}, got {got}.")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -10,7 +10,6 @@ and then cast, since QR has no 16-bit form.
 import dataclasses
 import difflib
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -145,24 +144,52 @@ def kernel(
     return jnp.stack([draw(k, (input_size, output_size), wide) for k in keys], axis=1).astype(dtype)
 
 
-def gate_bias(bias: float | Chrono, key: Array, size: int, dtype: DType) -> Array:
-    """The bias of one gate, [size]: a constant, or a chrono draw."""
-    if isinstance(bias, Chrono):
-        return bias(key, (size,), carry_dtype(dtype)).astype(dtype)
-    return jnp.full((size,), bias, dtype)
+def gate_bias(
+    cell: Any,
+    key: Array,
+    b: Array | None,
+    gate: int,
+    bias: float | Chrono,
+    *,
+    keeps: bool = True,
+    opposite: int | None = None,
+) -> Array | None:
+    """`b` with the initial bias of one gate; as it is where there is none, or torch draws it.
+
+    Args:
+        cell: has `hidden_size` and `init_scheme`.
+        key: of the draw.
+        b: [G * H] or None.
+        gate: the number of the gate.
+        bias: a constant, or a chrono draw.
+        keeps: whether an open gate keeps the old state, as `Chrono` means it; where it is a closed
+            one, the draw is negated.
+        opposite: the number of a gate that gets the negative of a chrono draw.
+
+    Returns:
+        [G * H].
+    """
+    if b is None or cell.init_scheme == "torch":
+        return b
+    H = cell.hidden_size
+    blocks = b.reshape(-1, H)
+    if not isinstance(bias, Chrono):
+        return blocks.at[gate].set(jnp.full(H, bias, b.dtype)).reshape(-1)
+    drawn = bias(key, (H,), carry_dtype(b.dtype)).astype(b.dtype)
+    blocks = blocks.at[gate].set(drawn if keeps else -drawn)
+    if opposite is not None:
+        blocks = blocks.at[opposite].set(-drawn)
+    return blocks.reshape(-1)
 
 
-def check_options(cell: Any, *biases: float | Chrono) -> None:
-    """Raises ValueError where the options that all built-in cells share are wrong."""
-    check_size("hidden_size", cell.hidden_size)
-    resolve(cell.input_init), resolve(cell.recurrent_init)
-    if cell.init_scheme not in ("jaxrnn", "torch"):
-        raise ValueError(f"init_scheme must be 'jaxrnn' or 'torch', got {cell.init_scheme!r}.")
-    for b in biases:
-        if not isinstance(b, numbers.Real | Chrono):
-            raise TypeError(f"the bias of a gate must be a number or Chrono(max_lag), got {b!r}.")
-    if not cell.bias and any(isinstance(b, Chrono) for b in biases):
-        raise ValueError("a Chrono bias needs bias=True.")
+def recurrent_bias(cell: Any, key: Array, dtype: DType) -> Array | None:
+    """The bias [H] of a product with h alone: zeros, uniform for the torch scheme, None without
+    biases."""
+    if not cell.bias:
+        return None
+    if cell.init_scheme == "torch":
+        return TorchUniform(cell.hidden_size)(key, (cell.hidden_size,), dtype)
+    return jnp.zeros(cell.hidden_size, dtype)
 
 
 def parameters(
@@ -184,7 +211,7 @@ def parameters(
         recurrent_size: R, the size of h where it is not H (projection).
 
     Returns:
-        w_x [I, G, H], w_h [R, G, H], and b [G, H] (zeros; uniform for the torch scheme; None
+        w_x [I, G, H], w_h [R, G, H], and b [G * H] (zeros; uniform for the torch scheme; None
         without bias).
     """
     check_size("input_size", input_size)
@@ -198,8 +225,8 @@ def parameters(
     if not cell.bias:
         return w_x, w_h, None
     b = (
-        kernel(torch, key_b, 1, gates, hidden, dtype)[0]
+        kernel(torch, key_b, 1, gates, hidden, dtype).reshape(-1)
         if torch
-        else jnp.zeros((gates, hidden), dtype)
+        else jnp.zeros(gates * hidden, dtype)
     )
     return w_x, w_h, b

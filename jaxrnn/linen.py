@@ -2,8 +2,9 @@
 and call the pure core for all else.
 
 `RNN`, `LSTM` and `GRU` have the constructor arguments, shapes and return values of their namesakes
-in `torch.nn`; `Recurrent` runs any cell or stack. The parameters are one entry, "cell": the tuple
-or NamedTuple that the core uses.
+in `torch.nn`; `Recurrent` runs any cell or stack. The parameters are nested dicts under the entry
+"cell": the fields of the core's parameters by name, and the layers and directions of a stack by
+number ("0", "1", ...), as `flax.serialization` writes them. `jaxrnn.unroll` takes them too.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ from jaxrnn.cell import (
     check_cell_type,
     dot,
 )
+from jaxrnn.checks import fit_params
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
@@ -72,22 +74,32 @@ class _Module(nn.Module):
         call, 10 ms and more.)
         """
         if self.has_variable("params", "cell"):
-            return nn.meta.unbox(self.get_variable("params", "cell"))
-        return self.param("cell", self._init, cell)
+            found = nn.meta.unbox(self.get_variable("params", "cell"))
+        else:
+            found = nn.meta.unbox(self.param("cell", self._init, cell))
+        return fit_params(cell, found, self.input_size)
 
-    def _init(self, key: Array, cell: Cell) -> Params:
-        return self._boxed(cell.init(key, self.input_size, self.param_dtype))
+    def _init(self, key: Array, cell: Cell) -> dict[str, Any]:
+        return self._stored(cell.init(key, self.input_size, self.param_dtype))
 
-    def _boxed(self, params: Params) -> Params:
-        """Parameters with their partition metadata, where there is any."""
-        if self.hidden_axis is None:
-            return params
-        return jax.tree.map(
-            lambda a: nn.Partitioned(a, layers.hidden_last(a, self.hidden_axis)), params
-        )
+    def _stored(self, params: Params) -> dict[str, Any]:
+        """Parameters as they are kept, with their partition metadata where there is any."""
+        if self.hidden_axis is not None:
+            axes = layers.hidden_last(params, self.hidden_axis)
+            params = jax.tree.map(nn.Partitioned, params, axes)
+        return _as_dicts(params)
 
     def _options(self) -> Options:
         return Options(self.batch_first, self.dtype, self.method, self.remat)
+
+
+def _as_dicts(params: Any) -> Any:
+    """Tuples as dicts: fields by name, other entries by number; what is None is left out."""
+    if not isinstance(params, tuple):
+        return params
+    names = getattr(params, "_fields", None) or map(str, range(len(params)))
+    pairs = zip(names, params, strict=True)
+    return {name: _as_dicts(part) for name, part in pairs if part is not None}
 
 
 class Recurrent(_Module):
@@ -222,13 +234,16 @@ class _Torch(_Module):
         params = from_torch(
             self.stack(), self.input_size, state_dict, self.param_dtype, prefix=prefix
         )
-        return {"params": {"cell": self._boxed(params)}}
+        return {"params": {"cell": self._stored(params)}}
 
     def to_torch(self, variables: Mapping[str, Any], *, prefix: str = "") -> dict[str, np.ndarray]:
         """The weights under torch's names; `torch.as_tensor` makes each
         of them a tensor for `load_state_dict`.
         """
-        return to_torch(self.stack(), nn.meta.unbox(variables["params"]["cell"]), prefix=prefix)
+        params = nn.meta.unbox(variables["params"]["cell"])
+        return to_torch(
+            self.stack(), fit_params(self.stack(), params, self.input_size), prefix=prefix
+        )
 
 
 class RNN(_Torch):
@@ -394,10 +409,15 @@ class CellForRNN(nn.RNNCellBase):
     @nn.compact
     def __call__(self, carry: Carry, inputs: Array) -> tuple[Carry, Array]:
         """One step: `inputs` [*batch, features] to `(carry, y)`."""
-        params = self.param(
-            "cell", lambda key: self.cell.init(key, inputs.shape[-1], self.param_dtype)
-        )
+        if self.has_variable("params", "cell"):
+            params = nn.meta.unbox(self.get_variable("params", "cell"))
+        else:
+            params = self.param("cell", self._init, inputs.shape[-1])
+        params = fit_params(self.cell, params, inputs.shape[-1])
         return self.cell(params, carry, jnp.asarray(inputs, self.dtype or self.param_dtype))
+
+    def _init(self, key: Array, input_size: int) -> dict[str, Any]:
+        return _as_dicts(self.cell.init(key, input_size, self.param_dtype))
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:

@@ -48,9 +48,7 @@ class _Module(nnx.Module):
         self.options = options
         self.cell: Any = cell
         params = cell.init(rngs.params(), input_size, param_dtype)
-        self.params = nnx.data(
-            jax.tree.map(lambda a: nnx.Param(a, **_partition(a, hidden_axis)), params)
-        )
+        self.params = nnx.data(_variables(params, hidden_axis))
         self.deterministic = False
         noisy = layers.is_noisy(cell, input_size) and ("dropout" in rngs or "default" in rngs)
         self.rngs: Any = nnx.data(rngs.dropout.fork() if noisy else None)
@@ -376,8 +374,12 @@ class GRU(_Torch):
         super().__init__(stack, input_size, param_dtype, options, hidden_axis, rngs)
 
 
-def _partition(a: Array, hidden_axis: str | None) -> dict[str, Any]:
-    return {} if hidden_axis is None else {"out_sharding": layers.hidden_last(a, hidden_axis)}
+def _variables(params: Params, hidden_axis: str | None) -> Params:
+    """Parameters as variables, with their partition metadata where there is any."""
+    if hidden_axis is None:
+        return jax.tree.map(nnx.Param, params)
+    axes = layers.hidden_last(params, hidden_axis)
+    return jax.tree.map(lambda a, names: nnx.Param(a, out_sharding=names), params, axes)
 
 
 def _is_variable(x: Any) -> bool:

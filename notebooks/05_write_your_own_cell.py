@@ -51,7 +51,7 @@ from jaxrnn.testing import check_cell
 class CFNParams(NamedTuple):
     w_x: jax.Array  # [I, 3, H]
     w_h: jax.Array  # [H, 2, H]
-    b: jax.Array  # [3, H]
+    b: jax.Array  # [3 * H]
 
 
 class CFNCarry(NamedTuple):
@@ -70,7 +70,9 @@ class CFNCell(jaxrnn.Cell):
         w_h = jaxrnn.initializers.kernel(
             "orthogonal", k_h, self.hidden_size, 2, self.hidden_size, dtype
         )
-        return CFNParams(w_x=w_x, w_h=w_h, b=jnp.zeros((3, self.hidden_size), dtype).at[0].set(1))
+        H = self.hidden_size
+        b = jnp.zeros(3 * H, dtype).at[:H].set(1)  # of the forget gate
+        return CFNParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params, like):
         return CFNCarry(h=jaxrnn.zeros(like, self.hidden_size))

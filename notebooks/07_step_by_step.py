@@ -118,7 +118,9 @@ print(
 # %%
 def learner_logits(params, start, window):
     _, carry, before = start
-    return policy(params, window["obs"], carry, jaxrnn.resets_from_dones(window["done"], before))[1]
+    return policy(
+        params, window["obs"], carry, jaxrnn.sequences.resets_from_dones(window["done"], before)
+    )[1]
 
 
 params = params | dict(w=jax.random.normal(jax.random.key(3), (16, 2)))

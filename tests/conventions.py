@@ -12,6 +12,7 @@ from flax import linen as nn
 from flax import nnx
 
 import jaxrnn
+from jaxrnn.cells import GRUCarry, LSTMCarry
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 I, H, B = 2, 3, 4
@@ -44,11 +45,11 @@ def ours(kind):
     start = cell.init(jax.random.key(0), I)
     p = draw(start)
     before = (H0, C0) if kind == "lstm" else (H0,)
-    carry = jaxrnn.LSTMCarry(h=H0, c=C0) if kind == "lstm" else jaxrnn.GRUCarry(h=H0)
+    carry = LSTMCarry(h=H0, c=C0) if kind == "lstm" else GRUCarry(h=H0)
     after, y = cell(p, carry, X)
     b_h = np.zeros_like(p.b)
     if kind == "gru":
-        b_h[2] = p.b_hn
+        b_h[-H:] = p.b_hn
     fused = Step(
         p.w_x.reshape(I, -1),
         p.w_h.reshape(H, -1),

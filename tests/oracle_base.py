@@ -26,6 +26,16 @@ def plus(a, b):
     return a if b is None else a + b
 
 
+def biases(p):
+    """b as [G, H]; None without biases."""
+    return None if p.b is None else p.b.reshape(p.w_x.shape[-2:])
+
+
+def bias(p, k):
+    """b_k, [H]; None without biases."""
+    return None if p.b is None else biases(p)[k]
+
+
 def gate(p, x, h, k):
     """W_k x + U_k h + b_k."""
-    return plus(x @ p.w_x[:, k] + h @ p.w_h[:, k], None if p.b is None else p.b[k])
+    return plus(x @ p.w_x[:, k] + h @ p.w_h[:, k], bias(p, k))

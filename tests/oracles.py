@@ -11,19 +11,43 @@ import jax
 import numpy as np
 import scipy.linalg
 import torture
-from oracle_base import Oracle, gate, plus, sigmoid, zero
-from oracles_gated import GATED
+from oracle_base import Oracle, bias, gate, plus, sigmoid, zero
+from oracles_gated import GATED, dense
 from oracles_memory import MEMORY
 
 import jaxrnn
+from jaxrnn.cells import (
+    ConvLSTMCell,
+    ExpRNNCell,
+    GRUCarry,
+    GRUResetBeforeCell,
+    LayerNormLSTMCell,
+    LEMCarry,
+    LEMCell,
+    LSTMCarry,
+    LSTMPCell,
+    PeepholeLSTMCell,
+    RNNCarry,
+)
+from jaxrnn.wrappers import (
+    DropConnect,
+    LayerNormInput,
+    LearnedInitialCarry,
+    MultiHead,
+    RecurrentDropout,
+    Residual,
+    Skip,
+    VariationalDropout,
+    Zoneout,
+)
 
 
 def rnn(f):
     def step(p, carry, x, noise):
         h = f(gate(p, x, carry.h, 0))
-        return jaxrnn.RNNCarry(h=h), h
+        return RNNCarry(h=h), h
 
-    return Oracle(zero(jaxrnn.RNNCarry, "w_h"), step)
+    return Oracle(zero(RNNCarry, "w_h"), step)
 
 
 def lstm_step(p, carry, x, noise):
@@ -31,23 +55,23 @@ def lstm_step(p, carry, x, noise):
     i, f, o = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1, 3))
     c = f * carry.c + i * np.tanh(gate(p, x, carry.h, 2))
     h = o * np.tanh(c)
-    return jaxrnn.LSTMCarry(h=h, c=c), h
+    return LSTMCarry(h=h, c=c), h
 
 
 def lstmp_step(p, carry, x, noise):
     """Sak et al. 2014, arXiv:1402.1128: the output is a projection, and so is what recurs."""
     after, m = lstm_step(p, carry, x, noise)
     h = m @ p.w_p
-    return jaxrnn.LSTMCarry(h=h, c=after.c), h
+    return LSTMCarry(h=h, c=after.c), h
 
 
 def gru_step(p, carry, x, noise):
     """torch.nn.GRU: the reset gate acts on (U_n h + b_hn)."""
     r, z = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1))
     recurrent = plus(carry.h @ p.w_h[:, 2], p.b_hn)
-    n = np.tanh(plus(x @ p.w_x[:, 2], None if p.b is None else p.b[2]) + r * recurrent)
+    n = np.tanh(plus(x @ p.w_x[:, 2], bias(p, 2)) + r * recurrent)
     h = n - z * n + z * carry.h
-    return jaxrnn.GRUCarry(h=h), h
+    return GRUCarry(h=h), h
 
 
 def gru_before_step(p, carry, x, noise):
@@ -55,7 +79,7 @@ def gru_before_step(p, carry, x, noise):
     r, z = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1))
     n = np.tanh(gate(p, x, r * carry.h, 2))
     h = z * carry.h + n - z * n
-    return jaxrnn.GRUCarry(h=h), h
+    return GRUCarry(h=h), h
 
 
 def standard(a, count):
@@ -67,36 +91,37 @@ def standard(a, count):
 
 def layer_norm_step(p, carry, x, noise):
     """Ba et al. 2016, arXiv:1607.06450, eq. 20-22."""
-    a = p.scale_x * standard(np.einsum("...i,igh->...gh", x, p.w_x), 2)
-    a = a + p.scale_h * standard(np.einsum("...i,igh->...gh", carry.h, p.w_h), 2) + p.b
+    scale_h = np.stack([p.scale_hi, p.scale_hf, p.scale_hg, p.scale_ho])
+    a = p.scale_x.reshape(4, -1) * standard(np.einsum("...i,igh->...gh", x, p.w_x), 2)
+    a = a + scale_h * standard(np.einsum("...i,igh->...gh", carry.h, p.w_h), 2)
+    a = a + p.b.reshape(4, -1)
     c = sigmoid(a[..., 1, :]) * carry.c + sigmoid(a[..., 0, :]) * np.tanh(a[..., 2, :])
     h = sigmoid(a[..., 3, :]) * np.tanh(p.scale_c * standard(c, 1) + p.b_c)
-    return jaxrnn.LSTMCarry(h=h, c=c), h
+    return LSTMCarry(h=h, c=c), h
 
 
 def peephole_step(p, carry, x, noise):
     """Graves 2013, arXiv:1308.0850, eq. 7-11."""
-    i = sigmoid(gate(p, x, carry.h, 0) + p.w_c[0] * carry.c)
-    f = sigmoid(gate(p, x, carry.h, 1) + p.w_c[1] * carry.c)
+    i = sigmoid(gate(p, x, carry.h, 0) + p.p_i * carry.c)
+    f = sigmoid(gate(p, x, carry.h, 1) + p.p_f * carry.c)
     c = f * carry.c + i * np.tanh(gate(p, x, carry.h, 2))
-    h = sigmoid(gate(p, x, carry.h, 3) + p.w_c[2] * c) * np.tanh(c)
-    return jaxrnn.LSTMCarry(h=h, c=c), h
+    h = sigmoid(gate(p, x, carry.h, 3) + p.p_o * c) * np.tanh(c)
+    return LSTMCarry(h=h, c=c), h
 
 
 def lem_step(p, carry, x, noise):
     """Rusch et al. 2022, arXiv:2110.04744, eq. 4, with a time step of 0.5."""
-    v = [x @ p.w_x[:, k] + p.b[k] for k in range(4)]
+    v = [x @ p.w_x[:, k] + bias(p, k) for k in range(4)]
     dt = 0.5 * sigmoid(carry.y @ p.w_y[:, 0] + v[0])
     dt_bar = 0.5 * sigmoid(carry.y @ p.w_y[:, 1] + v[1])
     z = (1 - dt) * carry.z + dt * np.tanh(carry.y @ p.w_y[:, 2] + v[2])
     y = (1 - dt_bar) * carry.y + dt_bar * np.tanh(z @ p.w_z + v[3])
-    return jaxrnn.LEMCarry(y=y, z=z), y
+    return LEMCarry(y=y, z=z), y
 
 
 def heads_step(p, carry, x, noise):
     """An LSTM with the block-diagonal recurrent matrices written out."""
-    full = [scipy.linalg.block_diag(*p.w_h[:, :, k]) for k in range(4)]
-    return lstm_step(p._replace(w_h=np.stack(full, axis=1)), carry, x, noise)
+    return lstm_step(dense(p), carry, x, noise)
 
 
 def correlate(v, w):
@@ -113,11 +138,11 @@ def correlate(v, w):
 
 def conv_step(p, carry, x, noise):
     """Shi et al. 2015, arXiv:1506.04214, eq. 3."""
-    a = correlate(x, p.w_x) + correlate(carry.h, p.w_h) + p.b
+    a = correlate(x, p.w_x) + correlate(carry.h, p.w_h) + p.b.reshape(4, -1)
     i, f, g, o = (a[..., k, :] for k in range(4))
     c = sigmoid(f) * carry.c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(c)
-    return jaxrnn.LSTMCarry(h=h, c=c), h
+    return LSTMCarry(h=h, c=c), h
 
 
 def orthogonal_step(p, carry, x, noise):
@@ -127,12 +152,12 @@ def orthogonal_step(p, carry, x, noise):
     z = x @ p.w_x + carry.h @ scipy.linalg.expm(p.a - p.a.T)
     sign = np.sign(z.real)
     h = sign * np.where((sign * z + p.b).real > 0, sign * z + p.b, 0)
-    return jaxrnn.RNNCarry(h=h), h
+    return RNNCarry(h=h), h
 
 
 def diagonal_step(p, carry, x, noise):
     h = p.w_h * carry.h + x @ p.w_x
-    return jaxrnn.RNNCarry(h=h), h
+    return RNNCarry(h=h), h
 
 
 def zoneout(inner, rates):
@@ -179,7 +204,7 @@ def candidate_lstm(rate):
         i, f, o = (sigmoid(gate(p, x, carry.h, k)) for k in (0, 1, 3))
         g = np.tanh(gate(p, x, carry.h, 2))
         c = f * carry.c + i * g * (1 if noise is None else noise.keep / (1 - rate))
-        return jaxrnn.LSTMCarry(o * np.tanh(c), c), o * np.tanh(c)
+        return LSTMCarry(o * np.tanh(c), c), o * np.tanh(c)
 
     return Oracle(LSTM.first, step)
 
@@ -194,7 +219,7 @@ def candidate_gru(rate):
         z = sigmoid(gate(p, x, carry.h, 1))
         fresh = after.h - z * carry.h  # (1 - z) * n
         h = z * carry.h + fresh * (1 if noise is None else noise.keep / (1 - rate))
-        return jaxrnn.GRUCarry(h), h
+        return GRUCarry(h), h
 
     return Oracle(GRU.first, step)
 
@@ -245,7 +270,7 @@ def gru_with(p, carry, x, h):
     after, _ = gru_step(p, carry._replace(h=h), x, None)
     z = sigmoid(gate(p, x, h, 1))
     new = after.h + z * (carry.h - h)
-    return jaxrnn.GRUCarry(h=new), new
+    return GRUCarry(h=new), new
 
 
 def learned(inner):
@@ -305,26 +330,27 @@ def pick(rows, yes, no):
     )
 
 
-LSTM = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), lstm_step)
-LSTMP = Oracle(zero(jaxrnn.LSTMCarry, "w_p", "w_h"), lstmp_step)
-GRU = Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_step)
+LSTM = Oracle(zero(LSTMCarry, "w_h", "w_h"), lstm_step)
+LSTMP = Oracle(zero(LSTMCarry, "w_p", "w_h"), lstmp_step)
+GRU = Oracle(zero(GRUCarry, "w_h"), gru_step)
 HEADS = Oracle(
-    lambda p, shape: jaxrnn.LSTMCarry(*np.zeros((2, *shape[:-1], p.w_x.shape[-1]))), heads_step
+    lambda p, shape: LSTMCarry(*np.zeros((2, *shape[:-1], p.w_x.shape[-1]))),
+    heads_step,
 )
-ORTHOGONAL = Oracle(zero(jaxrnn.RNNCarry, "a"), orthogonal_step)
-CONV = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), conv_step)
-PEEPHOLE = Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), peephole_step)
+ORTHOGONAL = Oracle(zero(RNNCarry, "a"), orthogonal_step)
+CONV = Oracle(zero(LSTMCarry, "w_h", "w_h"), conv_step)
+PEEPHOLE = Oracle(zero(LSTMCarry, "w_h", "w_h"), peephole_step)
 
 BUILT_IN = [  # (name, cell, oracle)
     ("rnn", jaxrnn.RNNCell(4), rnn(np.tanh)),
     ("rnn_relu", jaxrnn.RNNCell(4, "relu"), rnn(lambda a: np.where(a.real > 0, a, 0))),
     ("lstm", jaxrnn.LSTMCell(4), LSTM),
-    ("lstmp", jaxrnn.LSTMPCell(4, 2), LSTMP),
+    ("lstmp", LSTMPCell(4, 2), LSTMP),
     ("gru", jaxrnn.GRUCell(4), GRU),
     (
         "gru_reset_before",
-        jaxrnn.GRUResetBeforeCell(4),
-        Oracle(zero(jaxrnn.GRUCarry, "w_h"), gru_before_step),
+        GRUResetBeforeCell(4),
+        Oracle(zero(GRUCarry, "w_h"), gru_before_step),
     ),
     ("lstm_no_bias", jaxrnn.LSTMCell(4, bias=False), LSTM),
     ("gru_no_bias", jaxrnn.GRUCell(4, bias=False), GRU),
@@ -332,40 +358,62 @@ BUILT_IN = [  # (name, cell, oracle)
 TORTURE = [
     (
         "layer_norm",
-        jaxrnn.LayerNormLSTMCell(4),
-        Oracle(zero(jaxrnn.LSTMCarry, "w_h", "w_h"), layer_norm_step),
+        LayerNormLSTMCell(4),
+        Oracle(zero(LSTMCarry, "w_h", "w_h"), layer_norm_step),
     ),
-    ("peephole", jaxrnn.PeepholeLSTMCell(4), PEEPHOLE),
-    ("lem", jaxrnn.LEMCell(4, dt=0.5), Oracle(zero(jaxrnn.LEMCarry, "w_z", "w_z"), lem_step)),
-    ("heads", jaxrnn.MultiHeadLSTMCell(4, heads=2), HEADS),
-    ("conv", jaxrnn.ConvLSTMCell(2), CONV),
-    ("orthogonal", jaxrnn.ExpRNNCell(4), ORTHOGONAL),
-    ("diagonal", torture.LinearDiagonal(4), Oracle(zero(jaxrnn.RNNCarry, "w_h"), diagonal_step)),
+    ("peephole", PeepholeLSTMCell(4), PEEPHOLE),
+    (
+        "lem",
+        LEMCell(4, dt=0.5),
+        Oracle(zero(LEMCarry, "w_z", "w_z"), lem_step),
+    ),
+    ("heads", MultiHead(jaxrnn.LSTMCell(4), heads=2), HEADS),
+    ("conv", ConvLSTMCell(2), CONV),
+    ("orthogonal", ExpRNNCell(4), ORTHOGONAL),
+    (
+        "diagonal",
+        torture.LinearDiagonal(4),
+        Oracle(zero(RNNCarry, "w_h"), diagonal_step),
+    ),
 ]
 
 AROUND = [
     (
         "zoneout",
-        jaxrnn.Zoneout(jaxrnn.LSTMCell(4), h=0.3, c=0.1),
+        Zoneout(jaxrnn.LSTMCell(4), h=0.3, c=0.1),
         zoneout(LSTM, {"h": 0.3, "c": 0.1}),
     ),
     (
         "variational_dropout",
-        jaxrnn.VariationalDropout(jaxrnn.GRUCell(4), input=0.2, recurrent=0.4, output=0.3),
+        VariationalDropout(jaxrnn.GRUCell(4), input=0.2, recurrent=0.4, output=0.3),
         variational(GRU.first, gru_with, 0.2, 0.4, 0.3),
     ),
-    ("recurrent_dropout", jaxrnn.RecurrentDropout(jaxrnn.LSTMCell(4), 0.4), candidate_lstm(0.4)),
-    ("recurrent_dropout_gru", jaxrnn.RecurrentDropout(jaxrnn.GRUCell(4), 0.4), candidate_gru(0.4)),
-    ("drop_connect", jaxrnn.DropConnect(jaxrnn.LSTMCell(4), 0.3), drop_connect(LSTM, 0.3)),
-    ("residual", jaxrnn.Residual(jaxrnn.GRUCell(3)), beside(GRU, lambda y, x: y + x)),
-    ("skip", jaxrnn.Skip(jaxrnn.GRUCell(4)), beside(GRU, lambda y, x: np.concatenate([y, x], -1))),
-    ("layer_norm_input", jaxrnn.LayerNormInput(jaxrnn.LSTMCell(4)), normalised(LSTM)),
-    ("learned_start", jaxrnn.LearnedInitialCarry(jaxrnn.GRUCell(4)), learned(GRU)),
+    (
+        "recurrent_dropout",
+        RecurrentDropout(jaxrnn.LSTMCell(4), 0.4),
+        candidate_lstm(0.4),
+    ),
+    (
+        "recurrent_dropout_gru",
+        RecurrentDropout(jaxrnn.GRUCell(4), 0.4),
+        candidate_gru(0.4),
+    ),
+    ("drop_connect", DropConnect(jaxrnn.LSTMCell(4), 0.3), drop_connect(LSTM, 0.3)),
+    ("residual", Residual(jaxrnn.GRUCell(3)), beside(GRU, lambda y, x: y + x)),
+    (
+        "skip",
+        Skip(jaxrnn.GRUCell(4)),
+        beside(GRU, lambda y, x: np.concatenate([y, x], -1)),
+    ),
+    ("layer_norm_input", LayerNormInput(jaxrnn.LSTMCell(4)), normalised(LSTM)),
+    ("learned_start", LearnedInitialCarry(jaxrnn.GRUCell(4)), learned(GRU)),
     (
         "learned_zoneout_dropout_lstmp",
-        jaxrnn.LearnedInitialCarry(
-            jaxrnn.Zoneout(
-                jaxrnn.VariationalDropout(jaxrnn.LSTMPCell(4, 2), recurrent=0.4), 0.3, 0.1
+        LearnedInitialCarry(
+            Zoneout(
+                VariationalDropout(LSTMPCell(4, 2), recurrent=0.4),
+                0.3,
+                0.1,
             )
         ),
         learned(zoneout(variational(LSTMP.first, lstmp_with, recurrent=0.4), {"h": 0.3, "c": 0.1})),
@@ -374,8 +422,8 @@ AROUND = [
         "stack",
         jaxrnn.Stack(
             (
-                jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3),
-                jaxrnn.LearnedInitialCarry(jaxrnn.PeepholeLSTMCell(3)),
+                Zoneout(jaxrnn.GRUCell(4), h=0.3),
+                LearnedInitialCarry(PeepholeLSTMCell(3)),
             ),
             dropout=0.5,
         ),
@@ -383,7 +431,7 @@ AROUND = [
     ),
     (
         "learned_stack",
-        jaxrnn.LearnedInitialCarry(jaxrnn.Stack((jaxrnn.ConvLSTMCell(2), jaxrnn.ConvLSTMCell(3)))),
+        LearnedInitialCarry(jaxrnn.Stack((ConvLSTMCell(2), ConvLSTMCell(3)))),
         learned(stacked((CONV, 2), (CONV, 3))),
     ),
 ]

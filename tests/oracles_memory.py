@@ -4,9 +4,21 @@ import itertools
 from typing import Any
 
 import numpy as np
-from oracle_base import Oracle, plus, sigmoid, zero
+from oracle_base import Oracle, bias, biases, plus, sigmoid, zero
 
-import jaxrnn
+from jaxrnn.cells import (
+    AntisymmetricRNNCell,
+    ConvGRUCell,
+    ConvLSTMCell,
+    CoRNNCarry,
+    CoRNNCell,
+    GatedAntisymmetricRNNCell,
+    GRUCarry,
+    LSTMCarry,
+    RNNCarry,
+    UnICORNNCarry,
+    UnICORNNCell,
+)
 
 
 def cornn(dt, gamma, epsilon):
@@ -17,9 +29,9 @@ def cornn(dt, gamma, epsilon):
     def step(p, carry, x, noise):
         force = np.tanh(plus(x @ p.w_x, p.b) + carry.y @ p.w_y + carry.z @ p.w_z)
         z = (1 - dt * epsilon) * carry.z + dt * force - dt * gamma * carry.y
-        return jaxrnn.CoRNNCarry(y=carry.y + dt * z, z=z), carry.y + dt * z
+        return CoRNNCarry(y=carry.y + dt * z, z=z), carry.y + dt * z
 
-    return Oracle(zero(jaxrnn.CoRNNCarry, "w_y", "w_y"), step)
+    return Oracle(zero(CoRNNCarry, "w_y", "w_y"), step)
 
 
 def unicornn(dt, alpha):
@@ -30,23 +42,21 @@ def unicornn(dt, alpha):
     def step(p, carry, x, noise):
         pace = dt * (0.5 + 0.5 * np.tanh(p.c / 2))
         z = carry.z - pace * np.tanh(p.w * carry.y + plus(x @ p.w_x, p.b)) - pace * alpha * carry.y
-        return jaxrnn.UnICORNNCarry(y=carry.y + pace * z, z=z), carry.y + pace * z
+        return UnICORNNCarry(y=carry.y + pace * z, z=z), carry.y + pace * z
 
-    return Oracle(zero(jaxrnn.UnICORNNCarry, "w", "w"), step)
+    return Oracle(zero(UnICORNNCarry, "w", "w"), step)
 
 
 def antisymmetric(epsilon, gamma, gated):
     """Chang et al. 2019, arXiv:1902.09689; the gate shares the matrix of the candidate."""
 
     def step(p, carry, x, noise):
-        a = np.stack(
-            [plus(x @ p.w_x[:, k], None if p.b is None else p.b[k]) for k in range(p.w_x.shape[1])]
-        )
+        a = np.stack([plus(x @ p.w_x[:, k], bias(p, k)) for k in range(p.w_x.shape[1])])
         a = a + carry.h @ p.w_h - carry.h @ p.w_h.T - gamma * carry.h
         h = carry.h + epsilon * (sigmoid(a[0]) if gated else 1) * np.tanh(a[-1])
-        return jaxrnn.RNNCarry(h=h), h
+        return RNNCarry(h=h), h
 
-    return Oracle(zero(jaxrnn.RNNCarry, "w_h"), step)
+    return Oracle(zero(RNNCarry, "w_h"), step)
 
 
 def around(v, w, cell=None):
@@ -94,39 +104,45 @@ def conv_lstm(cell):
     """Shi et al. 2015, arXiv:1506.04214, eq. 3, without peepholes."""
 
     def step(p, carry, x, noise):
-        i, f, g, o = np.moveaxis(plus(around(x, p.w_x, cell) + around(carry.h, p.w_h), p.b), -2, 0)
+        i, f, g, o = np.moveaxis(
+            plus(around(x, p.w_x, cell) + around(carry.h, p.w_h), biases(p)), -2, 0
+        )
         c = sigmoid(f) * carry.c + sigmoid(i) * np.tanh(g)
-        return jaxrnn.LSTMCarry(h=sigmoid(o) * np.tanh(c), c=c), sigmoid(o) * np.tanh(c)
+        return LSTMCarry(h=sigmoid(o) * np.tanh(c), c=c), sigmoid(o) * np.tanh(c)
 
-    return Oracle(conv_first(cell, jaxrnn.LSTMCarry), step)
+    return Oracle(conv_first(cell, LSTMCarry), step)
 
 
 def conv_gru(cell):
     """Ballas et al. 2016, arXiv:1511.06432, with z for its 1 - z."""
 
     def step(p, carry, x, noise):
-        u = plus(around(x, p.w_x, cell), p.b)
+        u = plus(around(x, p.w_x, cell), biases(p))
         a = around(carry.h, p.w_h)
         r, z = (sigmoid(u[..., k, :] + a[..., k, :]) for k in (0, 1))
         n = np.tanh(u[..., 2, :] + around(r * carry.h, p.w_h)[..., 2, :])
         h = z * carry.h + n - z * n
-        return jaxrnn.GRUCarry(h=h), h
+        return GRUCarry(h=h), h
 
-    return Oracle(conv_first(cell, jaxrnn.GRUCarry), step)
+    return Oracle(conv_first(cell, GRUCarry), step)
 
 
-STRIDED = jaxrnn.ConvLSTMCell(2, (3,), strides=2)
-DILATED = jaxrnn.ConvLSTMCell(2, (2, 3), padding="valid", dilation=(2, 1), bias=False)
-CUBIC = jaxrnn.ConvGRUCell(2, 2, dims=3, padding="valid", strides=(1, 2, 1))
-GRU_2D = jaxrnn.ConvGRUCell(2, (3, 2))
+STRIDED = ConvLSTMCell(2, (3,), strides=2)
+DILATED = ConvLSTMCell(2, (2, 3), padding="valid", dilation=(2, 1), bias=False)
+CUBIC = ConvGRUCell(2, 2, dims=3, padding="valid", strides=(1, 2, 1))
+GRU_2D = ConvGRUCell(2, (3, 2))
 
 MEMORY: list[Any] = [
-    ("cornn", jaxrnn.CoRNNCell(4, dt=0.3, gamma=1.2, epsilon=0.7), cornn(0.3, 1.2, 0.7)),
-    ("unicornn", jaxrnn.UnICORNNCell(4, dt=0.7, alpha=1.5), unicornn(0.7, 1.5)),
-    ("antisymmetric", jaxrnn.AntisymmetricRNNCell(4, 0.4, 0.2), antisymmetric(0.4, 0.2, False)),
+    ("cornn", CoRNNCell(4, dt=0.3, gamma=1.2, epsilon=0.7), cornn(0.3, 1.2, 0.7)),
+    ("unicornn", UnICORNNCell(4, dt=0.7, alpha=1.5), unicornn(0.7, 1.5)),
+    (
+        "antisymmetric",
+        AntisymmetricRNNCell(4, 0.4, 0.2),
+        antisymmetric(0.4, 0.2, False),
+    ),
     (
         "antisymmetric_gated",
-        jaxrnn.GatedAntisymmetricRNNCell(4, 0.4, 0.2),
+        GatedAntisymmetricRNNCell(4, 0.4, 0.2),
         antisymmetric(0.4, 0.2, True),
     ),
     ("conv_strided", STRIDED, conv_lstm(STRIDED)),

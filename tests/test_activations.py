@@ -12,6 +12,7 @@ from oracles import CELLS, assert_close, inputs, parameters
 from test_trace import traced
 
 import jaxrnn
+from jaxrnn.cells import CIFGCell, JANETCell, LayerNormRNNCell, PeepholeLSTMCell
 from jaxrnn.running.fused.activations import _Values, with_activations
 from jaxrnn.running.fused.reading import read
 
@@ -36,10 +37,10 @@ def of(cell):
         (jaxrnn.LSTMCell(8), "logistic logistic tanh logistic"),  # not tanh(c): it stands for none
         (jaxrnn.GRUCell(8), "logistic logistic tanh"),
         (jaxrnn.RNNCell(8), "tanh"),
-        (jaxrnn.PeepholeLSTMCell(8), "logistic logistic tanh logistic"),
-        (jaxrnn.CIFGCell(8), "logistic tanh logistic"),
-        (jaxrnn.JANETCell(8), ""),  # two of one sum
-        (jaxrnn.LayerNormRNNCell(8), ""),  # the norm needs its sum
+        (PeepholeLSTMCell(8), "logistic logistic tanh logistic"),
+        (CIFGCell(8), "logistic tanh logistic"),
+        (JANETCell(8), ""),  # two of one sum
+        (LayerNormRNNCell(8), ""),  # the norm needs its sum
         (jaxrnn.RNNCell(8, nonlinearity="relu"), ""),
     ],
 )

@@ -11,6 +11,8 @@ from jax.experimental import rnn
 from oracles import assert_close
 
 import jaxrnn
+from jaxrnn.cells import PeepholeLSTMCell
+from jaxrnn.wrappers import DropConnect, LearnedInitialCarry, Zoneout
 
 cudnn = importlib.import_module("jaxrnn.hardware.cudnn")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -88,7 +90,7 @@ CELLS = {
         (jaxrnn.Stack((LSTM, LSTM)),), bidirectional=True
     ),
     "a stack of stacks": jaxrnn.Stack((jaxrnn.Stack((LSTM, LSTM)), LSTM)),
-    "a learned first carry": jaxrnn.LearnedInitialCarry(LSTM),
+    "a learned first carry": LearnedInitialCarry(LSTM),
 }
 
 
@@ -151,7 +153,7 @@ def test_over_nothing_a_stack_in_both_directions_is_what_the_scan_gives(shape):
 
 
 def test_dropout_between_layers_and_of_weights_is_ours():
-    stack = jaxrnn.Stack((jaxrnn.DropConnect(LSTM, 0.3), LSTM), bidirectional=True, dropout=0.4)
+    stack = jaxrnn.Stack((DropConnect(LSTM, 0.3), LSTM), bidirectional=True, dropout=0.4)
     noise = stack.noise(jax.random.key(7), T, jnp.zeros((B, I)))
     assert_close(answers(stack, "cudnn", noise=noise), answers(stack, "scan", noise=noise), 1e-5)
     assert (
@@ -194,9 +196,9 @@ def test_a_stack_that_runs_its_layers_otherwise_is_not_one_call():
 
 REFUSED = {
     "GRUCell: it is no LSTM as cuDNN has it": (jaxrnn.GRUCell(H), {}),
-    "PeepholeLSTMCell: it is no LSTM": (jaxrnn.PeepholeLSTMCell(H), {}),
+    "PeepholeLSTMCell: it is no LSTM": (PeepholeLSTMCell(H), {}),
     "Clipped: it is no LSTM": (Clipped(H), {}),
-    "Zoneout: it is no LSTM": (jaxrnn.Stack((LSTM, jaxrnn.Zoneout(LSTM, 0.1))), {}),
+    "Zoneout: it is no LSTM": (jaxrnn.Stack((LSTM, Zoneout(LSTM, 0.1))), {}),
     "xs are float16, and it computes in float32 only": (LSTM, {"dtype": jnp.float16}),
     "reset begins a new sequence inside a row": (LSTM, {"reset": jnp.ones((T, B), jnp.bool_)}),
 }

@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 import jaxrnn
+from jaxrnn.cells import LSTMCarry
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, B, I, H = 7, 6, 3, 4
@@ -27,7 +28,7 @@ def by_unroll(params, xs):
 def by_hand(params, xs):
     """A loop of the user's own, which knows nothing of devices and starts from constants."""
     zeros = jnp.zeros((xs.shape[1], H))
-    _, ys = lax.scan(lambda carry, x: CELL(params, carry, x), jaxrnn.LSTMCarry(zeros, zeros), xs)
+    _, ys = lax.scan(lambda carry, x: CELL(params, carry, x), LSTMCarry(zeros, zeros), xs)
     return jnp.mean(ys**2)
 
 
@@ -56,9 +57,7 @@ def test_in_axes_may_be_a_prefix_with_negative_axes_and_arguments_without_arrays
 
     def loss(params, batch, state):
         assert batch["mask"].shape == (T, B // 2) and state[0] is None
-        ys = jaxrnn.unroll(
-            CELL, params, batch["xs"], jaxrnn.LSTMCarry(*state[1]), mask=batch["mask"]
-        )[1]
+        ys = jaxrnn.unroll(CELL, params, batch["xs"], LSTMCarry(*state[1]), mask=batch["mask"])[1]
         return jnp.mean(ys**2), {"largest": jnp.max(params.b)}
 
     state = (None, (jnp.ones((B, H)), jnp.full((B, H), 0.5)))
@@ -68,9 +67,7 @@ def test_in_axes_may_be_a_prefix_with_negative_axes_and_arguments_without_arrays
     )
 
     def whole(params):
-        return jnp.mean(
-            jaxrnn.unroll(CELL, params, xs, jaxrnn.LSTMCarry(*state[1]), mask=mask)[1] ** 2
-        )
+        return jnp.mean(jaxrnn.unroll(CELL, params, xs, LSTMCarry(*state[1]), mask=mask)[1] ** 2)
 
     close((value, gradients), jax.jit(jax.value_and_grad(whole))(params))
     assert aux["largest"] == params.b.max()

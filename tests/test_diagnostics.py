@@ -10,6 +10,7 @@ from jax.nn import sigmoid
 
 import jaxrnn
 from jaxrnn import diagnostics
+from jaxrnn.cells import GRUResetBeforeCell, LSTMPCell, RNNCarry
 
 T, H, INPUTS = 60, 5, 2
 KEY = jax.random.key(3)
@@ -24,7 +25,7 @@ RNN, LSTM, GRU, GRU_BEFORE = (
     jaxrnn.RNNCell(H),
     jaxrnn.LSTMCell(H),
     jaxrnn.GRUCell(H),
-    jaxrnn.GRUResetBeforeCell(H),
+    GRUResetBeforeCell(H),
 )
 
 
@@ -39,7 +40,7 @@ def init(cell, bias=None, dtype=jnp.float64):
     where given.
     """
     params = cell.init(KEY, INPUTS, dtype)
-    return params if bias is None else params._replace(b=params.b.at[1].set(bias))
+    return params if bias is None else params._replace(b=params.b.at[H : 2 * H].set(bias))
 
 
 def scaled(params, g):
@@ -119,13 +120,13 @@ def test_one_step_of_a_gru_at_a_zero_state_keeps_z_and_takes_half_of_the_kernel_
 
 def test_an_identity_relu_rnn_on_a_positive_state_keeps_every_gradient():
     cell = jaxrnn.RNNCell(H, "relu", recurrent_init="identity")
-    norms = carry_jacobian_norms(cell, init(cell), steps(), jaxrnn.RNNCarry(h=jnp.ones(H)))
+    norms = carry_jacobian_norms(cell, init(cell), steps(), RNNCarry(h=jnp.ones(H)))
     np.testing.assert_allclose(norms, np.zeros(T + 1), atol=1e-12)
 
 
 def test_a_dead_relu_gives_minus_infinity_and_no_nan():
     cell = jaxrnn.RNNCell(H, "relu", recurrent_init="identity")
-    norms = carry_jacobian_norms(cell, init(cell), steps(), jaxrnn.RNNCarry(h=-jnp.ones(H)))
+    norms = carry_jacobian_norms(cell, init(cell), steps(), RNNCarry(h=-jnp.ones(H)))
     assert norms[0] == 0
     assert np.all(np.asarray(norms[1:]) == -np.inf)
 
@@ -143,7 +144,7 @@ def test_the_product_of_jacobians_does_not_underflow_in_float32_where_the_gradie
 
 @pytest.mark.parametrize(
     "cell",
-    [RNN, LSTM, GRU, GRU_BEFORE, jaxrnn.LSTMPCell(H, 3)],
+    [RNN, LSTM, GRU, GRU_BEFORE, LSTMPCell(H, 3)],
     ids=lambda cell: type(cell).__name__,
 )
 def test_gradients_of_every_step_are_the_products_of_the_jacobians(cell):

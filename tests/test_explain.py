@@ -8,7 +8,9 @@ import pytest
 from jax import lax
 
 import jaxrnn
+from jaxrnn.cells import ExpRNNCell, IndRNNCell, LSTMPCell, PeepholeLSTMCell
 from jaxrnn.methods import Fused, Scan
+from jaxrnn.wrappers import Zoneout
 
 SHAPE = (64, 8, 5)
 
@@ -36,7 +38,7 @@ class Attending(jaxrnn.RNNCell):
 
 REASONS = {
     jaxrnn.LSTMCell(16): ("fused", "its step has products, which it takes apart"),
-    jaxrnn.IndRNNCell(4): ("scan", "its step has no product"),
+    IndRNNCell(4): ("scan", "its step has no product"),
     Nested(4): ("scan", "its step calls dot inside a loop, branch or transform of its own"),
 }
 
@@ -60,7 +62,7 @@ def test_the_method_that_is_named_is_the_one_that_runs(cell, monkeypatch):
 
 def test_a_cell_without_products_is_scanned_whatever_is_saved():
     assert {
-        only(jaxrnn.IndRNNCell(4), SHAPE, remat=remat).method for remat in ("none", "carry", "sqrt")
+        only(IndRNNCell(4), SHAPE, remat=remat).method for remat in ("none", "carry", "sqrt")
     } == {"scan"}
 
 
@@ -72,7 +74,7 @@ PAYS = {  # at (64, 8, 32): what runs by default, and why
     jaxrnn.LSTMCell(32): ("fused", "its step has products"),
     jaxrnn.RNNCell(32): ("fused", "its step has products"),
     jaxrnn.RNNCell(4): ("scan", "its products are too narrow"),
-    jaxrnn.IndRNNCell(32): ("scan", "its step has no product"),
+    IndRNNCell(32): ("scan", "its step has no product"),
     Attending(32): ("scan", "beside `dot`"),
 }
 
@@ -92,9 +94,9 @@ def test_gates_take_the_fast_forward_loop_even_where_the_backward_pass_is_that_o
 
 def test_one_row_without_gates_is_scanned():
     why = "its step has one row, and no product with a gate axis."
-    assert only(jaxrnn.ExpRNNCell(32), (64, 1, 32)).why == why
+    assert only(ExpRNNCell(32), (64, 1, 32)).why == why
     assert only(jaxrnn.RNNCell(32), (64, 1, 32)).method == "fused"
-    assert only(jaxrnn.ExpRNNCell(32), (64, 2, 32)).method == "fused"
+    assert only(ExpRNNCell(32), (64, 2, 32)).method == "fused"
 
 
 def test_a_cell_in_chunks_of_two_lengths_is_told_once():
@@ -135,12 +137,12 @@ def test_the_form_follows_the_shape():
 
 
 def test_what_acts_elementwise_is_named():
-    assert "parameters that act elementwise: w_c" in str(only(jaxrnn.PeepholeLSTMCell(4), SHAPE))
+    assert "parameters that act elementwise: p_i, p_f, p_o" in str(only(PeepholeLSTMCell(4), SHAPE))
 
 
 def test_a_stack_is_explained_cell_by_cell_with_its_noise():
     stack = jaxrnn.Stack(
-        (jaxrnn.Zoneout(jaxrnn.GRUCell(4), 0.1), jaxrnn.IndRNNCell(3)),
+        (Zoneout(jaxrnn.GRUCell(4), 0.1), IndRNNCell(3)),
         bidirectional=True,
         dropout=0.5,
     )
@@ -156,7 +158,7 @@ def test_why_others_cannot_is_said_beside():
         only(jaxrnn.GRUCell(4), SHAPE).refused["cudnn"].startswith("it is no LSTM as cuDNN has it")
     )
     assert "reset begins" in only(jaxrnn.LSTMCell(4), SHAPE, reset=True).refused["cudnn"]
-    assert "2 products" in only(jaxrnn.LSTMPCell(4, 2), SHAPE).refused["persistent"]
+    assert "2 products" in only(LSTMPCell(4, 2), SHAPE).refused["persistent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +180,7 @@ def test_a_step_that_does_not_run_on_one_unit_is_explained_all_the_same():
 
 
 def test_noise_of_no_steps_is_explained():
-    assert only(jaxrnn.Zoneout(jaxrnn.GRUCell(4), 0.1), (0, 8, 5), noise=True).method == "scan"
+    assert only(Zoneout(jaxrnn.GRUCell(4), 0.1), (0, 8, 5), noise=True).method == "scan"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from oracles import CELLS, assert_close, inputs, parameters
 
 import jaxrnn
+from jaxrnn.cells import LSTMPCell, RNNCarry
 from jaxrnn.running.chunks import cut, join
 from jaxrnn.running.fused import layout
 from jaxrnn.running.fused import method as fused_method
@@ -178,12 +179,12 @@ class Mixed(jaxrnn.RNNCell):
 
     def init_carry(self, params, like):
         h = super().init_carry(params, like).h
-        return jaxrnn.RNNCarry(h=h if self.pair else h.astype(jnp.float32))
+        return RNNCarry(h=h if self.pair else h.astype(jnp.float32))
 
     def step(self, params, carry, u, dot=jaxrnn.dot):
-        h = super().step(params, jaxrnn.RNNCarry(h=carry.h.astype(u.dtype)), u, dot)[1]
+        h = super().step(params, RNNCarry(h=carry.h.astype(u.dtype)), u, dot)[1]
         h = h if self.pair else h.astype(jnp.float32)
-        return jaxrnn.RNNCarry(h=h), (h, 2 * h) if self.pair else h
+        return RNNCarry(h=h), (h, 2 * h) if self.pair else h
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -309,7 +310,8 @@ def loops(jaxpr, depth=0):
 
 
 @pytest.mark.parametrize(
-    "cell, products", [(jaxrnn.LSTMCell(4), 1), (jaxrnn.GRUCell(4), 1), (jaxrnn.LSTMPCell(4, 2), 2)]
+    "cell, products",
+    [(jaxrnn.LSTMCell(4), 1), (jaxrnn.GRUCell(4), 1), (LSTMPCell(4, 2), 2)],
 )
 def test_the_innermost_loop_of_the_backward_pass_has_one_matmul_per_product(
     cell, products, platform

@@ -10,13 +10,14 @@ import pytest
 
 import jaxrnn
 from jaxrnn import initializers
+from jaxrnn.cells import GRUResetBeforeCell, LSTMPCell
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(7)
 GATED = [
     (jaxrnn.LSTMCell, 4),
     (jaxrnn.GRUCell, 3),
-    (jaxrnn.GRUResetBeforeCell, 3),
+    (GRUResetBeforeCell, 3),
     (jaxrnn.RNNCell, 1),
 ]
 
@@ -31,7 +32,7 @@ def test_each_recurrent_gate_is_orthogonal_for_itself(make, gates):
 
 
 def test_a_projected_cell_draws_semi_orthogonal_gates():
-    w_h = np.asarray(jaxrnn.LSTMPCell(8, 3).init(KEY, 5).w_h)
+    w_h = np.asarray(LSTMPCell(8, 3).init(KEY, 5).w_h)
     np.testing.assert_allclose(np.linalg.svd(w_h[:, 2], compute_uv=False), np.ones(3), rtol=1e-5)
 
 
@@ -75,12 +76,13 @@ def test_normal_has_its_standard_deviation():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda **k: jaxrnn.LSTMCell(2000, **k), lambda **k: jaxrnn.LSTMPCell(2000, 2, **k)]
+    "make",
+    [lambda **k: jaxrnn.LSTMCell(2000, **k), lambda **k: LSTMPCell(2000, 2, **k)],
 )
 def test_chrono_draws_forget_biases_of_uniform_time_scales(make):
     b = np.asarray(
         make(forget_bias=jaxrnn.Chrono(100), recurrent_init="glorot_uniform").init(KEY, 1).b
-    )
+    ).reshape(4, 2000)
     times = np.exp(b[1])  # b_f = log U(1, 99)
     assert times.min() >= 1 - 1e-5 and times.max() <= 99 * (1 + 1e-5)
     assert abs(times.mean() - 50) < 4 * 98 / math.sqrt(12 * 2000)
@@ -89,7 +91,7 @@ def test_chrono_draws_forget_biases_of_uniform_time_scales(make):
 
 
 def test_chrono_draws_only_the_update_bias_of_a_gru():
-    b = np.asarray(jaxrnn.GRUCell(50, update_bias=jaxrnn.Chrono(20)).init(KEY, 1).b)
+    b = np.asarray(jaxrnn.GRUCell(50, update_bias=jaxrnn.Chrono(20)).init(KEY, 1).b).reshape(3, 50)
     assert (
         np.all((np.exp(b[1]) >= 1 - 1e-5) & (np.exp(b[1]) <= 19 * (1 + 1e-5)))
         and len(set(b[1])) == 50
@@ -104,18 +106,17 @@ def test_chrono_refuses_lags_it_has_no_logarithm_for(max_lag):
 
 
 def test_constant_biases_land_on_their_gate_alone():
-    np.testing.assert_array_equal(
-        jaxrnn.LSTMCell(3).init(KEY, 2).b, np.array([[0.0], [1], [0], [0]]) * np.ones(3)
-    )
+    np.testing.assert_array_equal(jaxrnn.LSTMCell(3).init(KEY, 2).b, np.repeat([0.0, 1, 0, 0], 3))
     np.testing.assert_array_equal(
         jaxrnn.GRUCell(3, update_bias=-2.0).init(KEY, 2).b,
-        np.array([[0.0], [-2], [0]]) * np.ones(3),
+        np.repeat([0.0, -2, 0], 3),
     )
     np.testing.assert_array_equal(jaxrnn.GRUCell(3).init(KEY, 2).b_hn, np.zeros(3))
 
 
 @pytest.mark.parametrize(
-    "cell", [jaxrnn.LSTMPCell(16, 9, init_scheme="torch"), jaxrnn.GRUCell(16, init_scheme="torch")]
+    "cell",
+    [LSTMPCell(16, 9, init_scheme="torch"), jaxrnn.GRUCell(16, init_scheme="torch")],
 )
 def test_the_torch_scheme_draws_everything_within_torchs_bound(cell):
     # 1/sqrt(hidden_size) = 0.25, whatever the fan

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import jaxrnn
 import jaxrnn.linen as rnn
 
 XS = np.random.RandomState(3).normal(size=(6, 4, 3)).astype(np.float32)
@@ -13,7 +14,14 @@ XS = np.random.RandomState(3).normal(size=(6, 4, 3)).astype(np.float32)
 def test_the_parameters_are_those_of_the_core():
     module = rnn.LSTM(3, 5, 2, bidirectional=True)
     params = module.init(jax.random.key(0), XS)["params"]["cell"]
-    assert [p.w_x.shape for p in params] == [(3, 4, 5), (3, 4, 5), (10, 4, 5), (10, 4, 5)]
+    assert [params[str(k)]["w_x"].shape for k in range(4)] == [(3, 4, 5)] * 2 + [(10, 4, 5)] * 2
+    stack = module.stack()
+    _, ys = jaxrnn.unroll(stack, params, XS)  # the core takes the dicts, and linen the core's own
+    core = stack.init(jax.random.key(0), 3)
+    for given in (params, core):
+        output, _ = module.apply({"params": {"cell": given}}, XS)
+        assert output.shape == ys.shape
+    np.testing.assert_array_equal(module.apply({"params": {"cell": params}}, XS)[0], ys)
 
 
 def test_dropout_without_a_decision_is_an_error_that_says_so():
@@ -32,7 +40,7 @@ def test_training_without_randomness_is_an_error_that_says_so():
 
 def test_training_mode_can_be_initialised_with_one_key():
     variables = rnn.GRU(3, 5, 2, dropout=0.5).init(jax.random.key(0), XS, deterministic=False)
-    assert variables["params"]["cell"][0].w_x.shape == (3, 3, 5)
+    assert variables["params"]["cell"]["0"]["w_x"].shape == (3, 3, 5)
 
 
 def test_idle_dropout_warns_once_and_not_at_every_call():

@@ -74,9 +74,8 @@ def zeros(cell, bias):
     the update gate of a GRU.
     """
     params = cell.init(KEY, 2, jnp.float64)
-    return params._replace(
-        w_h=jnp.zeros_like(params.w_h), b=jnp.zeros_like(params.b).at[1].set(bias)
-    )
+    b = jnp.zeros_like(params.b).at[H : 2 * H].set(bias)
+    return params._replace(w_h=jnp.zeros_like(params.w_h), b=b)
 
 
 def test_the_singular_values_of_a_tanh_rnn_at_zero_are_those_of_its_kernel():

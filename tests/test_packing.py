@@ -12,6 +12,16 @@ import pytest
 from oracles import CELLS, assert_close, drive, parameters
 
 import jaxrnn
+from jaxrnn.sequences import (
+    Packed,
+    bucket_size,
+    bucket_sizes,
+    pack,
+    pad,
+    resets_from_dones,
+    resets_from_segment_ids,
+    unpack,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 BY_NAME = {name: (cell, oracle) for name, cell, oracle in CELLS}
@@ -50,24 +60,22 @@ def test_packed_sequences_give_the_outputs_and_gradients_of_separate_ones(
 ):
     cell, oracle = BY_NAME[name]
     p, each = parameters(cell, seed=seed), sequences(lengths, seed=seed)
-    packed = jaxrnn.pack(each, LENGTH)
-    packed = jaxrnn.Packed(*(widen(a) for a in packed[:4]), *packed[4:])
+    packed = pack(each, LENGTH)
+    packed = Packed(*(widen(a) for a in packed[:4]), *packed[4:])
     poison = np.where(packed.mask[..., None], packed.xs, [np.nan, np.inf, -np.inf])
     weights = sequences(lengths, 4, seed + 1)
     run = outputs_and_slopes(cell, reverse)
-    (d_p, d_xs), ys = run(
-        p, poison, packed.mask, packed.reset, widen(jaxrnn.pack(weights, LENGTH).xs)
-    )
-    for y, xs in zip(jaxrnn.unpack(packed, ys), each, strict=True):
+    (d_p, d_xs), ys = run(p, poison, packed.mask, packed.reset, widen(pack(weights, LENGTH).xs))
+    for y, xs in zip(unpack(packed, ys), each, strict=True):
         if len(xs):
             assert_close(np.asarray(y), drive(oracle, p, xs, reverse=reverse)[1])
         assert y.shape == (len(xs), 4)
-    padded, _ = jaxrnn.pad(each, LENGTH)
+    padded, _ = pad(each, LENGTH)
     mask, reset = jaxrnn.lengths_to_mask(lengths, LENGTH), np.zeros((LENGTH, COUNT), bool)
-    (e_p, e_xs), _ = run(p, padded, mask, reset, jaxrnn.pad(weights, LENGTH)[0])
+    (e_p, e_xs), _ = run(p, padded, mask, reset, pad(weights, LENGTH)[0])
     assert_close(d_p, e_p)
     assert_close(
-        jaxrnn.unpack(packed, np.asarray(d_xs)),
+        unpack(packed, np.asarray(d_xs)),
         [np.asarray(e_xs)[:n, k] for k, n in enumerate(lengths)],
     )
     assert not np.asarray(d_xs)[~packed.mask].any()
@@ -84,30 +92,31 @@ def widen(a):
 @hypothesis.given(lengths=st.lists(st.integers(0, 10), min_size=1, max_size=40))
 def test_every_step_stands_once_and_rows_are_well_filled(lengths):
     each = sequences(lengths)
-    packed = jaxrnn.pack(each, 10)
+    packed = pack(each, 10)
     rows = packed.mask.shape[1]
     assert packed.fill == (sum(lengths) / (10 * rows) if rows else 0)
     # no two rows fit into one
     assert rows <= max(1, 2 * -(-sum(lengths) // 10)) and (sum(lengths) > 0) == (rows > 0)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(jaxrnn.unpack(packed, packed.xs), each, strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(unpack(packed, packed.xs), each, strict=True))
     assert (
         packed.reset.sum() == np.count_nonzero(lengths) and not (packed.reset & ~packed.mask).any()
     )
     assert np.array_equal(packed.mask, packed.segment_ids > 0)
     # one shape, and so one compilation, for all examples
     wide = np.pad(packed.segment_ids, ((0, 0), (0, 40 - rows)))
-    assert np.array_equal(jaxrnn.resets_from_segment_ids(wide)[:, :rows], packed.reset)
+    assert np.array_equal(resets_from_segment_ids(wide)[:, :rows], packed.reset)
 
 
 def test_best_fit_fills_what_first_come_would_not():
-    assert jaxrnn.pack(sequences([2, 3, 6, 5, 4, 10]), 10).fill == 1.0
+    assert pack(sequences([2, 3, 6, 5, 4, 10]), 10).fill == 1.0
 
 
 def test_inputs_and_targets_of_the_same_lengths_are_packed_alike():
     lengths = [3, 0, 5, 2]
-    a, b = jaxrnn.pack(sequences(lengths), 8), jaxrnn.pack([np.arange(n) for n in lengths], 8)
+    a, b = (
+        pack(sequences(lengths), 8),
+        pack([np.arange(n) for n in lengths], 8),
+    )
     assert (
         np.array_equal(a.segment_ids, b.segment_ids) and b.xs.dtype == int and b.xs.shape == (8, 2)
     )
@@ -115,36 +124,36 @@ def test_inputs_and_targets_of_the_same_lengths_are_packed_alike():
 
 def test_an_episode_that_ends_resets_the_next_step():
     dones = jnp.array([[0, 1], [1, 0], [0, 0], [1, 1]], bool)
-    assert jaxrnn.resets_from_dones(dones).tolist() == [
+    assert resets_from_dones(dones).tolist() == [
         [False, False],
         [False, True],
         [True, False],
         [False, False],
     ]
-    later = jaxrnn.resets_from_dones(dones, before=dones[-1])
+    later = resets_from_dones(dones, before=dones[-1])
     assert later[0].tolist() == [True, True] and jnp.array_equal(
-        later[1:], jaxrnn.resets_from_dones(dones)[1:]
+        later[1:], resets_from_dones(dones)[1:]
     )
-    assert jaxrnn.resets_from_dones(dones[:0]).shape == (0, 2)
+    assert resets_from_dones(dones[:0]).shape == (0, 2)
 
 
 def test_a_later_window_goes_on_with_the_sequence_of_the_window_before():
     ids = np.array([[1, 1], [1, 2], [1, 0], [3, 0], [3, 4], [0, 4]])
-    whole = jaxrnn.resets_from_segment_ids(ids)
+    whole = resets_from_segment_ids(ids)
     windows = [
-        jaxrnn.resets_from_segment_ids(ids[:2]),
-        jaxrnn.resets_from_segment_ids(ids[2:], before=ids[1]),
+        resets_from_segment_ids(ids[:2]),
+        resets_from_segment_ids(ids[2:], before=ids[1]),
     ]
     assert jnp.array_equal(jnp.concatenate(windows), whole)
     assert whole.tolist() == [[1, 1], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0]]
-    assert jaxrnn.resets_from_segment_ids(ids[:0]).shape == (0, 2)
+    assert resets_from_segment_ids(ids[:0]).shape == (0, 2)
 
 
 def test_packed_rows_and_single_steps_agree_on_where_a_sequence_begins():
     cell, each = jaxrnn.GRUCell(4), sequences([3, 4, 1])
-    p, packed = parameters(cell), jaxrnn.pack(each, 8)
+    p, packed = parameters(cell), pack(each, 8)
     _, ys = jaxrnn.unroll(cell, p, packed.xs, mask=packed.mask, reset=packed.reset)
-    for y, xs in zip(jaxrnn.unpack(packed, ys), each, strict=True):
+    for y, xs in zip(unpack(packed, ys), each, strict=True):
         carry, steps = None, []
         for x in xs:
             carry, out = cell(p, carry, x)
@@ -157,7 +166,7 @@ def test_packed_rows_and_single_steps_agree_on_where_a_sequence_begins():
     ([0, 7], 2, (0, 7)), ([1, 10, 10, 10, 11], 2, (1, 11)),
 ])  # fmt: skip
 def test_buckets_have_the_least_padding(lengths, count, sizes):
-    assert jaxrnn.bucket_sizes(lengths, count) == sizes
+    assert bucket_sizes(lengths, count) == sizes
 
 
 @hypothesis.settings(max_examples=50, deadline=None)
@@ -166,7 +175,7 @@ def test_buckets_have_the_least_padding(lengths, count, sizes):
 )
 def test_no_other_sizes_have_less_padding(lengths, count):
     def steps(sizes):
-        return sum(jaxrnn.bucket_size(n, sizes) for n in lengths)
+        return sum(bucket_size(n, sizes) for n in lengths)
 
     values = sorted(set(lengths))
     others = (
@@ -175,14 +184,14 @@ def test_no_other_sizes_have_less_padding(lengths, count):
         for c in itertools.combinations(values, k)
         if c[-1] == values[-1]
     )
-    got = jaxrnn.bucket_sizes(lengths, count)
+    got = bucket_sizes(lengths, count)
     assert len(got) <= count and steps(got) == min(map(steps, others))
 
 
 def test_a_bucket_is_compiled_once():
     cell, traced = jaxrnn.GRUCell(2), []
     p, lengths = parameters(cell), [1, 2, 2, 5, 9, 9, 4]
-    sizes = jaxrnn.bucket_sizes(lengths, 3)
+    sizes = bucket_sizes(lengths, 3)
 
     @jax.jit
     def run(xs, n):
@@ -190,7 +199,7 @@ def test_a_bucket_is_compiled_once():
         return jaxrnn.unroll(cell, p, xs, mask=jaxrnn.lengths_to_mask(n, xs.shape[0]))[0].h
 
     for n, xs in zip(lengths, sequences(lengths), strict=True):
-        padded, _ = jaxrnn.pad([xs], jaxrnn.bucket_size(n, sizes))
+        padded, _ = pad([xs], bucket_size(n, sizes))
         assert_close(run(padded, jnp.array([n]))[0], jaxrnn.unroll(cell, p, xs)[0].h)
     assert len(traced) == len(sizes) == 3
 
@@ -199,27 +208,27 @@ A, B = np.zeros((3, 2)), np.zeros((2, 5))
 
 
 @pytest.mark.parametrize("call, error, message", [
-    (lambda: jaxrnn.pack([], 4), ValueError, "at least one sequence"),
-    (lambda: jaxrnn.pack([A, A, A[:2]], 2), ValueError, "got 2; sequence 0 has 3 steps"),
-    (lambda: jaxrnn.pack([A, B], 4), ValueError,
+    (lambda: pack([], 4), ValueError, "at least one sequence"),
+    (lambda: pack([A, A, A[:2]], 2), ValueError, "got 2; sequence 0 has 3 steps"),
+    (lambda: pack([A, B], 4), ValueError,
      r"same features, got shapes \[\(3, 2\), \(2, 5\)\]"),
-    (lambda: jaxrnn.pack([A, 1.0], 4), ValueError, r"got shapes \[\(3, 2\), \(\)\]"),
-    (lambda: jaxrnn.pack([A, A.astype(np.float32)], 4), TypeError,
+    (lambda: pack([A, 1.0], 4), ValueError, r"got shapes \[\(3, 2\), \(\)\]"),
+    (lambda: pack([A, A.astype(np.float32)], 4), TypeError,
      r"one dtype, got \['float32', 'float64'\]"),
-    (lambda: jaxrnn.pad([A], 2), ValueError, "length is 2, but sequence 0 has 3 steps"),
-    (lambda: jaxrnn.unpack(jaxrnn.pack([A], 4), np.zeros((3, 1, 2))), ValueError,
+    (lambda: pad([A], 2), ValueError, "length is 2, but sequence 0 has 3 steps"),
+    (lambda: unpack(pack([A], 4), np.zeros((3, 1, 2))), ValueError,
      r"shape \(3, 1, 2\), expected \(4, 1\)"),
-    (lambda: jaxrnn.bucket_sizes([], 2), ValueError, "got 0 and 2"),
-    (lambda: jaxrnn.bucket_sizes([3], 0), ValueError, "got 1 and 0"),
-    (lambda: jaxrnn.bucket_size(9, (4, 8)), ValueError,
+    (lambda: bucket_sizes([], 2), ValueError, "got 0 and 2"),
+    (lambda: bucket_sizes([3], 0), ValueError, "got 1 and 0"),
+    (lambda: bucket_size(9, (4, 8)), ValueError,
      r"T=9 is beyond the largest bucket of \(4, 8\)"),
-    (lambda: jaxrnn.resets_from_segment_ids(A), TypeError, "must be integers, got dtype float64"),
-    (lambda: jaxrnn.resets_from_dones(A), TypeError, "dones must be boolean, got dtype float64"),
-    (lambda: jaxrnn.resets_from_dones(A > 0, A[0]), TypeError,
+    (lambda: resets_from_segment_ids(A), TypeError, "must be integers, got dtype float64"),
+    (lambda: resets_from_dones(A), TypeError, "dones must be boolean, got dtype float64"),
+    (lambda: resets_from_dones(A > 0, A[0]), TypeError,
      "before must be boolean, got dtype float64"),
-    (lambda: jaxrnn.resets_from_dones(True), ValueError,
+    (lambda: resets_from_dones(True), ValueError,
      r"dones has shape \(\), expected \(T, \*batch\)"),
-    (lambda: jaxrnn.resets_from_dones(A > 0, A[0, :1] > 0), ValueError,
+    (lambda: resets_from_dones(A > 0, A[0, :1] > 0), ValueError,
      r"shape \(3, 2\), expected .* `before` \(2,\)"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_what_was_expected(call, error, message):

@@ -17,6 +17,8 @@ from jax.experimental import checkify
 from oracles import assert_close, inputs, parameters
 
 import jaxrnn
+from jaxrnn.cells import GRUCarry, LSTMCarry, LSTMPCell
+from jaxrnn.sequences import check_lengths
 
 HERE = pathlib.Path(__file__).parent
 STEP_BY_STEP = "test_unroll.py::test_a_sequence_equals_the_equations_step_by_step"
@@ -143,7 +145,7 @@ def test_traced_lengths_beyond_the_sequence_are_cut_and_can_be_checked_at_run_ti
     p, xs = parameters(cell), jnp.asarray(inputs(cell, 5, (3,)), jnp.float32)
 
     def run(lengths):
-        jaxrnn.check_lengths(lengths, T=5)
+        check_lengths(lengths, T=5)
         return jaxrnn.unroll(cell, p, xs, mask=jaxrnn.lengths_to_mask(lengths, T=5))[0].h
 
     cut, wanted = jax.jit(run)(jnp.array([9, 2, -1])), run(np.array([5, 2, 0]))
@@ -159,13 +161,13 @@ def test_traced_lengths_beyond_the_sequence_are_cut_and_can_be_checked_at_run_ti
 
 
 def test_a_swapped_state_is_refused_where_its_shapes_tell():
-    cell = jaxrnn.LSTMPCell(4, 2)
+    cell = LSTMPCell(4, 2)
     p, xs = parameters(cell), inputs(cell, 5, (3,))
     h, c = np.zeros((3, 2)), np.zeros((3, 4))
     with pytest.raises(
         ValueError, match=r"carry\.h has shape \(3, 4\), expected \(3, 2\).* Are h and c swapped\?"
     ):
-        jaxrnn.unroll(cell, p, xs, jaxrnn.LSTMCarry(h=c, c=h))
+        jaxrnn.unroll(cell, p, xs, LSTMCarry(h=c, c=h))
     with pytest.raises(
         ValueError, match=r"expected .*LSTMCarry.* Make it by name: LSTMCarry\(h=\.\.\., c=\.\.\.\)"
     ):
@@ -205,7 +207,7 @@ def test_a_weak_type_in_a_state_changes_no_compiled_program():
     weak, strong = jnp.broadcast_to(0.5, (3, 2)), jnp.full((3, 2), 0.5, jnp.float32)
     assert weak.weak_type and not strong.weak_type
     slopes = jax.jit(
-        jax.grad(lambda p, h, c: jaxrnn.unroll(cell, p, xs, jaxrnn.LSTMCarry(h=h, c=c))[1].sum())
+        jax.grad(lambda p, h, c: jaxrnn.unroll(cell, p, xs, LSTMCarry(h=h, c=c))[1].sum())
     )
     texts = [slopes.lower(p, h, h).compile().as_text() for h in (weak, strong)]
     programs = [
@@ -224,7 +226,7 @@ def test_the_kind_of_number_in_a_state_changes_no_result():
         jnp.full((3, 2), 0.5),
         jnp.full((3, 2), 0.5, jnp.bfloat16),
     ]
-    runs = [jaxrnn.unroll(cell, p, xs, jaxrnn.LSTMCarry(h=a, c=a)) for a in kinds]
+    runs = [jaxrnn.unroll(cell, p, xs, LSTMCarry(h=a, c=a)) for a in kinds]
     for run in runs:
         assert run[0].h.dtype == run[1].dtype == jnp.float32 and not run[0].c.weak_type
         assert_close(run, runs[0], 0)
@@ -233,7 +235,7 @@ def test_the_kind_of_number_in_a_state_changes_no_result():
     scalars = [np.array([0.5]), [np.float64(0.5)], jnp.asarray([0.5])]
     for h in scalars:
         assert_close(
-            jaxrnn.unroll(one, p, xs, jaxrnn.GRUCarry(h=jnp.asarray(h))),
-            jaxrnn.unroll(one, p, xs, jaxrnn.GRUCarry(scalars[0])),
+            jaxrnn.unroll(one, p, xs, GRUCarry(h=jnp.asarray(h))),
+            jaxrnn.unroll(one, p, xs, GRUCarry(scalars[0])),
             0,
         )

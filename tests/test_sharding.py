@@ -15,13 +15,16 @@ from jax.sharding import PartitionSpec as P
 from oracles import assert_close, inputs, parameters
 
 import jaxrnn
+from jaxrnn.cells import PeepholeLSTMCell
+from jaxrnn.interop.layers import hidden_last
+from jaxrnn.wrappers import VariationalDropout, Zoneout
 
 T, B, I, H = 64, 16, 4, 8  # two chunks of 32 steps in the backward pass
 CELLS = {"lstm": jaxrnn.LSTMCell(H), "gru": jaxrnn.GRUCell(H)}
 # as hidden units are that are worth sharding
 WIDE = {"wide_lstm": jaxrnn.LSTMCell(192), "wide_gru": jaxrnn.GRUCell(216)}
 # parameters that act inside the step otherwise than as biases
-ELEMENTWISE = {"peephole": jaxrnn.PeepholeLSTMCell(H)}
+ELEMENTWISE = {"peephole": PeepholeLSTMCell(H)}
 COLLECTIVE = re.compile(
     r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
@@ -126,7 +129,8 @@ def test_a_sharded_batch_needs_nothing_inside_the_loops_over_steps(name):
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=lambda a: a.name)
 @pytest.mark.parametrize(
-    "around", [jaxrnn.Zoneout, lambda cell: jaxrnn.VariationalDropout(cell, 0.3, 0.3, 0.3)]
+    "around",
+    [Zoneout, lambda cell: VariationalDropout(cell, 0.3, 0.3, 0.3)],
 )
 def test_noise_drawn_for_an_unsharded_input_fits_a_sharded_one(around, axis_type):
     cell, (_, p, xs) = around(CELLS["lstm"]), setting("lstm")
@@ -168,7 +172,7 @@ def test_sharded_hidden_units_need_one_all_gather_per_step_forward(name):
     cell, p, xs = setting(name)  # wide enough that on a CPU the input is not joined to the state
     p = jax.tree.map(lambda a: a / 8, p)  # small enough that rounding errors do not grow
     mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))
-    specs = jax.tree.map(lambda a: P(*[None] * (a.ndim - 1), "model"), p)
+    specs = jax.tree.map(lambda a, axes: P(*axes), p, hidden_last(p, "model"))
     _, found = compiled(lambda p, xs: jaxrnn.unroll(cell, p, xs)[1], mesh, (p, specs), (xs, P()))
     assert found["innermost"] == [["all-gather"]]
     grad = jax.value_and_grad(lambda p, xs: run(cell, p, xs), argnums=(0, 1))

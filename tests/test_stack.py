@@ -7,6 +7,7 @@ import pytest
 from oracles import CELLS, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
+from jaxrnn.cells import LSTMPCell
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 BY_NAME = {name: (cell, oracle) for name, cell, oracle in CELLS}
@@ -117,7 +118,7 @@ def test_a_stack_without_dropout_has_no_noise():
 
 
 def test_each_cell_draws_parameters_of_its_own_for_its_own_input_size():
-    stack = jaxrnn.Stack([jaxrnn.LSTMPCell(5, 2), jaxrnn.GRUCell(4)], bidirectional=True)
+    stack = jaxrnn.Stack([LSTMPCell(5, 2), jaxrnn.GRUCell(4)], bidirectional=True)
     p = stack.init(jax.random.key(0), 3)
     assert [q.w_x.shape[0] for q in p] == [3, 3, 4, 4]
     assert not np.array_equal(p[0].w_x, p[1].w_x)

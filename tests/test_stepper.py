@@ -10,6 +10,8 @@ from jax import lax
 from oracles import CELLS, assert_close, inputs, parameters
 
 import jaxrnn
+from jaxrnn.cells import ExpRNNCell, RNNCarry
+from jaxrnn.wrappers import DropConnect
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 5, (2,)
@@ -64,7 +66,7 @@ def test_gradients_through_steps_are_those_of_unroll(name):
 
 
 def test_nothing_is_prepared_inside_a_loop_of_steps_nor_in_its_gradient():
-    cell = jaxrnn.ExpRNNCell(4)
+    cell = ExpRNNCell(4)
     p, xs, carry, _ = setting(cell)
 
     def loss(p):
@@ -133,11 +135,11 @@ class LearnedStart(jaxrnn.RNNCell):
     """Its first carry is a row of the weight that DropConnect acts on."""
 
     def init_carry(self, params, like):
-        return jaxrnn.RNNCarry(h=jaxrnn.zeros(like, self.hidden_size) + params.w_h[0, 0])
+        return RNNCarry(h=jaxrnn.zeros(like, self.hidden_size) + params.w_h[0, 0])
 
 
 def test_the_first_carry_is_made_of_parameters_without_noise():
-    cell = jaxrnn.DropConnect(LearnedStart(6), 0.5)
+    cell = DropConnect(LearnedStart(6), 0.5)
     params = cell.init(jax.random.key(0), 4, jnp.float32)
     xs = jax.random.normal(jax.random.key(1), (1, 3, 4), jnp.float32)
     noise = cell.noise(jax.random.key(2), 1, xs[0])

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from oracles import CELLS, EVERY, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
+from jaxrnn.cells import LSTMCarry
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 5, (3,)
@@ -390,7 +391,7 @@ def test_hessian_and_forward_over_reverse_agree_with_finite_differences(method):
         )
     )(b)
     assert_close(along, difference, 1e-8)  # finite differences are off by 1e-5 squared
-    assert_close(np.einsum("ghkl,kl->gh", whole, way), along)
+    assert_close(whole @ way, along)
 
 
 def test_noise_that_is_held_equals_the_same_draw_at_every_step():
@@ -442,7 +443,7 @@ ERRORS = {
         r"carry has structure .* expected .*LSTMCarry",
     ),
     "carry": (
-        dict(carry=jaxrnn.LSTMCarry(h=np.zeros((15, 4)), c=np.zeros(4))),
+        dict(carry=LSTMCarry(h=np.zeros((15, 4)), c=np.zeros(4))),
         ValueError,
         r"carry.c has shape \(4,\), expected \(15, 4\)",
     ),

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from oracles import CELLS, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
+from jaxrnn.sequences import last_output, resets_from_dones, temporal_activation_regularization
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 BY_NAME = {name: (cell, oracle) for name, cell, oracle in CELLS}
@@ -182,13 +183,11 @@ def test_the_carries_of_a_bidirectional_stack_and_their_gradients():
 FUNCTIONS = {
     "windows": lambda cell, p, xs, mask: jaxrnn.unroll_windows(cell, p, xs, window=3, mask=mask),
     "carries": lambda cell, p, xs, mask: jaxrnn.unroll_carries(cell, p, xs, mask=mask),
-    "last_output": lambda cell, p, xs, mask: jaxrnn.last_output(
+    "last_output": lambda cell, p, xs, mask: last_output(
         jaxrnn.unroll(cell, p, xs, mask=mask)[1], mask
     ),
-    "penalty": lambda cell, p, xs, mask: jax.vmap(jaxrnn.temporal_activation_regularization, 1)(
-        xs, mask
-    ),
-    "resets": lambda cell, p, xs, mask: jaxrnn.resets_from_dones(mask),
+    "penalty": lambda cell, p, xs, mask: jax.vmap(temporal_activation_regularization, 1)(xs, mask),
+    "resets": lambda cell, p, xs, mask: resets_from_dones(mask),
 }
 ALONG = {
     "windows": (P("data"), P(None, "data")),

@@ -14,6 +14,17 @@ import pytest
 from oracles import assert_close, inputs, parameters
 
 import jaxrnn
+from jaxrnn.cells import ConvLSTMCell, LSTMCarry
+from jaxrnn.wrappers import (
+    DropConnect,
+    LayerNormInput,
+    LearnedInitialCarry,
+    RecurrentDropout,
+    Residual,
+    Skip,
+    VariationalDropout,
+    Zoneout,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = 6, (5,)
@@ -33,18 +44,18 @@ def assert_rate(keep, probability):
 
 
 def test_every_rate_is_the_share_of_what_is_drawn_and_every_mask_has_its_axes():
-    zoned = drawn(jaxrnn.Zoneout(LSTM, h=0.2, c=0.6), steps=200).keep
+    zoned = drawn(Zoneout(LSTM, h=0.2, c=0.6), steps=200).keep
     assert zoned.h.shape == zoned.c.shape == (200, 5, 4)
     assert_rate(zoned.h, 0.2)
     assert_rate(zoned.c, 0.6)
-    kept = drawn(jaxrnn.VariationalDropout(LSTM, 0.1, 0.3, 0.5), batch=(999,)).keep
+    kept = drawn(VariationalDropout(LSTM, 0.1, 0.3, 0.5), batch=(999,)).keep
     assert [a.shape for a in kept] == [(1, 999, 3), (1, 999, 4), (1, 999, 4)]
     for keep, rate in zip(kept, (0.1, 0.3, 0.5), strict=True):
         assert_rate(keep, 1 - rate)
-    candidate = drawn(jaxrnn.RecurrentDropout(LSTM, 0.3), steps=200).keep
+    candidate = drawn(RecurrentDropout(LSTM, 0.3), steps=200).keep
     assert candidate.shape == (200, 5, 4)
     assert_rate(candidate, 0.7)
-    weights = drawn(jaxrnn.DropConnect(jaxrnn.LSTMCell(32), 0.3, ("w_h", "w_x"))).keep
+    weights = drawn(DropConnect(jaxrnn.LSTMCell(32), 0.3, ("w_h", "w_x"))).keep
     assert {name: a.shape for name, a in weights.items()} == {
         "w_h": (1, 32, 4, 32),
         "w_x": (1, 3, 4, 32),
@@ -53,17 +64,17 @@ def test_every_rate_is_the_share_of_what_is_drawn_and_every_mask_has_its_axes():
 
 
 def test_masks_of_steps_rows_and_places_differ():
-    zoned = np.asarray(drawn(jaxrnn.Zoneout(jaxrnn.LSTMCell(40), 0.5, 0.5)).keep.h)
+    zoned = np.asarray(drawn(Zoneout(jaxrnn.LSTMCell(40), 0.5, 0.5)).keep.h)
     assert not np.array_equal(zoned[0], zoned[1]) and not np.array_equal(zoned[:, 0], zoned[:, 1])
-    keep = drawn(jaxrnn.Zoneout(jaxrnn.LSTMCell(40), 0.5, 0.5)).keep
+    keep = drawn(Zoneout(jaxrnn.LSTMCell(40), 0.5, 0.5)).keep
     assert not np.array_equal(keep.h, keep.c)
-    kept = drawn(jaxrnn.VariationalDropout(jaxrnn.LSTMCell(40), 0.0, 0.5, 0.5)).keep
+    kept = drawn(VariationalDropout(jaxrnn.LSTMCell(40), 0.0, 0.5, 0.5)).keep
     assert kept.input is None and not np.array_equal(kept.recurrent, kept.output)
 
 
 @pytest.mark.parametrize("cell", [
-    jaxrnn.Zoneout(LSTM, 0.3, 0.3), jaxrnn.VariationalDropout(LSTM, 0.3, 0.3, 0.3),
-    jaxrnn.RecurrentDropout(LSTM, 0.3), jaxrnn.DropConnect(LSTM, 0.3),
+    Zoneout(LSTM, 0.3, 0.3), VariationalDropout(LSTM, 0.3, 0.3, 0.3),
+    RecurrentDropout(LSTM, 0.3), DropConnect(LSTM, 0.3),
 ], ids=lambda cell: type(cell).__name__)  # fmt: skip
 def test_the_same_key_replays_a_run_and_another_key_does_not(cell):
     p, xs = parameters(cell), inputs(cell, T, BATCH)
@@ -73,9 +84,9 @@ def test_the_same_key_replays_a_run_and_another_key_does_not(cell):
 
 
 def test_zoneout_at_evaluation_is_the_expectation_of_a_step():
-    cell = jaxrnn.Zoneout(LSTM, h=0.3, c=0.2)
+    cell = Zoneout(LSTM, h=0.3, c=0.2)
     p, xs = parameters(cell), inputs(cell, 1, (1,))
-    carry = jaxrnn.LSTMCarry(h=np.full((1, 4), 0.5), c=np.full((1, 4), -0.5))
+    carry = LSTMCarry(h=np.full((1, 4), 0.5), c=np.full((1, 4), -0.5))
     many = 4000
     wide = jax.tree.map(lambda a: np.repeat(a, many, 0), carry)
     noise = drawn(cell, steps=1, batch=(many,))
@@ -88,21 +99,21 @@ def test_zoneout_at_evaluation_is_the_expectation_of_a_step():
 
 
 def test_without_noise_dropout_is_the_cell_inside_and_a_rate_of_zero_draws_nothing():
-    for make in (jaxrnn.RecurrentDropout, jaxrnn.DropConnect):
+    for make in (RecurrentDropout, DropConnect):
         p, xs = parameters(LSTM), inputs(LSTM, T, BATCH)
         assert_close(jaxrnn.unroll(make(LSTM, 0.5), p, xs), jaxrnn.unroll(LSTM, p, xs))
         assert drawn(make(LSTM, 0.0)) is None
-    cell = jaxrnn.VariationalDropout(LSTM, 0.5, 0.5, 0.5)
+    cell = VariationalDropout(LSTM, 0.5, 0.5, 0.5)
     assert_close(jaxrnn.unroll(cell, p, xs), jaxrnn.unroll(LSTM, p, xs))
-    none = jaxrnn.VariationalDropout(LSTM)
+    none = VariationalDropout(LSTM)
     assert not jax.tree.leaves(drawn(none))
     assert_close(jaxrnn.unroll(none, p, xs, noise=drawn(none)), jaxrnn.unroll(LSTM, p, xs))
 
 
 def test_a_zoneout_of_everything_holds_the_carry():
-    cell = jaxrnn.Zoneout(LSTM, h=1.0, c=1.0)
+    cell = Zoneout(LSTM, h=1.0, c=1.0)
     p, xs = parameters(cell), inputs(cell, T, BATCH)
-    carry = jaxrnn.LSTMCarry(h=np.full((5, 4), 0.5), c=np.full((5, 4), -0.5))
+    carry = LSTMCarry(h=np.full((5, 4), 0.5), c=np.full((5, 4), -0.5))
     for noise in (None, drawn(cell)):
         assert_close(
             jaxrnn.unroll(cell, p, xs, carry, noise=noise), (carry, np.full((T, 5, 4), 0.5))
@@ -110,15 +121,15 @@ def test_a_zoneout_of_everything_holds_the_carry():
 
 
 def test_a_dropped_weight_is_dropped_for_all_steps_and_gets_no_gradient():
-    cell = jaxrnn.DropConnect(LSTM, 0.5)
+    cell = DropConnect(LSTM, 0.5)
     p, xs, noise = parameters(cell), inputs(cell, T, BATCH), drawn(cell)
     slope = jax.grad(lambda p: (jaxrnn.unroll(cell, p, xs, noise=noise)[1] ** 2).sum())(p).w_h
     assert np.array_equal(np.asarray(slope != 0), np.asarray(noise.keep["w_h"][0]))
 
 
 def test_weights_are_dropped_inside_a_stack_that_runs_step_by_step():
-    stack = jaxrnn.Stack([LSTM, jaxrnn.DropConnect(LSTM, 0.5)], dropout=0.5)
-    cell = jaxrnn.LearnedInitialCarry(stack)
+    stack = jaxrnn.Stack([LSTM, DropConnect(LSTM, 0.5)], dropout=0.5)
+    cell = LearnedInitialCarry(stack)
     p, xs, noise = parameters(cell), inputs(cell, T, BATCH), drawn(cell)
     first = jax.tree.map(lambda a: np.broadcast_to(a, (5, 4)), p.first)
     assert_close(
@@ -133,11 +144,11 @@ def test_weights_are_dropped_inside_a_stack_that_runs_step_by_step():
 
 def test_wrappers_around_one_that_draws_nothing_train():
     for around in (
-        jaxrnn.Zoneout,
-        jaxrnn.VariationalDropout,
-        lambda cell: jaxrnn.DropConnect(cell, 0.2),
+        Zoneout,
+        VariationalDropout,
+        lambda cell: DropConnect(cell, 0.2),
     ):
-        cell = around(jaxrnn.DropConnect(LSTM, 0.0))
+        cell = around(DropConnect(LSTM, 0.0))
         p, xs = parameters(cell), inputs(cell, T, BATCH)
         assert_close(
             jaxrnn.unroll(cell, p, xs, noise=drawn(cell)),
@@ -146,16 +157,16 @@ def test_wrappers_around_one_that_draws_nothing_train():
 
 
 def test_rates_of_numpy_change_no_dtype():
-    cell = jaxrnn.VariationalDropout(LSTM, 0.0, np.float64(0.5), np.linspace(0, 1, 3)[1])
+    cell = VariationalDropout(LSTM, 0.0, np.float64(0.5), np.linspace(0, 1, 3)[1])
     p, xs = (
         jax.tree.map(lambda a: np.asarray(a, np.float32), a)
         for a in (parameters(cell), inputs(cell, T, BATCH))
     )
     assert jaxrnn.unroll(cell, p, xs, noise=drawn(cell))[1].dtype == np.float32
-    assert cell == jaxrnn.VariationalDropout(LSTM, 0.0, 0.5, 0.5)
+    assert cell == VariationalDropout(LSTM, 0.0, 0.5, 0.5)
 
 
-@pytest.mark.parametrize("around", [jaxrnn.Residual, jaxrnn.Skip, jaxrnn.LayerNormInput])
+@pytest.mark.parametrize("around", [Residual, Skip, LayerNormInput])
 def test_connections_go_around_a_bidirectional_stack_and_stay_out_of_padding(around):
     inner = jaxrnn.Stack([jaxrnn.GRUCell(3)] * 2, bidirectional=True, merge="sum")
     cell = around(inner)
@@ -163,23 +174,23 @@ def test_connections_go_around_a_bidirectional_stack_and_stay_out_of_padding(aro
     mask = np.asarray(jaxrnn.lengths_to_mask([6, 2, 0, 1, 3], T))
     carry, ys = jaxrnn.unroll(cell, p, np.where(mask[..., None], xs, np.nan), mask=mask)
     seen, q = xs, p
-    if around is jaxrnn.LayerNormInput:
+    if around is LayerNormInput:
         centred = xs - xs.mean(-1, keepdims=True)
         seen, q = (
             p.scale * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) + p.bias,
             p.inner,
         )
     after, want = jaxrnn.unroll(inner, q, seen, mask=mask)
-    if around is not jaxrnn.LayerNormInput:
-        want = want + xs if around is jaxrnn.Residual else np.concatenate([want, xs], -1)
+    if around is not LayerNormInput:
+        want = want + xs if around is Residual else np.concatenate([want, xs], -1)
     assert_close((carry, ys), (after, np.where(mask[..., None], want, 0)))
 
 
 def test_a_stack_of_wrapped_layers_runs_step_by_step_as_well():
     stack = jaxrnn.Stack(
         [
-            jaxrnn.Skip(jaxrnn.LayerNormInput(LSTM)),
-            jaxrnn.Residual(jaxrnn.GRUCell(7)),
+            Skip(LayerNormInput(LSTM)),
+            Residual(jaxrnn.GRUCell(7)),
             jaxrnn.RNNCell(2),
         ]
     )
@@ -192,26 +203,26 @@ def test_a_stack_of_wrapped_layers_runs_step_by_step_as_well():
     assert_close((state, jnp.stack(outputs)), (carry, ys))
 
 
-BOTH = jaxrnn.LearnedInitialCarry(jaxrnn.Stack([LSTM], bidirectional=True))
-AROUND = jaxrnn.VariationalDropout(jaxrnn.Skip(LSTM), output=0.5)
+BOTH = LearnedInitialCarry(jaxrnn.Stack([LSTM], bidirectional=True))
+AROUND = VariationalDropout(Skip(LSTM), output=0.5)
 
 
 @pytest.mark.parametrize("make, error, message", [
-    (lambda: jaxrnn.Zoneout(LSTM, h=1.5), ValueError, "h is a probability from 0 to 1, got 1.5"),
-    (lambda: jaxrnn.VariationalDropout(LSTM, recurrent=1.0), ValueError,
+    (lambda: Zoneout(LSTM, h=1.5), ValueError, "h is a probability from 0 to 1, got 1.5"),
+    (lambda: VariationalDropout(LSTM, recurrent=1.0), ValueError,
      "recurrent is a probability from 0 to below 1, got 1.0"),
-    (lambda: jaxrnn.RecurrentDropout(jaxrnn.RNNCell(4), 0.1), TypeError,
+    (lambda: RecurrentDropout(jaxrnn.RNNCell(4), 0.1), TypeError,
      "candidate of an LSTMCell or a GRUCell, got RNNCell"),
-    (lambda: jaxrnn.DropConnect(LSTM, "half"), ValueError, "rate is a probability"),
-    (lambda: drawn(jaxrnn.DropConnect(LSTM, 0.1, ("w_hh",))), ValueError,
+    (lambda: DropConnect(LSTM, "half"), ValueError, "rate is a probability"),
+    (lambda: drawn(DropConnect(LSTM, 0.1, ("w_hh",))), ValueError,
      r"has no parameters \['w_hh'\]; it has \('w_x',"),
-    (lambda: drawn(jaxrnn.VariationalDropout(jaxrnn.Stack([LSTM]), 0.1)), TypeError,
+    (lambda: drawn(VariationalDropout(jaxrnn.Stack([LSTM]), 0.1)), TypeError,
      "a carry with a field h"),
-    (lambda: jaxrnn.unroll(jaxrnn.Zoneout(jaxrnn.Skip(LSTM)), parameters(LSTM), inputs(LSTM, T)),
+    (lambda: jaxrnn.unroll(Zoneout(Skip(LSTM)), parameters(LSTM), inputs(LSTM, T)),
      TypeError, "around Zoneout"),
-    (lambda: jaxrnn.unroll(jaxrnn.Residual(LSTM), parameters(LSTM), inputs(LSTM, T)), ValueError,
+    (lambda: jaxrnn.unroll(Residual(LSTM), parameters(LSTM), inputs(LSTM, T)), ValueError,
      r"\(6, 4\) and \(6, 3\)"),
-    (lambda: jaxrnn.unroll(jaxrnn.LearnedInitialCarry(LSTM), parameters(LSTM), inputs(LSTM, T)),
+    (lambda: jaxrnn.unroll(LearnedInitialCarry(LSTM), parameters(LSTM), inputs(LSTM, T)),
      ValueError,
      r"params of LearnedInitialCarry are LearnedParams\(inner=.*got LSTMParams"),
     (lambda: jaxrnn.unroll(BOTH, parameters(BOTH), inputs(LSTM, T)), ValueError,
@@ -225,7 +236,7 @@ def test_a_mistake_is_told_with_what_was_expected(make, error, message):
 
 
 def test_noise_of_another_cell_batch_or_length_is_told_what_was_expected():
-    cell = jaxrnn.Zoneout(jaxrnn.GRUCell(4), h=0.3)
+    cell = Zoneout(jaxrnn.GRUCell(4), h=0.3)
     p, xs = parameters(cell), inputs(cell, 5, (2,))
     noise = cell.noise(jax.random.key(0), 5, xs[0])
     stack = jaxrnn.Stack((cell, cell), dropout=0.5)
@@ -245,7 +256,7 @@ def test_noise_of_another_cell_batch_or_length_is_told_what_was_expected():
 
 
 def test_a_learned_state_of_a_convolution_without_padding_is_one_for_all_pixels():
-    cell = jaxrnn.LearnedInitialCarry(jaxrnn.ConvLSTMCell(4, 3, padding="valid"))
+    cell = LearnedInitialCarry(ConvLSTMCell(4, 3, padding="valid"))
     p = jax.tree.map(lambda a: a + 0.1, cell.init(jax.random.key(0), 2, jnp.float64))
     xs = np.random.default_rng(0).normal(size=(3, 2, 6, 6, 2))
     start = jax.tree.map(lambda a: jnp.broadcast_to(a, (2, 4, 4, 4)), p.first)

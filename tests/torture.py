@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxrnn
-from jaxrnn import RNNCarry
+from jaxrnn.cells import RNNCarry
 
 
 def draw(key, fan_in, *shape, dtype):

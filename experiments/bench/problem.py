@@ -9,18 +9,8 @@ import numpy as np
 
 import jaxrnn
 from experiments.bench.shapes import GATES, Job
-from jaxrnn import (
-    GRUCarry,
-    GRUCell,
-    GRUParams,
-    LSTMCarry,
-    LSTMCell,
-    LSTMParams,
-    RNNCarry,
-    RNNCell,
-    RNNParams,
-    Stack,
-)
+from jaxrnn import GRUCell, LSTMCell, RNNCell, Stack
+from jaxrnn.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams, RNNCarry, RNNParams
 
 # of the batch: their outputs and gradients are compared, which keeps the float64 run short
 CHECKED_ROWS = 32
@@ -98,8 +88,10 @@ def masked(problem: Problem) -> Outputs:
 
 def our_params(job: Job, weights: tuple[Weights, ...]) -> tuple[Any, ...]:
     """The weights as the parameters of `our_stack`."""
+    weights = tuple(w._replace(b=w.b.reshape(-1)) for w in weights)
     if job.cell == "gru":
-        return tuple(GRUParams(*w, b_hn=jnp.zeros_like(w.b[0])) for w in weights)
+        b_hn = jnp.zeros(job.shape.H, weights[0].b.dtype)
+        return tuple(GRUParams(*w, b_hn=b_hn) for w in weights)
     return tuple({"lstm": LSTMParams, "rnn": RNNParams}[job.cell](*w) for w in weights)
 
 

@@ -14,13 +14,14 @@ from jax.nn import sigmoid, softmax
 from jax.numpy import tanh
 
 import jaxrnn
-from jaxrnn import RNNCarry, dot, gates, linear, zeros
+from jaxrnn import dot, gates, linear, zeros
+from jaxrnn.cells import RNNCarry
 
 
 class BlockGRUParams(NamedTuple):
     w_x: Array  # [I, 3, H], gates r n z
     w_h: Array  # [N, H / N, 3, H / N], a matrix for each block
-    b: Array  # [3, H]
+    b: Array  # [3 * H]
     scale: Array  # [3, H]
 
 
@@ -48,7 +49,7 @@ class BlockGRUCell(jaxrnn.Cell):
         P = H // self.blocks
         w_x, w_h = draw(key, dtype, (input_size, 3, H), (P, self.blocks, 3, P))
         one = jnp.ones((3, H), dtype)
-        return BlockGRUParams(w_x=w_x, w_h=w_h.swapaxes(0, 1), b=jnp.zeros_like(one), scale=one)
+        return BlockGRUParams(w_x=w_x, w_h=w_h.swapaxes(0, 1), b=jnp.zeros(3 * H, dtype), scale=one)
 
     def init_carry(self, params: BlockGRUParams, like: Array) -> RNNCarry:
         return RNNCarry(h=zeros(like, self.hidden_size))

@@ -20,7 +20,7 @@ from jaxrnn.initializers import Initializer, kernel
 class AntisymmetricParams(NamedTuple):
     w_x: Array  # [I, G, H]: one gate, or z and the candidate
     w_h: Array  # [H, H], of which W - W^T counts; prepared: W - W^T - gamma I
-    b: Array | None  # [G, H]
+    b: Array | None  # [G * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AntisymmetricRNNCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.AntisymmetricRNNCell(hidden_size=4, epsilon=0.1)
+        >>> cell = jaxrnn.cells.AntisymmetricRNNCell(hidden_size=4, epsilon=0.1)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -144,7 +144,7 @@ def _draw(cell: Any, key: Array, input_size: int, count: int, dtype: DType) -> A
     return AntisymmetricParams(
         w_x=kernel(cell.input_init or paper, k_x, input_size, count, H, dtype),
         w_h=kernel(cell.recurrent_init or paper, k_h, H, 1, H, dtype)[:, 0],
-        b=jnp.zeros((count, H), dtype) if cell.bias else None,
+        b=jnp.zeros(count * H, dtype) if cell.bias else None,
     )
 
 

@@ -5,19 +5,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
 from jaxrnn.cells.lstm import LSTMCarry
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Chrono, Initializer
 
 
 class CIFGParams(NamedTuple):
     w_x: Array  # [I, 3, H], gates f g o
     w_h: Array  # [H, 3, H]
-    b: Array | None  # [3, H]
+    b: Array | None  # [3 * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CIFGCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.CIFGCell(hidden_size=4)
+        >>> cell = jaxrnn.cells.CIFGCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape, carry.c.shape
@@ -53,17 +53,16 @@ class CIFGCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> CIFGParams:
         key, key_f = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=3, dtype=dtype)
-        if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(
-                initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
-            )
+        b = initializers.gate_bias(self, key_f, b, 0, self.forget_bias)
         return CIFGParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: CIFGParams, like: Array) -> LSTMCarry:
@@ -75,6 +74,7 @@ class CIFGCell(Cell):
     def step(
         self, params: CIFGParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
+        sigmoid, tanh = functions(self)
         f, g, o = gates(u + dot(carry.h, params.w_h))
         keep = sigmoid(f)
         c = keep * carry.c + (1 - keep) * tanh(g)

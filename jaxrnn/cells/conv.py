@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates
+from jaxrnn.cells.activations import Activation, functions
 from jaxrnn.cells.convolution import ConvParams, conv, draw, fit_window, project_input, start
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.lstm import LSTMCarry
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Chrono, Initializer
 
 
@@ -51,7 +51,7 @@ class ConvLSTMCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.ConvLSTMCell(hidden_size=4, kernel_size=(3, 5), strides=2)
+        >>> cell = jaxrnn.cells.ConvLSTMCell(hidden_size=4, kernel_size=(3, 5), strides=2)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> xs = jax.numpy.ones((5, 2, 8, 6, 3))  # time, batch, height, width, channels
         >>> carry, ys = jaxrnn.unroll(cell, params, xs)
@@ -70,10 +70,12 @@ class ConvLSTMCell(Cell):
     recurrent_init: Initializer = "orthogonal"
     input_init: Initializer = "lecun_normal"
     bias: bool = True
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
     init_scheme: ClassVar[str] = "jaxrnn"  # what `initializers.parameters` reads
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
         fit_window(self)
 
     @property
@@ -83,11 +85,8 @@ class ConvLSTMCell(Cell):
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> ConvParams:
         key, key_f = jax.random.split(key)
         params = draw(self, key, input_size, 4, dtype)
-        if params.b is None:
-            return params
-        b_f = initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
-        b_i = -b_f if isinstance(self.forget_bias, Chrono) else params.b[0]
-        return params._replace(b=params.b.at[0].set(b_i).at[1].set(b_f))
+        b = initializers.gate_bias(self, key_f, params.b, 1, self.forget_bias, opposite=0)
+        return params._replace(b=b)
 
     def input_size(self, params: ConvParams) -> int:
         return params.w_x.shape[-3]
@@ -101,6 +100,7 @@ class ConvLSTMCell(Cell):
     def step(
         self, params: ConvParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
+        sigmoid, tanh = functions(self)
         i, f, g, o = gates(u + dot(carry.h, params.w_h, op=conv))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
@@ -135,10 +135,12 @@ class ConvGRUCell(Cell):
     recurrent_init: Initializer = "orthogonal"
     input_init: Initializer = "lecun_normal"
     bias: bool = True
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
     init_scheme: ClassVar[str] = "jaxrnn"  # what `initializers.parameters` reads
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.update_bias)
+        check_options(self, self.update_bias)
         fit_window(self)
 
     @property
@@ -148,10 +150,8 @@ class ConvGRUCell(Cell):
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> ConvParams:
         key, key_z = jax.random.split(key)
         params = draw(self, key, input_size, 3, dtype)
-        if params.b is None:
-            return params
-        b_z = initializers.gate_bias(self.update_bias, key_z, self.hidden_size, dtype)
-        return params._replace(b=params.b.at[1].set(b_z))
+        b = initializers.gate_bias(self, key_z, params.b, 1, self.update_bias)
+        return params._replace(b=b)
 
     def input_size(self, params: ConvParams) -> int:
         return params.w_x.shape[-3]
@@ -165,6 +165,7 @@ class ConvGRUCell(Cell):
     def step(
         self, params: ConvParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, tanh = functions(self)
         u_r, u_z, u_n = gates(u)
         a_r, a_z = gates(dot(carry.h, params.w_h[..., :2, :], op=conv))
         r = sigmoid(u_r + a_r)

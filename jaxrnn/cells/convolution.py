@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxrnn import initializers
-from jaxrnn.cell import Array, DType, carry_dtype, zeros
+from jaxrnn.cell import Array, DType, plus, zeros
 from jaxrnn.checks import check_size
 
 
 class ConvParams(NamedTuple):
     w_x: Array  # [*kernel, I, G, H]
     w_h: Array  # [*kernel, H, G, H]
-    b: Array | None  # [G, H]
+    b: Array | None  # [G * H]
 
 
 def conv(
@@ -131,5 +131,4 @@ def project_input(cell: Any, params: ConvParams, xs: Array) -> Array:
             f"dilation={cell.dilation} and no padding."
         )
     us = conv(xs, params.w_x, cell.strides, cell.padding, cell.dilation)
-    wide = carry_dtype(xs.dtype)
-    return us if params.b is None else (us.astype(wide) + params.b.astype(wide)).astype(us.dtype)
+    return plus(us, None if params.b is None else params.b.reshape(us.shape[-2:]))

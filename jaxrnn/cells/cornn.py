@@ -48,7 +48,7 @@ class CoRNNCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.CoRNNCell(hidden_size=4, dt=0.1, gamma=1.0, epsilon=0.1)
+        >>> cell = jaxrnn.cells.CoRNNCell(hidden_size=4, dt=0.1, gamma=1.0, epsilon=0.1)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape, carry.z.shape

@@ -48,7 +48,7 @@ class ExpRNNCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.ExpRNNCell(hidden_size=4, recurrent_init="henaff")
+        >>> cell = jaxrnn.cells.ExpRNNCell(hidden_size=4, recurrent_init="henaff")
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> w = cell.prepare(params).w_h

@@ -5,18 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Chrono, Initializer
 
 
 class GRUParams(NamedTuple):
     w_x: Array  # [I, 3, H], gates r z n
     w_h: Array  # [H, 3, H]
-    b: Array | None  # [3, H]
+    b: Array | None  # [3 * H]
     b_hn: Array | None  # [H]
 
 
@@ -64,18 +64,18 @@ class GRUCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.update_bias)
+        check_options(self, self.update_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> GRUParams:
         key, key_z, key_n = jax.random.split(key, 3)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=3, dtype=dtype)
-        if self.init_scheme == "torch" and self.bias:
-            b_hn = initializers.TorchUniform(self.hidden_size)(key_n, (self.hidden_size,), dtype)
-        else:
-            b_hn = jnp.zeros(self.hidden_size, dtype) if self.bias else None
-        return GRUParams(w_x=w_x, w_h=w_h, b=_update(self, key_z, b), b_hn=b_hn)
+        b = initializers.gate_bias(self, key_z, b, 1, self.update_bias)
+        b_hn = initializers.recurrent_bias(self, key_n, dtype)
+        return GRUParams(w_x=w_x, w_h=w_h, b=b, b_hn=b_hn)
 
     def init_carry(self, params: GRUParams, like: Array) -> GRUCarry:
         return GRUCarry(h=zeros(like, self.hidden_size))
@@ -86,6 +86,7 @@ class GRUCell(Cell):
     def step(
         self, params: GRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, tanh = functions(self)
         u_r, u_z, u_n = gates(u)
         a_r, a_z, a_n = gates(dot(carry.h, params.w_h))
         a_n = a_n if params.b_hn is None else a_n + params.b_hn
@@ -99,7 +100,7 @@ class GRUCell(Cell):
 class GRUResetBeforeParams(NamedTuple):
     w_x: Array  # [I, 3, H], gates r z n
     w_h: Array  # [H, 3, H]
-    b: Array | None  # [3, H]
+    b: Array | None  # [3 * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,14 +122,17 @@ class GRUResetBeforeCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.update_bias)
+        check_options(self, self.update_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> GRUResetBeforeParams:
         key, key_z = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=3, dtype=dtype)
-        return GRUResetBeforeParams(w_x=w_x, w_h=w_h, b=_update(self, key_z, b))
+        b = initializers.gate_bias(self, key_z, b, 1, self.update_bias)
+        return GRUResetBeforeParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: GRUResetBeforeParams, like: Array) -> GRUCarry:
         return GRUCarry(h=zeros(like, self.hidden_size))
@@ -139,6 +143,7 @@ class GRUResetBeforeCell(Cell):
     def step(
         self, params: GRUResetBeforeParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, tanh = functions(self)
         u_r, u_z, u_n = gates(u)
         a_r, a_z = gates(dot(carry.h, params.w_h[:, :2]))
         r = sigmoid(u_r + a_r)
@@ -146,10 +151,3 @@ class GRUResetBeforeCell(Cell):
         n = tanh(u_n + dot(r * carry.h, params.w_h[:, 2]))
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h=h), h
-
-
-def _update(cell: GRUCell | GRUResetBeforeCell, key: Array, b: Array | None) -> Array | None:
-    """`b` [3, H] with the initial bias of the update gate."""
-    if b is None or cell.init_scheme == "torch":
-        return b
-    return b.at[1].set(initializers.gate_bias(cell.update_bias, key, cell.hidden_size, b.dtype))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, gates, linear, zeros
-from jaxrnn.cells.rnn import NONLINEARITIES, RNNCarry
+from jaxrnn.cells.activations import Activation, check_activations, function
+from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer
 
@@ -16,7 +17,7 @@ from jaxrnn.initializers import Initializer
 class IndRNNParams(NamedTuple):
     w_x: Array  # [I, 1, H]
     w_h: Array  # [H]
-    b: Array | None  # [1, H]
+    b: Array | None  # [H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,8 @@ class IndRNNCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> last = jaxrnn.IndRNNCell(4, recurrent_range=(0.9, 1.0))
-        >>> stack = jaxrnn.Stack((jaxrnn.IndRNNCell(8), last))
+        >>> last = jaxrnn.cells.IndRNNCell(4, recurrent_range=(0.9, 1.0))
+        >>> stack = jaxrnn.Stack((jaxrnn.cells.IndRNNCell(8), last))
         >>> params = stack.init(jax.random.key(0), input_size=3)
         >>> carries, ys = jaxrnn.unroll(stack, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -49,7 +50,7 @@ class IndRNNCell(Cell):
     """
 
     hidden_size: int
-    nonlinearity: str = "relu"
+    nonlinearity: Activation = "relu"
     _: dataclasses.KW_ONLY
     recurrent_range: tuple[float, float] = (0.0, 1.0)
     input_init: Initializer = "lecun_normal"
@@ -58,8 +59,7 @@ class IndRNNCell(Cell):
     def __post_init__(self) -> None:
         check_size("hidden_size", self.hidden_size)
         initializers.resolve(self.input_init)
-        if self.nonlinearity not in NONLINEARITIES:
-            raise ValueError(f"nonlinearity must be 'relu' or 'tanh', got {self.nonlinearity!r}.")
+        check_activations(self, "nonlinearity")
         if not (isinstance(self.recurrent_range, tuple) and len(self.recurrent_range) == 2):
             raise ValueError(
                 f"recurrent_range must be a tuple (low, high), got {self.recurrent_range!r}."
@@ -78,7 +78,7 @@ class IndRNNCell(Cell):
             key_h, (self.hidden_size,), carry_dtype(dtype), *self.recurrent_range
         ).astype(dtype)
         return IndRNNParams(
-            w_x=w_x, w_h=w_h, b=jnp.zeros((1, self.hidden_size), dtype) if self.bias else None
+            w_x=w_x, w_h=w_h, b=jnp.zeros(self.hidden_size, dtype) if self.bias else None
         )
 
     def init_carry(self, params: IndRNNParams, like: Array) -> RNNCarry:
@@ -91,5 +91,5 @@ class IndRNNCell(Cell):
         self, params: IndRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
         (a,) = gates(u)
-        h = NONLINEARITIES[self.nonlinearity](a + params.w_h * carry.h)
+        h = function(self.nonlinearity)(a + params.w_h * carry.h)
         return RNNCarry(h=h), h

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
-from jaxrnn.cells.options import make_float
+from jaxrnn.cells.activations import Activation, functions
+from jaxrnn.cells.options import check_options, make_float
 from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.initializers import Chrono, Initializer
 
@@ -18,7 +17,7 @@ from jaxrnn.initializers import Chrono, Initializer
 class JANETParams(NamedTuple):
     w_x: Array  # [I, 2, H], gates f g
     w_h: Array  # [H, 2, H]
-    b: Array | None  # [2, H]
+    b: Array | None  # [2 * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,7 @@ class JANETCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.JANETCell(hidden_size=4, forget_bias=jaxrnn.Chrono(max_lag=100))
+        >>> cell = jaxrnn.cells.JANETCell(hidden_size=4, forget_bias=jaxrnn.Chrono(max_lag=100))
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -55,18 +54,17 @@ class JANETCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
         make_float(self, "beta", zero=True)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> JANETParams:
         key, key_f = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
-        if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(
-                initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
-            )
+        b = initializers.gate_bias(self, key_f, b, 0, self.forget_bias)
         return JANETParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: JANETParams, like: Array) -> RNNCarry:
@@ -78,6 +76,7 @@ class JANETCell(Cell):
     def step(
         self, params: JANETParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
+        sigmoid, tanh = functions(self)
         f, g = gates(u + dot(carry.h, params.w_h))
         h = sigmoid(f) * carry.h + (1 - sigmoid(f - self.beta)) * tanh(g)
         return RNNCarry(h=h), h

@@ -5,17 +5,18 @@ a bias follow it.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, cast, dot, gates, zeros
+from jaxrnn.cells.activations import Activation, function, functions
 from jaxrnn.cells.gru import GRUCarry, GRUCell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.cells.options import make_float
-from jaxrnn.cells.rnn import NONLINEARITIES, RNNCarry, RNNCell
+from jaxrnn.cells.rnn import RNNCarry, RNNCell
 from jaxrnn.initializers import Chrono, Initializer
 
 Plain = TypeVar("Plain", RNNCell, LSTMCell, GRUCell)
@@ -24,8 +25,8 @@ Plain = TypeVar("Plain", RNNCell, LSTMCell, GRUCell)
 class LayerNormRNNParams(NamedTuple):
     w_x: Array  # [I, 1, H]
     w_h: Array  # [H, 1, H]
-    b: Array | None  # [1, H]
-    scale: Array  # [1, H]
+    b: Array | None  # [H]
+    scale: Array  # [H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class LayerNormRNNCell(Cell):
     """
 
     hidden_size: int
-    nonlinearity: str = "tanh"
+    nonlinearity: Activation = "tanh"
     _: dataclasses.KW_ONLY
     epsilon: float = 1e-5
     recurrent_init: Initializer = "orthogonal"
@@ -55,9 +56,7 @@ class LayerNormRNNCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LayerNormRNNParams:
         w_x, w_h, b = _plain(self, RNNCell).init(key, input_size, dtype)
-        return LayerNormRNNParams(
-            w_x=w_x, w_h=w_h, b=b, scale=jnp.ones((1, self.hidden_size), dtype)
-        )
+        return LayerNormRNNParams(w_x=w_x, w_h=w_h, b=b, scale=jnp.ones(self.hidden_size, dtype))
 
     def init_carry(self, params: LayerNormRNNParams, like: Array) -> RNNCarry:
         return RNNCarry(h=zeros(like, self.hidden_size))
@@ -68,18 +67,20 @@ class LayerNormRNNCell(Cell):
     def step(
         self, params: LayerNormRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
-        normal = _normal(u + dot(carry.h, params.w_h), self.epsilon)
-        (a,) = gates(_plus(params.scale * normal, params.b))
-        h = NONLINEARITIES[self.nonlinearity](a)
+        (normal,) = gates(_normal(u + dot(carry.h, params.w_h), self.epsilon))
+        h = function(self.nonlinearity)(_plus(params.scale * normal, params.b))
         return RNNCarry(h=h), h
 
 
 class LayerNormLSTMParams(NamedTuple):
     w_x: Array  # [I, 4, H], gates i f g o
     w_h: Array  # [H, 4, H]
-    b: Array | None  # [4, H]
-    scale_x: Array  # [4, H]
-    scale_h: Array  # [4, H]
+    b: Array | None  # [4 * H]
+    scale_x: Array  # [4 * H]
+    scale_hi: Array  # [H]
+    scale_hf: Array  # [H]
+    scale_hg: Array  # [H]
+    scale_ho: Array  # [H]
     scale_c: Array  # [H]
     b_c: Array | None  # [H]
 
@@ -104,7 +105,7 @@ class LayerNormLSTMCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.LayerNormLSTMCell(hidden_size=4)
+        >>> cell = jaxrnn.cells.LayerNormLSTMCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape, carry.c.shape
@@ -119,6 +120,8 @@ class LayerNormLSTMCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
     elementwise = False
 
     def __post_init__(self) -> None:
@@ -126,23 +129,33 @@ class LayerNormLSTMCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LayerNormLSTMParams:
         w_x, w_h, b = _plain(self, LSTMCell).init(key, input_size, dtype)
-        one = jnp.ones((4, self.hidden_size), dtype)
-        b_c = None if b is None else jnp.zeros(self.hidden_size, dtype)
+        one = jnp.ones(self.hidden_size, dtype)
+        names = ("scale_hi", "scale_hf", "scale_hg", "scale_ho", "scale_c")
         return LayerNormLSTMParams(
-            w_x=w_x, w_h=w_h, b=b, scale_x=one, scale_h=one, scale_c=one[0], b_c=b_c
+            w_x=w_x,
+            w_h=w_h,
+            b=b,
+            scale_x=jnp.ones(4 * self.hidden_size, dtype),
+            **dict.fromkeys(names, one),
+            b_c=None if b is None else jnp.zeros_like(one),
         )
 
     def init_carry(self, params: LayerNormLSTMParams, like: Array) -> LSTMCarry:
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
 
     def project(self, params: LayerNormLSTMParams, xs: Array, noise: Any = None) -> Array:
-        a, p = _wide(dot(xs, params.w_x), params)
-        return _plus(p.scale_x * _normal(a, self.epsilon), p.b)  # [..., 4, H]
+        return _scaled(functools.partial(_normal, epsilon=self.epsilon), params, xs)  # [..., 4, H]
 
     def step(
         self, params: LayerNormLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
-        i, f, g, o = gates(u + params.scale_h * _normal(dot(carry.h, params.w_h), self.epsilon))
+        sigmoid, tanh = functions(self)
+        u_i, u_f, u_g, u_o = gates(u)
+        a_i, a_f, a_g, a_o = gates(_normal(dot(carry.h, params.w_h), self.epsilon))
+        i = u_i + params.scale_hi * a_i
+        f = u_f + params.scale_hf * a_f
+        g = u_g + params.scale_hg * a_g
+        o = u_o + params.scale_ho * a_o
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         seen = _plus(params.scale_c * _normal(c, self.epsilon, axes=(-1,)), params.b_c)
         h = sigmoid(o) * tanh(seen)
@@ -152,10 +165,12 @@ class LayerNormLSTMCell(Cell):
 class LayerNormGRUParams(NamedTuple):
     w_x: Array  # [I, 3, H], gates r z n
     w_h: Array  # [H, 3, H]
-    b: Array | None  # [3, H]
+    b: Array | None  # [3 * H]
     b_hn: Array | None  # [H]
-    scale_x: Array  # [3, H]
-    scale_h: Array  # [3, H]
+    scale_x: Array  # [3 * H]
+    scale_hr: Array  # [H]
+    scale_hz: Array  # [H]
+    scale_hn: Array  # [H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +198,8 @@ class LayerNormGRUCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
     elementwise = False
 
     def __post_init__(self) -> None:
@@ -190,24 +207,33 @@ class LayerNormGRUCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LayerNormGRUParams:
         w_x, w_h, b, b_hn = _plain(self, GRUCell).init(key, input_size, dtype)
-        one = jnp.ones((3, self.hidden_size), dtype)
-        return LayerNormGRUParams(w_x=w_x, w_h=w_h, b=b, b_hn=b_hn, scale_x=one, scale_h=one)
+        one = jnp.ones(self.hidden_size, dtype)
+        return LayerNormGRUParams(
+            w_x=w_x,
+            w_h=w_h,
+            b=b,
+            b_hn=b_hn,
+            scale_x=jnp.ones(3 * self.hidden_size, dtype),
+            scale_hr=one,
+            scale_hz=one,
+            scale_hn=one,
+        )
 
     def init_carry(self, params: LayerNormGRUParams, like: Array) -> GRUCarry:
         return GRUCarry(h=zeros(like, self.hidden_size))
 
     def project(self, params: LayerNormGRUParams, xs: Array, noise: Any = None) -> Array:
-        a, p = _wide(dot(xs, params.w_x), params)
-        return _plus(p.scale_x * self._normal(a), p.b)  # [..., 3, H]
+        return _scaled(self._normal, params, xs)  # [..., 3, H]
 
     def step(
         self, params: LayerNormGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, tanh = functions(self)
         u_r, u_z, u_n = gates(u)
-        a_r, a_z, a_n = gates(params.scale_h * self._normal(dot(carry.h, params.w_h)))
-        r = sigmoid(u_r + a_r)
-        z = sigmoid(u_z + a_z)
-        n = tanh(u_n + r * _plus(a_n, params.b_hn))
+        a_r, a_z, a_n = gates(self._normal(dot(carry.h, params.w_h)))
+        r = sigmoid(u_r + params.scale_hr * a_r)
+        z = sigmoid(u_z + params.scale_hz * a_z)
+        n = tanh(u_n + r * _plus(params.scale_hn * a_n, params.b_hn))
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h=h), h
 
@@ -222,11 +248,16 @@ def _normal(a: Array, epsilon: float, axes: tuple[int, ...] = (-2, -1)) -> Array
     return a / jnp.sqrt(jnp.mean(a**2, axes, keepdims=True) + epsilon)
 
 
-def _wide(a: Array, params: Any) -> tuple[Array, Any]:
-    """In a 16-bit run sums over units, and the gradients of scales and biases,
-    which are sums over rows, need more bits.
+def _scaled(normal: Callable[[Array], Array], params: Any, xs: Array) -> Array:
+    """scale_x * N(W_x x) + b, [..., G, H].
+
+    In a 16-bit run sums over units, and the gradients of scales and biases, which are sums over
+    rows, need more bits.
     """
-    return cast((a, params), carry_dtype(a.dtype))
+    a = dot(xs, params.w_x)
+    a, scale, b = cast((a, params.scale_x, params.b), carry_dtype(a.dtype))
+    by_gate = a.shape[-2:]
+    return _plus(scale.reshape(by_gate) * normal(a), None if b is None else b.reshape(by_gate))
 
 
 def _plus(a: Array, b: Array | None) -> Array:

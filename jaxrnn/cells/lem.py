@@ -18,7 +18,7 @@ class LEMParams(NamedTuple):
     w_x: Array  # [I, 4, H], gates d e z y
     w_y: Array  # [H, 3, H], gates d e z
     w_z: Array  # [H, H]
-    b: Array | None  # [4, H], gates d e z y
+    b: Array | None  # [4 * H], gates d e z y
 
 
 class LEMCarry(NamedTuple):
@@ -48,7 +48,7 @@ class LEMCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.LEMCell(hidden_size=4, dt=0.5)
+        >>> cell = jaxrnn.cells.LEMCell(hidden_size=4, dt=0.5)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape, carry.z.shape
@@ -76,7 +76,7 @@ class LEMCell(Cell):
             w_x=kernel(self.input_init or paper, k_x, input_size, 4, H, dtype),
             w_y=kernel(recurrent, k_y, H, 3, H, dtype),
             w_z=kernel(recurrent, k_z, H, 1, H, dtype)[:, 0],
-            b=kernel(paper, k_b, 1, 4, H, dtype)[0] if self.bias else None,
+            b=kernel(paper, k_b, 1, 4, H, dtype).reshape(-1) if self.bias else None,
         )
 
     def init_carry(self, params: LEMParams, like: Array) -> LEMCarry:

@@ -5,18 +5,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import relu, sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
 from jaxrnn.cells.gru import GRUCarry
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Chrono, Initializer
 
 
 class LiGRUParams(NamedTuple):
     w_x: Array  # [I, 2, H], gates z n
     w_h: Array  # [H, 2, H]
-    b: Array | None  # [2, H]
+    b: Array | None  # [2 * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LiGRUCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.LayerNormInput(jaxrnn.LiGRUCell(hidden_size=4))
+        >>> cell = jaxrnn.wrappers.LayerNormInput(jaxrnn.cells.LiGRUCell(hidden_size=4))
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -51,17 +52,16 @@ class LiGRUCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "relu"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.update_bias)
+        check_options(self, self.update_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LiGRUParams:
         key, key_z = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
-        if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(
-                initializers.gate_bias(self.update_bias, key_z, self.hidden_size, dtype)
-            )
+        b = initializers.gate_bias(self, key_z, b, 0, self.update_bias)
         return LiGRUParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: LiGRUParams, like: Array) -> GRUCarry:
@@ -73,6 +73,7 @@ class LiGRUCell(Cell):
     def step(
         self, params: LiGRUParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, relu = functions(self)
         a_z, a_n = gates(u + dot(carry.h, params.w_h))
         z = sigmoid(a_z)
         n = relu(a_n)

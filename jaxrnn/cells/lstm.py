@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
+from jaxrnn.cells.options import check_options
 from jaxrnn.checks import check_size
 from jaxrnn.initializers import Chrono, Initializer
 
@@ -17,7 +17,7 @@ from jaxrnn.initializers import Chrono, Initializer
 class LSTMParams(NamedTuple):
     w_x: Array  # [I, 4, H], gates i f g o
     w_h: Array  # [H, 4, H]
-    b: Array | None  # [4, H]
+    b: Array | None  # [4 * H]
 
 
 class LSTMCarry(NamedTuple):
@@ -63,14 +63,17 @@ class LSTMCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LSTMParams:
         key, key_f = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=4, dtype=dtype)
-        return LSTMParams(w_x=w_x, w_h=w_h, b=_forget(self, key_f, b))
+        b = initializers.gate_bias(self, key_f, b, 1, self.forget_bias, opposite=0)
+        return LSTMParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: LSTMParams, like: Array) -> LSTMCarry:
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
@@ -81,6 +84,7 @@ class LSTMCell(Cell):
     def step(
         self, params: LSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
+        sigmoid, tanh = functions(self)
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
@@ -90,7 +94,7 @@ class LSTMCell(Cell):
 class LSTMPParams(NamedTuple):
     w_x: Array  # [I, 4, H], gates i f g o
     w_h: Array  # [P, 4, H]
-    b: Array | None  # [4, H]
+    b: Array | None  # [4 * H]
     w_p: Array  # [H, P]
 
 
@@ -117,9 +121,11 @@ class LSTMPCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
         check_size("proj_size", self.proj_size)
         if self.proj_size >= self.hidden_size:
             raise ValueError(
@@ -135,7 +141,8 @@ class LSTMPCell(Cell):
         )
         draw = initializers.TorchUniform(H) if self.init_scheme == "torch" else self.input_init
         w_p = initializers.kernel(draw, key_p, H, 1, P, dtype)[:, 0]
-        return LSTMPParams(w_x=w_x, w_h=w_h, b=_forget(self, key_f, b), w_p=w_p)
+        b = initializers.gate_bias(self, key_f, b, 1, self.forget_bias, opposite=0)
+        return LSTMPParams(w_x=w_x, w_h=w_h, b=b, w_p=w_p)
 
     def init_carry(self, params: LSTMPParams, like: Array) -> LSTMCarry:
         return LSTMCarry(h=zeros(like, self.proj_size), c=zeros(like, self.hidden_size))
@@ -146,18 +153,8 @@ class LSTMPCell(Cell):
     def step(
         self, params: LSTMPParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
+        sigmoid, tanh = functions(self)
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
         c = sigmoid(f) * carry.c + sigmoid(i) * tanh(g)
         h = dot(sigmoid(o) * tanh(c), params.w_p)
         return LSTMCarry(h=h, c=c), h
-
-
-def _forget(cell: LSTMCell | LSTMPCell, key: Array, b: Array | None) -> Array | None:
-    """`b` [4, H] with the initial bias of the forget gate,
-    and its negative on the input gate for chrono.
-    """
-    if b is None or cell.init_scheme == "torch":
-        return b
-    b_f = initializers.gate_bias(cell.forget_bias, key, cell.hidden_size, b.dtype)
-    b_i = -b_f if isinstance(cell.forget_bias, Chrono) else b[0]
-    return b.at[0].set(b_i).at[1].set(b_f)

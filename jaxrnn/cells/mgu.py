@@ -5,19 +5,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
 from jaxrnn.cells.gru import GRUCarry
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Chrono, Initializer
 
 
 class MGUParams(NamedTuple):
     w_x: Array  # [I, 2, H], gates f n
     w_h: Array  # [H, 2, H]
-    b: Array | None  # [2, H]
+    b: Array | None  # [2 * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MGUCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.MGUCell(hidden_size=4)
+        >>> cell = jaxrnn.cells.MGUCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -54,16 +54,16 @@ class MGUCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> MGUParams:
         key, key_f = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
-        if b is not None and self.init_scheme != "torch":
-            b_f = initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
-            b = b.at[0].set(-b_f if isinstance(self.forget_bias, Chrono) else b_f)
+        b = initializers.gate_bias(self, key_f, b, 0, self.forget_bias, keeps=False)
         return MGUParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: MGUParams, like: Array) -> GRUCarry:
@@ -75,6 +75,7 @@ class MGUCell(Cell):
     def step(
         self, params: MGUParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, tanh = functions(self)
         u_f, u_n = gates(u)
         f = sigmoid(u_f + dot(carry.h, params.w_h[:, 0]))
         n = tanh(u_n + dot(f * carry.h, params.w_h[:, 1]))
@@ -85,7 +86,7 @@ class MGUCell(Cell):
 class MGUResetAfterParams(NamedTuple):
     w_x: Array  # [I, 2, H], gates f n
     w_h: Array  # [H, 2, H]
-    b: Array | None  # [2, H]
+    b: Array | None  # [2 * H]
     b_hn: Array | None  # [H]
 
 
@@ -116,20 +117,17 @@ class MGUResetAfterCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> MGUResetAfterParams:
         key, key_f, key_n = jax.random.split(key, 3)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
-        b_hn = None if b is None else jnp.zeros(self.hidden_size, dtype)
-        if b is not None and self.init_scheme == "torch":
-            b_hn = initializers.TorchUniform(self.hidden_size)(key_n, (self.hidden_size,), dtype)
-        elif b is not None:
-            b = b.at[0].set(
-                initializers.gate_bias(self.forget_bias, key_f, self.hidden_size, dtype)
-            )
+        b = initializers.gate_bias(self, key_f, b, 0, self.forget_bias)
+        b_hn = initializers.recurrent_bias(self, key_n, dtype)
         return MGUResetAfterParams(w_x=w_x, w_h=w_h, b=b, b_hn=b_hn)
 
     def init_carry(self, params: MGUResetAfterParams, like: Array) -> GRUCarry:
@@ -141,6 +139,7 @@ class MGUResetAfterCell(Cell):
     def step(
         self, params: MGUResetAfterParams, carry: GRUCarry, u: Array, dot: Dot = dot
     ) -> tuple[GRUCarry, Array]:
+        sigmoid, tanh = functions(self)
         u_f, u_n = gates(u)
         a_f, a_n = gates(dot(carry.h, params.w_h))
         a_n = a_n if params.b_hn is None else a_n + params.b_hn

@@ -1,11 +1,14 @@
 """Checks of options that cells of several files share."""
 
+import dataclasses
 import math
 import numbers
 from typing import Any
 
 from jaxrnn import initializers
+from jaxrnn.cells.activations import check_activations
 from jaxrnn.checks import check_size
+from jaxrnn.initializers import Chrono
 
 
 def check_draws(hidden_size: Any, *inits: initializers.Initializer | None) -> None:
@@ -35,3 +38,39 @@ def make_float(cell: Any, name: str, *, zero: bool) -> None:
     if not real or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be a number {least}, got {value!r}.")
     object.__setattr__(cell, name, float(value))
+
+
+def check_options(cell: Any, *biases: float | Chrono) -> None:
+    """Raises ValueError or TypeError where the options that most built-in cells share are wrong.
+
+    Args:
+        cell: has `hidden_size, input_init, recurrent_init, bias, init_scheme`, and perhaps
+            activations.
+        biases: initial biases of gates.
+    """
+    check_size("hidden_size", cell.hidden_size)
+    initializers.resolve(cell.input_init)
+    initializers.resolve(cell.recurrent_init)
+    named = ("nonlinearity", "activation", "recurrent_activation")
+    check_activations(cell, *(name for name in named if hasattr(cell, name)))
+    if cell.init_scheme not in ("jaxrnn", "torch"):
+        raise ValueError(f"init_scheme must be 'jaxrnn' or 'torch', got {cell.init_scheme!r}.")
+    for b in biases:
+        if not isinstance(b, numbers.Real | Chrono):
+            raise TypeError(f"the bias of a gate must be a number or Chrono(max_lag), got {b!r}.")
+    if not cell.bias and any(isinstance(b, Chrono) for b in biases):
+        raise ValueError("a Chrono bias needs bias=True.")
+    if cell.init_scheme == "torch":
+        _check_nothing_else_draws(cell)
+
+
+def _check_nothing_else_draws(cell: Any) -> None:
+    """Raises ValueError where a cell has options that the torch scheme would ignore."""
+    names = ("recurrent_init", "input_init", "forget_bias", "update_bias")
+    defaults = {field.name: field.default for field in dataclasses.fields(cell)}
+    for name in names:
+        if name in defaults and getattr(cell, name) != defaults[name]:
+            raise ValueError(
+                f"init_scheme='torch' draws every parameter, so {name}={getattr(cell, name)!r} "
+                "would do nothing. Leave one of the two out."
+            )

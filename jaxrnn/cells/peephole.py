@@ -5,20 +5,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Chrono, Initializer
 
 
 class PeepholeLSTMParams(NamedTuple):
     w_x: Array  # [I, 4, H], gates i f g o
     w_h: Array  # [H, 4, H]
-    b: Array | None  # [4, H]
-    w_c: Array  # [3, H], the peepholes of i f o
+    b: Array | None  # [4 * H]
+    p_i: Array  # [H]
+    p_f: Array  # [H]
+    p_o: Array  # [H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +28,8 @@ class PeepholeLSTMCell(Cell):
     """The LSTM with peepholes: i and f see the old cell, o the new one, each unit its own; y = h'.
 
         i, f, g, o = W_x x + W_h h + b
-        c' = sigmoid(f + w_cf * c) * c + sigmoid(i + w_ci * c) * tanh(g)
-        h' = sigmoid(o + w_co * c') * tanh(c')
+        c' = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
+        h' = sigmoid(o + p_o * c') * tanh(c')
 
     Args:
         hidden_size: H.
@@ -39,11 +41,11 @@ class PeepholeLSTMCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.PeepholeLSTMCell(hidden_size=4)
+        >>> cell = jaxrnn.cells.PeepholeLSTMCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
-        >>> params.w_c.shape, ys.shape
-        ((3, 4), (5, 2, 4))
+        >>> params.p_i.shape, ys.shape
+        ((4,), (5, 2, 4))
     """
 
     hidden_size: int
@@ -53,20 +55,22 @@ class PeepholeLSTMCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> PeepholeLSTMParams:
         key, key_c = jax.random.split(key)
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         w_x, w_h, b = LSTMCell(**options).init(key, input_size, dtype)
-        w_c = jnp.zeros((3, self.hidden_size), dtype)
+        peepholes = jnp.zeros((3, self.hidden_size), dtype)
         if self.init_scheme == "torch":
-            w_c = initializers.kernel(
-                initializers.TorchUniform(self.hidden_size), key_c, 1, 3, self.hidden_size, dtype
-            )[0]
-        return PeepholeLSTMParams(w_x=w_x, w_h=w_h, b=b, w_c=w_c)
+            draw = initializers.TorchUniform(self.hidden_size)
+            peepholes = draw(key_c, peepholes.shape, dtype)
+        p_i, p_f, p_o = peepholes
+        return PeepholeLSTMParams(w_x=w_x, w_h=w_h, b=b, p_i=p_i, p_f=p_f, p_o=p_o)
 
     def init_carry(self, params: PeepholeLSTMParams, like: Array) -> LSTMCarry:
         return LSTMCarry(h=zeros(like, self.hidden_size), c=zeros(like, self.hidden_size))
@@ -77,8 +81,10 @@ class PeepholeLSTMCell(Cell):
     def step(
         self, params: PeepholeLSTMParams, carry: LSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[LSTMCarry, Array]:
-        w_ci, w_cf, w_co = params.w_c
+        sigmoid, tanh = functions(self)
         i, f, g, o = gates(u + dot(carry.h, params.w_h))
-        c = sigmoid(f + w_cf * carry.c) * carry.c + sigmoid(i + w_ci * carry.c) * tanh(g)
-        h = sigmoid(o + w_co * c) * tanh(c)
+        i = sigmoid(i + params.p_i * carry.c)
+        f = sigmoid(f + params.p_f * carry.c)
+        c = f * carry.c + i * tanh(g)
+        h = sigmoid(o + params.p_o * c) * tanh(c)
         return LSTMCarry(h=h, c=c), h

@@ -3,20 +3,19 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, function
+from jaxrnn.cells.options import check_options
 from jaxrnn.initializers import Initializer
-
-NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 class RNNParams(NamedTuple):
     w_x: Array  # [I, 1, H]
     w_h: Array  # [H, 1, H]
-    b: Array | None  # [1, H]
+    b: Array | None  # [H]
 
 
 class RNNCarry(NamedTuple):
@@ -49,7 +48,7 @@ class RNNCell(Cell):
     """
 
     hidden_size: int
-    nonlinearity: str = "tanh"
+    nonlinearity: Activation = "tanh"
     _: dataclasses.KW_ONLY
     recurrent_init: Initializer = "orthogonal"
     input_init: Initializer = "lecun_normal"
@@ -57,9 +56,7 @@ class RNNCell(Cell):
     init_scheme: str = "jaxrnn"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self)
-        if self.nonlinearity not in NONLINEARITIES:
-            raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {self.nonlinearity!r}.")
+        check_options(self)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> RNNParams:
         return RNNParams(*initializers.parameters(self, key, input_size, gates=1, dtype=dtype))
@@ -74,5 +71,5 @@ class RNNCell(Cell):
         self, params: RNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
         (a,) = gates(u + dot(carry.h, params.w_h))
-        h = NONLINEARITIES[self.nonlinearity](a)
+        h = function(self.nonlinearity)(a)
         return RNNCarry(h=h), h

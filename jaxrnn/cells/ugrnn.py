@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
+from jaxrnn.cells.activations import Activation, functions
+from jaxrnn.cells.options import check_options
 from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.initializers import Chrono, Initializer
 
@@ -17,7 +17,7 @@ from jaxrnn.initializers import Chrono, Initializer
 class UGRNNParams(NamedTuple):
     w_x: Array  # [I, 2, H], gates g c
     w_h: Array  # [H, 2, H]
-    b: Array | None  # [2, H]
+    b: Array | None  # [2 * H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class UGRNNCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.UGRNNCell(hidden_size=4)
+        >>> cell = jaxrnn.cells.UGRNNCell(hidden_size=4)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape
@@ -53,17 +53,16 @@ class UGRNNCell(Cell):
     input_init: Initializer = "lecun_normal"
     bias: bool = True
     init_scheme: str = "jaxrnn"
+    activation: Activation = "tanh"
+    recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        initializers.check_options(self, self.forget_bias)
+        check_options(self, self.forget_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> UGRNNParams:
         key, key_g = jax.random.split(key)
         w_x, w_h, b = initializers.parameters(self, key, input_size, gates=2, dtype=dtype)
-        if b is not None and self.init_scheme != "torch":
-            b = b.at[0].set(
-                initializers.gate_bias(self.forget_bias, key_g, self.hidden_size, dtype)
-            )
+        b = initializers.gate_bias(self, key_g, b, 0, self.forget_bias)
         return UGRNNParams(w_x=w_x, w_h=w_h, b=b)
 
     def init_carry(self, params: UGRNNParams, like: Array) -> RNNCarry:
@@ -75,6 +74,7 @@ class UGRNNCell(Cell):
     def step(
         self, params: UGRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
+        sigmoid, tanh = functions(self)
         g, c = gates(u + dot(carry.h, params.w_h))
         keep = sigmoid(g)
         h = keep * carry.h + (1 - keep) * tanh(c)

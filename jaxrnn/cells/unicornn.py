@@ -52,7 +52,7 @@ class UnICORNNCell(Cell):
 
     Example:
         >>> import jax, jaxrnn
-        >>> cell = jaxrnn.UnICORNNCell(hidden_size=4, dt=0.1, alpha=1.0)
+        >>> cell = jaxrnn.cells.UnICORNNCell(hidden_size=4, dt=0.1, alpha=1.0)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
         >>> ys.shape, carry.z.shape

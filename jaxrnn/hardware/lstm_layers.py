@@ -3,10 +3,9 @@
 from typing import Any, NamedTuple
 
 from jaxrnn.cell import Array, Cell, Params
-from jaxrnn.cells.dropout import DropConnect
 from jaxrnn.cells.lstm import LSTMCell
-from jaxrnn.cells.wrappers import LearnedInitialCarry
 from jaxrnn.stack import Stack
+from jaxrnn.wrappers import DropConnect, LearnedInitialCarry
 
 EQUATIONS = ("project", "step", "unroll_layers")
 

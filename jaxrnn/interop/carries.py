@@ -50,7 +50,7 @@ def from_flax_carry(cell: Cell, carry: Any) -> Carry:
         >>> from jaxrnn.interop import from_flax_carry, to_flax_carry
         >>> from_flax_carry(jaxrnn.LSTMCell(1), (2.0, 3.0))
         LSTMCarry(h=3.0, c=2.0)
-        >>> to_flax_carry(jaxrnn.LSTMCarry(h=3.0, c=2.0))
+        >>> to_flax_carry(jaxrnn.LSTMCell(1), jaxrnn.cells.LSTMCarry(h=3.0, c=2.0))
         (2.0, 3.0)
     """
     make = layout_of(cell, _CARRIES, "flax")
@@ -63,19 +63,18 @@ def from_flax_carry(cell: Cell, carry: Any) -> Carry:
     return LSTMCarry(c=carry[0], h=carry[1]) if pair else make(h=carry)
 
 
-def to_flax_carry(carry: Carry) -> tuple[Array, Array] | Array:
+def to_flax_carry(cell: Cell, carry: Carry) -> tuple[Array, Array] | Array:
     """The carry of a Flax cell from that of a cell: (c, h) for an LSTM, else h.
 
     Args:
-        carry: an LSTMCarry, GRUCarry or RNNCarry.
+        cell: a cell that `from_linen` takes.
+        carry: its carry.
 
     Raises:
-        TypeError: another carry.
+        ConversionError: a cell that Flax does not have.
+        TypeError: the carry of another cell.
     """
-    if isinstance(carry, LSTMCarry):
-        return carry.c, carry.h
-    if not isinstance(carry, GRUCarry | RNNCarry):
-        raise TypeError(
-            f"carry must be an LSTMCarry, GRUCarry or RNNCarry, got {type(carry).__name__}."
-        )
-    return carry.h
+    kind = layout_of(cell, _CARRIES, "flax")
+    if not isinstance(carry, kind):
+        raise TypeError(f"the carry of {cell} is a {kind.__name__}, got {type(carry).__name__}.")
+    return (carry.c, carry.h) if kind is LSTMCarry else carry.h

@@ -5,8 +5,10 @@ made of it only if it is on a list.
 import collections.abc
 import dataclasses
 import difflib
+import functools
 import math
 import numbers
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxrnn import cells, initializers, stack
+from jaxrnn import cells, initializers, stack, wrappers
 from jaxrnn.cell import Array, Cell, DType
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.stack import Stack
@@ -31,7 +33,7 @@ def _own_classes(module: types.ModuleType) -> dict[str, type]:
     return {name: value for name, value in values if dataclasses.is_dataclass(value)}
 
 
-CLASSES = _own_classes(cells) | _own_classes(initializers) | _own_classes(stack)
+CLASSES = functools.reduce(operator.or_, map(_own_classes, (cells, wrappers, initializers, stack)))
 
 
 def encode(cell: Cell) -> dict[str, Any]:

@@ -13,7 +13,18 @@ import numpy as np
 
 from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams
-from jaxrnn.interop.layouts import Arrays, Layout, fuse, layout_of, load, split, store
+from jaxrnn.interop.layouts import (
+    GRU,
+    LSTM,
+    Arrays,
+    Layout,
+    check_activations,
+    layout_of,
+    load,
+    side_by_side,
+    split,
+    store,
+)
 
 # what an Equinox cell holds beside its arrays
 _SETTINGS = ("input_size", "hidden_size", "use_bias")
@@ -47,6 +58,7 @@ def from_equinox(cell: Cell, fields: Mapping[str, Any], dtype: DType = jnp.float
         (3, 3, 4)
     """
     layout = layout_of(cell, _LAYOUTS, "equinox")
+    check_activations(cell, "equinox")
     if isinstance(fields, Mapping):
         fields = {name: a for name, a in fields.items() if a is not None and name not in _SETTINGS}
     return load(cell, layout, fields, dtype, "dict of the Equinox cell")
@@ -66,26 +78,30 @@ def to_equinox(cell: Cell, params: Params) -> dict[str, np.ndarray]:
     Raises:
         ConversionError: a cell that Equinox does not have.
     """
-    return store(cell, layout_of(cell, _LAYOUTS, "equinox"), params)
+    layout = layout_of(cell, _LAYOUTS, "equinox")
+    check_activations(cell, "equinox")
+    return store(cell, layout, params)
 
 
 def _write(p: Any) -> Arrays:
-    arrays = {"weight_ih": fuse(p.w_x, "equinox").T, "weight_hh": fuse(p.w_h, "equinox").T}
+    arrays = {"weight_ih": side_by_side(p.w_x).T, "weight_hh": side_by_side(p.w_h).T}
     if p.b is not None:
-        arrays["bias"] = fuse(p.b, "equinox")
+        arrays["bias"] = side_by_side(p.b)
     return arrays | ({"bias_n": p.b_hn} if getattr(p, "b_hn", None) is not None else {})
 
 
-def _blocks(a: Arrays, gates: int) -> dict[str, Any]:
-    w_x, w_h = (split(a[name].T, gates, "equinox") for name in ("weight_ih", "weight_hh"))
+def _blocks(a: Arrays, gates: str) -> dict[str, Any]:
+    w_x, w_h = (split(a[name].T, gates, gates) for name in ("weight_ih", "weight_hh"))
     return {
         "w_x": w_x,
         "w_h": w_h,
-        "b": split(a["bias"], gates, "equinox") if "bias" in a else None,
+        "b": split(a["bias"], gates, gates) if "bias" in a else None,
     }
 
 
 _LAYOUTS = {
-    LSTMCell: Layout(_write, lambda a: LSTMParams(**_blocks(a, 4)), bias=True),
-    GRUCell: Layout(_write, lambda a: GRUParams(**_blocks(a, 3), b_hn=a.get("bias_n")), bias=True),
+    LSTMCell: Layout(_write, lambda a: LSTMParams(**_blocks(a, LSTM)), bias=True),
+    GRUCell: Layout(
+        _write, lambda a: GRUParams(**_blocks(a, GRU), b_hn=a.get("bias_n")), bias=True
+    ),
 }

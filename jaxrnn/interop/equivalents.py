@@ -17,7 +17,7 @@ from jaxrnn.cells import (
     RNNParams,
 )
 from jaxrnn.checks import check_params
-from jaxrnn.interop.layouts import layout_of
+from jaxrnn.interop.layouts import ConversionError, layout_of
 
 
 def as_common_cell(cell: Cell, params: Params) -> tuple[Cell, Params]:
@@ -42,7 +42,7 @@ def as_common_cell(cell: Cell, params: Params) -> tuple[Cell, Params]:
     Example:
         >>> import jax, jaxrnn
         >>> from jaxrnn.interop import as_common_cell, to_keras
-        >>> cell = jaxrnn.CIFGCell(4)
+        >>> cell = jaxrnn.cells.CIFGCell(4)
         >>> common, params = as_common_cell(cell, cell.init(jax.random.key(0), input_size=3))
         >>> type(common).__name__, to_keras(common, params)["kernel"].shape
         ('LSTMCell', (3, 16))
@@ -53,20 +53,34 @@ def as_common_cell(cell: Cell, params: Params) -> tuple[Cell, Params]:
 
 def _cifg(cell: CIFGCell, p: Any) -> tuple[Cell, Params]:
     def four(a: Any) -> Any:  # f g o to i f g o
-        return None if a is None else jnp.concatenate([-a[..., :1, :], a], axis=-2)
+        return jnp.concatenate([-a[..., :1, :], a], axis=-2)
 
-    return LSTMCell(cell.hidden_size, bias=cell.bias), LSTMParams(
-        w_x=four(p.w_x), w_h=four(p.w_h), b=four(p.b)
-    )
+    if cell.recurrent_activation != "sigmoid":
+        raise ConversionError(
+            "1 - f(a) is f(-a) for sigmoid only, and this cell has "
+            f"recurrent_activation={cell.recurrent_activation!r}."
+        )
+    common = LSTMCell(cell.hidden_size, bias=cell.bias, activation=cell.activation)
+    return common, LSTMParams(w_x=four(p.w_x), w_h=four(p.w_h), b=_bias(four, p.b, cell))
 
 
 def _mgu(cell: MGUResetAfterCell, p: Any) -> tuple[Cell, Params]:
     def three(a: Any) -> Any:  # f n to r z n
-        return None if a is None else jnp.concatenate([a[..., :1, :], a], axis=-2)
+        return jnp.concatenate([a[..., :1, :], a], axis=-2)
 
-    return GRUCell(cell.hidden_size, bias=cell.bias), GRUParams(
-        w_x=three(p.w_x), w_h=three(p.w_h), b=three(p.b), b_hn=p.b_hn
+    common = GRUCell(
+        cell.hidden_size,
+        bias=cell.bias,
+        activation=cell.activation,
+        recurrent_activation=cell.recurrent_activation,
     )
+    b = _bias(three, p.b, cell)
+    return common, GRUParams(w_x=three(p.w_x), w_h=three(p.w_h), b=b, b_hn=p.b_hn)
+
+
+def _bias(rewrite: Any, b: Any, cell: Any) -> Any:
+    """A bias [G * H] rewritten as kernels are, gate by gate."""
+    return None if b is None else rewrite(b.reshape(-1, cell.hidden_size)).reshape(-1)
 
 
 def _indrnn(cell: IndRNNCell, p: Any) -> tuple[Cell, Params]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jax import export
 
 from jaxrnn.interop.layers import LSTMState
-from jaxrnn.packing import Packed
+from jaxrnn.sequences.packing import Packed
 
 
 def register_for_export(*classes: type) -> None:
@@ -53,7 +53,7 @@ def _own() -> Iterator[type]:
     modules = {
         name: m
         for name, m in sys.modules.items()
-        if name.startswith(("jaxrnn.cells.", "jaxrnn.stack"))
+        if name.startswith(("jaxrnn.cells.", "jaxrnn.wrappers.", "jaxrnn.stack"))
     }
     for name, module in sorted(modules.items()):
         for kind in vars(module).values():

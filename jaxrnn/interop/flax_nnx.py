@@ -16,13 +16,16 @@ from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNParams
 from jaxrnn.interop import linen
 from jaxrnn.interop.layouts import (
+    GRU,
+    LSTM,
+    RNN,
     Arrays,
     ConversionError,
     Layout,
     flatten,
-    fuse,
     layout_of,
     load,
+    side_by_side,
     split,
     store,
 )
@@ -112,15 +115,15 @@ def _read_lstm(a: Arrays) -> LSTMParams:
 
 def _write_optimized(p: Any) -> Arrays:
     return {
-        "dense_i/kernel": fuse(p.w_x, "flax"),
-        "dense_h/kernel": fuse(p.w_h, "flax"),
-        "dense_h/bias": fuse(p.b, "flax"),
+        "dense_i/kernel": side_by_side(p.w_x),
+        "dense_h/kernel": side_by_side(p.w_h),
+        "dense_h/bias": side_by_side(p.b),
     }
 
 
 def _read_optimized(a: Arrays) -> LSTMParams:
     w_x, w_h, b = (
-        split(a[name], 4, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_h/bias")
+        split(a[name], LSTM, LSTM) for name in ("dense_i/kernel", "dense_h/kernel", "dense_h/bias")
     )
     return LSTMParams(w_x=w_x, w_h=w_h, b=b)
 
@@ -136,22 +139,22 @@ def _write_gru(p: Any) -> Arrays:
 
 def _read_gru(a: Arrays) -> GRUParams:
     w_x, w_h, b = (
-        split(a[name], 3, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias")
+        split(a[name], GRU, GRU) for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias")
     )
     return GRUParams(w_x=w_x, w_h=w_h, b=b, b_hn=a.get("b_hn", np.zeros_like(b[0])))
 
 
 def _write_input_bias(p: Any) -> Arrays:
     return {
-        "dense_i/kernel": fuse(p.w_x, "flax"),
-        "dense_i/bias": fuse(p.b, "flax"),
-        "dense_h/kernel": fuse(p.w_h, "flax"),
+        "dense_i/kernel": side_by_side(p.w_x),
+        "dense_i/bias": side_by_side(p.b),
+        "dense_h/kernel": side_by_side(p.w_h),
     }
 
 
 def _read_simple(a: Arrays) -> RNNParams:
     w_x, w_h, b = (
-        split(a[name], 1, "flax") for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias")
+        split(a[name], RNN, RNN) for name in ("dense_i/kernel", "dense_h/kernel", "dense_i/bias")
     )
     return RNNParams(w_x=w_x, w_h=w_h, b=b)
 

@@ -6,6 +6,10 @@ forget gate when it runs, which we store. `GRU` keeps `w_i` [I, 3H], `w_h` [H, 3
 gates `z r n`; its z is 1 - z here, so that the signs of that block change. `Conv2DLSTM` keeps
 `input_to_hidden` and `hidden_to_hidden`, `w` [*kernel, I, 4H] and `b` each, and is in all else as
 `LSTM`.
+
+TensorFlow 1 keeps its `BasicLSTMCell` and `LSTMCell` as Haiku its `LSTM`: `kernel` is `w` and
+`bias` is `b`, with the same order of gates and the same `forget_bias=1.0` when it runs. So
+`from_haiku(LSTMCell(H), {"lstm/linear": {"w": kernel, "b": bias}})` takes them.
 """
 
 from collections.abc import Mapping
@@ -26,9 +30,12 @@ from jaxrnn.cells import (
     RNNParams,
 )
 from jaxrnn.interop.layouts import (
+    GRU,
+    LSTM,
     Arrays,
     ConversionError,
     Layout,
+    check_activations,
     check_same_padding,
     flatten,
     fuse,
@@ -38,6 +45,9 @@ from jaxrnn.interop.layouts import (
     split,
     store,
 )
+
+_LSTM = "igfo"  # its gates, side by side
+_GRU = "zrn"
 
 
 def from_haiku(
@@ -116,6 +126,7 @@ def _kind(cell: Cell) -> Any:
             f"Haiku's VanillaRNN is a relu, this cell a {cell.nonlinearity}. "
             "Use RNNCell(nonlinearity='relu')."
         )
+    check_activations(cell, "haiku")
     if isinstance(cell, ConvLSTMCell):
         check_same_padding(cell, "haiku")
     return make
@@ -139,11 +150,11 @@ def _lstm(cell: Any, name: str | None, double_bias: bool) -> Layout:
     linear = f"{name or 'lstm'}/linear"
 
     def write(p: Any) -> Arrays:
-        w = np.concatenate([fuse(p.w_x, "haiku"), fuse(p.w_h, "haiku")])
-        return {f"{linear}/w": w, f"{linear}/b": fuse(shifted(p.b, -1), "haiku")}
+        w = np.concatenate([fuse(p.w_x, LSTM, _LSTM), fuse(p.w_h, LSTM, _LSTM)])
+        return {f"{linear}/w": w, f"{linear}/b": fuse(shifted(p.b, -1), LSTM, _LSTM)}
 
     def read(a: Arrays) -> LSTMParams:
-        w, b = (split(a[f"{linear}/{n}"], 4, "haiku") for n in "wb")
+        w, b = (split(a[f"{linear}/{n}"], LSTM, _LSTM) for n in "wb")
         return LSTMParams(w_x=w[: -b.shape[-1]], w_h=w[-b.shape[-1] :], b=shifted(b, 1))
 
     return Layout(write, read)
@@ -155,13 +166,13 @@ def _gru(cell: Any, name: str | None, double_bias: bool) -> Layout:
 
     def write(p: Any) -> Arrays:
         return {
-            f"{core}/{theirs}": fuse(_negated(getattr(p, ours)), "haiku")
+            f"{core}/{theirs}": fuse(_negated(getattr(p, ours)), GRU, _GRU)
             for ours, theirs in names.items()
         }
 
     def read(a: Arrays) -> GRUResetBeforeParams:
         arrays = {
-            ours: _negated(split(a[f"{core}/{theirs}"], 3, "haiku"))
+            ours: _negated(split(a[f"{core}/{theirs}"], GRU, _GRU))
             for ours, theirs in names.items()
         }
         return GRUResetBeforeParams(**arrays)
@@ -175,14 +186,14 @@ def _conv(cell: Any, name: str | None, double_bias: bool) -> Layout:
     )
 
     def write(p: Any) -> Arrays:
-        b = fuse(shifted(p.b, -1), "haiku")
-        kernels = {f"{inner}/w": fuse(p.w_x, "haiku"), f"{outer}/w": fuse(p.w_h, "haiku")}
+        b = fuse(shifted(p.b, -1), LSTM, _LSTM)
+        kernels = {f"{inner}/w": fuse(p.w_x, LSTM, _LSTM), f"{outer}/w": fuse(p.w_h, LSTM, _LSTM)}
         return kernels | {f"{inner}/b": b, f"{outer}/b": np.zeros_like(b)}
 
     def read(a: Arrays) -> ConvParams:
-        w_x, w_h = (split(a[f"{layer}/w"], 4, "haiku") for layer in (inner, outer))
+        w_x, w_h = (split(a[f"{layer}/w"], LSTM, _LSTM) for layer in (inner, outer))
         return ConvParams(
-            w_x=w_x, w_h=w_h, b=shifted(split(a[f"{inner}/b"] + a[f"{outer}/b"], 4, "haiku"), 1)
+            w_x=w_x, w_h=w_h, b=shifted(split(a[f"{inner}/b"] + a[f"{outer}/b"], LSTM, _LSTM), 1)
         )
 
     return Layout(write, read)

@@ -3,7 +3,10 @@ Keras itself is not imported.
 
 Keras keeps `kernel` [*kernel, I, G*H], `recurrent_kernel` [*kernel, H, G*H] and `bias` [G*H], for a
 GRU with `reset_after=True` [2, G*H]: row 0 on the input's side, row 1 on the recurrent one. The
-gates of its GRU stand in the order `z r n`. The forget bias is stored.
+gates of its GRU stand in the order `z r n`. The forget bias is stored. The older `CuDNNLSTM` and
+`CuDNNGRU` keep of each gate the memory of cuDNN's matrix, [H, I] and [H, H], and both of its biases
+in one: [8H] of an LSTM, the input's half before the recurrent one, which are added; [6H] of a GRU,
+which is its [2, 3H].
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +29,9 @@ from jaxrnn.cells import (
     RNNParams,
 )
 from jaxrnn.interop.layouts import (
+    GRU,
+    LSTM,
+    RNN,
     Arrays,
     ConversionError,
     Layout,
@@ -34,9 +40,11 @@ from jaxrnn.interop.layouts import (
     load,
     split,
     store,
+    to_numpy,
 )
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")  # the order of get_weights()
+_GRU = "zrn"  # the gates of its GRU, side by side
 
 
 def from_keras(
@@ -44,10 +52,10 @@ def from_keras(
 ) -> Params:
     """The parameters of a cell from a Keras layer's weights.
 
-    RNNCell takes `SimpleRNN`, LSTMCell `LSTM`, GRUCell `GRU`, GRUResetBeforeCell
-    `GRU(reset_after=False)` and ConvLSTMCell `ConvLSTM1D` to `ConvLSTM3D`, whose `padding` is
-    "valid" by default. Activations are not written in weights: they must be Keras's own defaults,
-    and that of `SimpleRNN` the cell's `nonlinearity`.
+    RNNCell takes `SimpleRNN`, LSTMCell `LSTM` and `CuDNNLSTM`, GRUCell `GRU` and `CuDNNGRU`,
+    GRUResetBeforeCell `GRU(reset_after=False)` and ConvLSTMCell `ConvLSTM1D` to `ConvLSTM3D`, whose
+    `padding` is "valid" by default. Activations are not written in weights: give the cell those of
+    the layer, `activation` and `recurrent_activation` of a gated one, `nonlinearity` of an RNNCell.
 
     Args:
         cell: one of these cells, with `bias=False` for a layer with `use_bias=False`.
@@ -80,6 +88,7 @@ def from_keras(
                 f"got {len(weights)}."
             )
         weights = dict(zip(_NAMES, weights, strict=False))
+    weights = _from_cudnn(cell, weights)
     _check_kind_of_gru(cell, weights)
     return load(cell, layout, weights, dtype, "weights of the Keras layer")
 
@@ -101,6 +110,26 @@ def to_keras(cell: Cell, params: Params) -> dict[str, np.ndarray]:
     return store(cell, layout_of(cell, _LAYOUTS, "keras"), params)
 
 
+def _from_cudnn(cell: Cell, weights: Any) -> Any:
+    """The weights of `CuDNNLSTM` and `CuDNNGRU` as Keras keeps those of `LSTM` and `GRU`; others as
+    they are. The length of the bias tells them."""
+    gates = {LSTMCell: len(LSTM), GRUCell: len(GRU)}.get(type(cell), 0)
+    bias: Any = weights.get("bias") if isinstance(weights, Mapping) else None
+    H = getattr(cell, "hidden_size", 0)
+    if not gates or getattr(bias, "shape", None) != (2 * gates * H,):
+        return weights
+    arrays = {name: to_numpy(name, a) for name, a in weights.items() if hasattr(a, "shape")}
+    found: dict[str, Any] = {**weights, "bias": arrays["bias"].reshape(2, gates * H)}
+    if type(cell) is LSTMCell:
+        found["bias"] = found["bias"][0] + found["bias"][1]
+    for name in ("kernel", "recurrent_kernel"):
+        if name in arrays and arrays[name].shape[1:] == (gates * H,):
+            blocks = np.split(arrays[name], gates, axis=1)
+            # each is the memory of cuDNN's matrix [H, I] in the shape of its transpose
+            found[name] = np.concatenate([block.reshape(H, -1).T for block in blocks], axis=1)
+    return found
+
+
 def _check_kind_of_gru(cell: Cell, weights: Any) -> None:
     bias: Any = weights.get("bias") if isinstance(weights, Mapping) else None
     # a bias of two rows is that of reset_after=True
@@ -115,35 +144,48 @@ def _check_kind_of_gru(cell: Cell, weights: Any) -> None:
         )
 
 
-def _write(p: Any) -> Arrays:
-    arrays = {"kernel": fuse(p.w_x, "keras"), "recurrent_kernel": fuse(p.w_h, "keras")}
-    return arrays if p.b is None else arrays | {"bias": fuse(p.b, "keras")}
+def _layout(kind: Any, ours: str, theirs: str) -> Layout:
+    """The layout of parameters of one kind, with one bias."""
+
+    def write(p: Any) -> Arrays:
+        kernels = {
+            "kernel": fuse(p.w_x, ours, theirs),
+            "recurrent_kernel": fuse(p.w_h, ours, theirs),
+        }
+        return kernels if p.b is None else kernels | {"bias": fuse(p.b, ours, theirs)}
+
+    def read(a: Arrays) -> Any:
+        return kind(**_blocks(a, ours, theirs))
+
+    return Layout(write, read, bias=True)
+
+
+def _blocks(a: Arrays, ours: str, theirs: str) -> dict[str, Any]:
+    w_x, w_h, b = (split(a[name], ours, theirs) if name in a else None for name in _NAMES)
+    return {"w_x": w_x, "w_h": w_h, "b": b}
 
 
 def _write_gru(p: Any) -> Arrays:
+    arrays = {"kernel": fuse(p.w_x, GRU, _GRU), "recurrent_kernel": fuse(p.w_h, GRU, _GRU)}
     if p.b is None or p.b_hn is None:
-        return _write(p)
+        return arrays
     recurrent = np.concatenate([np.zeros_like(p.b[:2]), p.b_hn[None]])
-    return _write(p) | {"bias": np.stack([fuse(p.b, "keras"), fuse(recurrent, "keras")])}
-
-
-def _blocks(a: Arrays, gates: int) -> dict[str, Any]:
-    w_x, w_h, b = (split(a[name], gates, "keras") if name in a else None for name in _NAMES)
-    return {"w_x": w_x, "w_h": w_h, "b": b}
+    return arrays | {"bias": np.stack([fuse(p.b, GRU, _GRU), fuse(recurrent, GRU, _GRU)])}
 
 
 def _read_gru(a: Arrays) -> GRUParams:
     if "bias" not in a:
-        return GRUParams(**_blocks(a, 3), b_hn=None)
-    b, recurrent = split(a["bias"], 3, "keras")
+        return GRUParams(**_blocks(a, GRU, _GRU), b_hn=None)
+    b, recurrent = split(a["bias"], GRU, _GRU)
     gates = np.where(recurrent[:2] == 0, b[:2], b[:2] + recurrent[:2])  # -0.0 + 0.0 would be 0.0
-    return GRUParams(**_blocks(a, 3) | {"b": np.concatenate([gates, b[2:]])}, b_hn=recurrent[2])
+    b = np.concatenate([gates, b[2:]])
+    return GRUParams(**_blocks(a, GRU, _GRU) | {"b": b}, b_hn=recurrent[2])
 
 
 _LAYOUTS = {
-    RNNCell: Layout(_write, lambda a: RNNParams(**_blocks(a, 1)), bias=True),
-    ConvLSTMCell: Layout(_write, lambda a: ConvParams(**_blocks(a, 4)), bias=True),
-    LSTMCell: Layout(_write, lambda a: LSTMParams(**_blocks(a, 4)), bias=True),
+    RNNCell: _layout(RNNParams, RNN, RNN),
+    ConvLSTMCell: _layout(ConvParams, LSTM, LSTM),
+    LSTMCell: _layout(LSTMParams, LSTM, LSTM),
     GRUCell: Layout(_write_gru, _read_gru, bias=True),
-    GRUResetBeforeCell: Layout(_write, lambda a: GRUResetBeforeParams(**_blocks(a, 3)), bias=True),
+    GRUResetBeforeCell: _layout(GRUResetBeforeParams, GRU, _GRU),
 }

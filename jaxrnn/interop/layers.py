@@ -113,9 +113,20 @@ def check_input_size(input_size: Any) -> None:
     check_size("input_size", input_size)
 
 
-def hidden_last(a: Array, hidden_axis: str) -> tuple[str | None, ...]:
-    """The mesh axes of a parameter of which the last axis, that of the hidden units, is split."""
-    return (None,) * (a.ndim - 1) + (hidden_axis,)
+def hidden_last(params: Params, hidden_axis: str) -> Params:
+    """For each parameter the mesh axes of a split over hidden units, a tuple.
+
+    Kernels are split on their last axis, and vectors that are as long; others, as the biases of
+    several gates side by side, are whole on every device.
+    """
+    paths, tree = jax.tree.flatten_with_path(params)
+    sizes = {(path[:-1], a.shape[-1]) for path, a in paths if a.ndim > 1}
+
+    def axes(path: Any, a: Array) -> tuple[str | None, ...]:
+        split = a.ndim > 1 or (path[:-1], *a.shape) in sizes
+        return (None,) * (a.ndim - 1) + (hidden_axis if split else None,) if a.ndim else ()
+
+    return jax.tree.unflatten(tree, [axes(path, a) for path, a in paths])
 
 
 def warn_of_idle_dropout(dropout: float, num_layers: int) -> None:

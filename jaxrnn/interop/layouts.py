@@ -15,20 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Cell, DType, Params, check_cell_type
-from jaxrnn.cells import ConvLSTMCell, GRUCell, GRUResetBeforeCell, LSTMPCell, Wrapper
+from jaxrnn.cells import ConvLSTMCell, GRUCell, GRUResetBeforeCell, LSTMPCell
 from jaxrnn.checks import check_params
 from jaxrnn.stack import Stack
+from jaxrnn.wrappers import Wrapper
 
 Arrays = dict[str, Any]  # NumPy arrays, which here stand in the fields of parameters too
-OURS = {1: "n", 3: "rzn", 4: "ifgo"}  # the order of so many gates
-ORDERS = {
-    "torch": OURS,
-    "equinox": OURS,
-    "flax": OURS,
-    "flax_conv": {4: "igfo"},
-    "haiku": {3: "zrn", 4: "igfo"},
-    "keras": OURS | {3: "zrn"},
-}
+# The gates of our cells, in their order; those of another library stand beside its conversions.
+RNN = "n"
+LSTM = "ifgo"
+GRU = "rzn"
 _AFTER = (
     "resets after the product with W_hn, which is another function than resetting before, "
     "and no weights turn one into the"
@@ -42,24 +38,40 @@ class ConversionError(ValueError):
 
 
 class Layout(NamedTuple):
-    """How a library keeps the parameters of a cell."""
+    """How a library keeps the parameters of a cell, of which `b` is [G, H] here."""
 
     write: Callable[[Any], Arrays]  # parameters to names and arrays
     read: Callable[[Arrays], Any]  # the inverse
     bias: bool = False  # whether the library can leave biases out
 
 
-def fuse(blocks: Any, library: str) -> Any:
-    """Blocks by gate, [..., G, H], in a library's order and side by side, [..., G*H]."""
-    gates = blocks.shape[-2]
-    order = [OURS[gates].index(gate) for gate in ORDERS[library][gates]]
-    return blocks[..., order, :].reshape(*blocks.shape[:-2], -1)
+def side_by_side(blocks: Any) -> Any:
+    """Blocks by gate, [..., G, H], as [..., G*H], in our order."""
+    return blocks.reshape(*blocks.shape[:-2], -1)
 
 
-def split(fused: Any, gates: int, library: str) -> Any:
+def fuse(blocks: Any, ours: str, theirs: str) -> Any:
+    """Blocks by gate, [..., G, H], in the order `theirs` and side by side, [..., G*H]."""
+    order = [ours.index(gate) for gate in theirs]
+    return side_by_side(blocks[..., order, :])
+
+
+def split(fused: Any, ours: str, theirs: str) -> Any:
     """The inverse of `fuse`: [..., G*H] to [..., G, H]."""
-    order = [ORDERS[library][gates].index(gate) for gate in OURS[gates]]
-    return fused.reshape(*fused.shape[:-1], gates, -1)[..., order, :]
+    order = [theirs.index(gate) for gate in ours]
+    return fused.reshape(*fused.shape[:-1], len(ours), -1)[..., order, :]
+
+
+def by_gate(params: Any) -> Any:
+    """Parameters with their bias as [G, H]."""
+    return (
+        params if params.b is None else params._replace(b=params.b.reshape(params.w_x.shape[-2:]))
+    )
+
+
+def _flat(params: Any) -> Any:
+    """The inverse of `by_gate`."""
+    return params if params.b is None else params._replace(b=params.b.reshape(-1))
 
 
 def shifted(b: Any, one: int) -> Any:
@@ -84,7 +96,7 @@ def load(
         f"the {what} does not fit {cell}",
         named,
     )
-    params = layout.read({name: to_numpy(name, value) for name, value in entries.items()})
+    params = _flat(layout.read({name: to_numpy(name, value) for name, value in entries.items()}))
     return jax.tree.map(
         lambda a: jnp.asarray(a, dtype), params if layout.bias else _without_biases(cell, params)
     )
@@ -103,7 +115,7 @@ def store(cell: Cell, layout: Layout, params: Params) -> dict[str, Any]:
     with jax.numpy_dtype_promotion("standard"):
         wide = functools.reduce(jnp.promote_types, [a.dtype for a in jax.tree.leaves(params)])
     tree: dict[str, Any] = {}
-    for name, array in layout.write(filled).items():
+    for name, array in layout.write(by_gate(filled)).items():
         group, _, leaf = name.rpartition("/")
         (tree.setdefault(group, {}) if group else tree)[leaf] = np.array(array, wide, order="C")
     return tree
@@ -148,6 +160,22 @@ def check_same_padding(cell: ConvLSTMCell, library: str) -> None:
             "which keeps its space only with "
             f"padding='same' and no strides; this cell is {cell}. Keras has it."
         )
+
+
+def check_activations(cell: Any, library: str) -> None:
+    """Raises ConversionError where a library has no other activations than tanh and sigmoid (of an
+    RNNCell than tanh and relu), and the cell has."""
+    known = {
+        "nonlinearity": ("tanh", "relu"),
+        "activation": ("tanh",),
+        "recurrent_activation": ("sigmoid",),
+    }
+    for name, names in known.items():
+        if getattr(cell, name, names[0]) not in names:
+            raise ConversionError(
+                f"{library} has no {type(cell).__name__} with {name}={getattr(cell, name)!r}, only "
+                f"with {' or '.join(names)}."
+            )
 
 
 def flatten(entries: Any, what: str) -> dict[str, Any]:
@@ -232,7 +260,7 @@ def _shapes(cell: Cell, layout: Layout, input_size: int) -> dict[str, tuple[int,
     blank = jax.tree.map(lambda a: np.broadcast_to(np.float32(0), a.shape), own)
     return {
         name: a.shape
-        for name, a in layout.write(blank if layout.bias else _with_biases(blank)).items()
+        for name, a in layout.write(by_gate(blank if layout.bias else _with_biases(blank))).items()
     }
 
 
@@ -250,7 +278,8 @@ def _input_size(cell: Cell, layout: Layout, given: Mapping[str, tuple[int, ...]]
 
 def _with_biases(params: Any) -> Any:
     """Parameters with zeros for the biases that are left out."""
-    shapes = {"b": params.w_x.shape[-2:], "b_hn": params.w_x.shape[-1:]}
+    G, H = params.w_x.shape[-2:]
+    shapes = {"b": G * H, "b_hn": H}
     absent = [name for name in params._fields if getattr(params, name) is None]
     return params._replace(**{name: np.zeros(shapes[name], params.w_x.dtype) for name in absent})
 

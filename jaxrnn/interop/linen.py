@@ -30,6 +30,7 @@ from jaxrnn.cells import (
     UGRNNParams,
 )
 from jaxrnn.interop.layouts import (
+    LSTM,
     Arrays,
     ConversionError,
     Layout,
@@ -42,6 +43,8 @@ from jaxrnn.interop.layouts import (
     split,
     store,
 )
+
+_CONV = "igfo"  # the gates of its ConvLSTMCell, side by side
 
 
 def from_linen(
@@ -125,11 +128,12 @@ def _layout(cell: Cell, tree: Mapping[str, Any] | None) -> Layout:
     if type(cell) in (GRUCell, MGUResetAfterCell) and "hn/bias" not in names:
         raise ConversionError(
             "hn has no bias: an MGUCell with reset_gate=False, which is no GRU. "
-            "Use jaxrnn.UGRNNCell for it."
+            "Use jaxrnn.cells.UGRNNCell for it."
         )
     if type(cell) is UGRNNCell and "hn/bias" in names:
         raise ConversionError(
-            "hn has a bias: an MGUCell with a reset gate. Use jaxrnn.MGUResetAfterCell for it."
+            "hn has a bias: an MGUCell with a reset gate. "
+            "Use jaxrnn.cells.MGUResetAfterCell for it."
         )
     return _TIED if type(cell) is GRUCell else layout
 
@@ -141,7 +145,7 @@ def add_residual(cell: Cell, layout: Layout) -> Layout:
     if type(cell) is not RNNCell:
         raise ConversionError(
             f"only SimpleCell, our RNNCell, has residual=True, got {cell}; "
-            "jaxrnn.Residual adds to outputs."
+            "jaxrnn.wrappers.Residual adds to outputs."
         )
 
     def read(a: Arrays) -> RNNParams:
@@ -221,15 +225,15 @@ def _read_simple(a: Arrays) -> RNNParams:
 
 
 def _write_conv(p: Any) -> Arrays:
-    b = fuse(shifted(p.b, -1), "flax_conv")
-    kernels = {"ih/kernel": fuse(p.w_x, "flax_conv"), "hh/kernel": fuse(p.w_h, "flax_conv")}
+    b = fuse(shifted(p.b, -1), LSTM, _CONV)
+    kernels = {"ih/kernel": fuse(p.w_x, LSTM, _CONV), "hh/kernel": fuse(p.w_h, LSTM, _CONV)}
     return kernels | {"ih/bias": b, "hh/bias": np.zeros_like(b)}
 
 
 def _read_conv(a: Arrays) -> ConvParams:
-    w_x, w_h = (split(a[f"{side}/kernel"], 4, "flax_conv") for side in ("ih", "hh"))
+    w_x, w_h = (split(a[f"{side}/kernel"], LSTM, _CONV) for side in ("ih", "hh"))
     return ConvParams(
-        w_x=w_x, w_h=w_h, b=shifted(split(a["ih/bias"] + a["hh/bias"], 4, "flax_conv"), 1)
+        w_x=w_x, w_h=w_h, b=shifted(split(a["ih/bias"] + a["hh/bias"], LSTM, _CONV), 1)
     )
 
 

@@ -25,7 +25,14 @@ from jaxrnn.cells import (
     RNNParams,
 )
 from jaxrnn.checks import check_params
-from jaxrnn.interop.layouts import Arrays, ConversionError, check_entries, fuse, split, to_numpy
+from jaxrnn.interop.layouts import (
+    Arrays,
+    ConversionError,
+    check_activations,
+    check_entries,
+    side_by_side,
+    to_numpy,
+)
 from jaxrnn.stack import Stack
 
 
@@ -157,6 +164,7 @@ def _check_stack(stack: Stack) -> None:
                 f"torch has no module of these cells: {stack.cells}. "
                 "Use equal RNN, LSTM, LSTMP or GRU cells."
             )
+    check_activations(stack.cells[0], "torch")
     for name in ("hidden_size", "proj_size", "nonlinearity", "bias"):
         values = [getattr(cell, name, None) for cell in stack.cells]
         if any(value != values[0] for value in values):
@@ -180,12 +188,16 @@ def _export(stack: Stack, params: tuple[Params, ...]) -> dict[str, np.ndarray]:
 
 def export_cell(params: Any) -> Arrays:
     """One cell's parameters under torch's names without their suffixes."""
-    arrays = {"weight_ih": fuse(params.w_x, "torch").T, "weight_hh": fuse(params.w_h, "torch").T}
+    arrays = {
+        "weight_ih": side_by_side(params.w_x).T,
+        "weight_hh": side_by_side(params.w_h).T,
+    }
     if params.b is not None:
-        bias_hh = np.zeros_like(params.b)
+        bias_ih = params.b.reshape(-1)
+        bias_hh = np.zeros_like(bias_ih)
         if hasattr(params, "b_hn"):
-            bias_hh[-1] = params.b_hn
-        arrays |= {"bias_ih": fuse(params.b, "torch"), "bias_hh": fuse(bias_hh, "torch")}
+            bias_hh[-len(params.b_hn) :] = params.b_hn
+        arrays |= {"bias_ih": bias_ih, "bias_hh": bias_hh}
     if hasattr(params, "w_p"):
         arrays["weight_hr"] = params.w_p.T
     return arrays
@@ -193,16 +205,20 @@ def export_cell(params: Any) -> Arrays:
 
 def import_cell(kind: Any, arrays: Arrays) -> Params:
     """Parameters of one kind from arrays under torch's names without their suffixes."""
-    w_x, w_h = (split(arrays[name].T, _GATES[kind], "torch") for name in ("weight_ih", "weight_hh"))
+    gates = _GATES[kind]
+    w_x, w_h = (
+        arrays[name].T.reshape(arrays[name].shape[1], gates, -1)
+        for name in ("weight_ih", "weight_hh")
+    )
     values: dict[str, Any] = {"w_x": w_x, "w_h": w_h}
     if "bias_ih" in arrays:
-        bias_ih, bias_hh = (
-            split(arrays[name], _GATES[kind], "torch") for name in ("bias_ih", "bias_hh")
-        )
+        bias_ih = arrays["bias_ih"]
+        bias_hh = arrays["bias_hh"]
         # it stands inside the reset gate's product, and is no part of the sum
         if "b_hn" in kind._fields:
-            values["b_hn"] = bias_hh[-1]
-            bias_hh = np.concatenate([bias_hh[:-1], np.zeros_like(bias_hh[-1:])])
+            H = w_x.shape[-1]
+            values["b_hn"] = bias_hh[-H:]
+            bias_hh = np.concatenate([bias_hh[:-H], np.zeros_like(bias_hh[-H:])])
         values["b"] = np.where(bias_hh == 0, bias_ih, bias_ih + bias_hh)  # -0.0 + 0.0 would be 0.0
     if "weight_hr" in arrays:
         values["w_p"] = arrays["weight_hr"].T

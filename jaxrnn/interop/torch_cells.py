@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNParams
-from jaxrnn.interop.layouts import Arrays, Layout, layout_of, load, store
+from jaxrnn.interop.layouts import Arrays, Layout, check_activations, layout_of, load, store
 from jaxrnn.interop.torch import export_cell, import_cell
 
 
@@ -53,6 +53,7 @@ def from_torch_cell(
         (3, 4, 4)
     """
     layout = layout_of(cell, _LAYOUTS, "torch")
+    check_activations(cell, "torch")
     if prefix and isinstance(state_dict, Mapping):
         state_dict = {
             name[len(prefix) :]: a for name, a in state_dict.items() if name.startswith(prefix)
@@ -78,6 +79,7 @@ def to_torch_cell(cell: Cell, params: Params, *, prefix: str = "") -> dict[str, 
         ConversionError: a cell that torch does not have.
     """
     layout = layout_of(cell, _LAYOUTS, "torch")
+    check_activations(cell, "torch")
     params = jax.tree.map(
         lambda a: np.asarray(a, np.float32 if a.dtype == jnp.bfloat16 else None), params
     )

@@ -62,7 +62,7 @@ def explain(
 
     Example:
         >>> import jaxrnn
-        >>> (found,) = jaxrnn.explain(jaxrnn.IndRNNCell(64), (100, 32, 16))
+        >>> (found,) = jaxrnn.explain(jaxrnn.cells.IndRNNCell(64), (100, 32, 16))
         >>> found.method, found.why
         ('scan', 'its step has no product.')
         >>> found.refused["persistent"]

@@ -18,7 +18,7 @@ from jaxrnn.cell import (
     check_cell_type,
     single_step,
 )
-from jaxrnn.checks import check_features, check_params
+from jaxrnn.checks import check_features, check_params, fit_params
 
 
 @jax.tree_util.register_dataclass
@@ -122,8 +122,8 @@ def stepper(cell: Cell, params: Params, dtype: DType = None) -> Stepper:
     check_cell_type(cell)
     if not cell.causal:
         raise ValueError("a cell that runs in both directions has no single step; use unroll.")
-    given = _float_dtype(params) if dtype is None else dtype
     params = check_params(cell, params)
+    given = _float_dtype(params) if dtype is None else dtype
     if given is not None:
         params = cast(params, carry_dtype(given))
     return Stepper(params=cell.prepare(params), cell=cell)
@@ -162,6 +162,7 @@ def initial_carry(
         (2, 4)
     """
     check_cell_type(cell)
+    params = fit_params(cell, params)
     wide = carry_dtype(_float_dtype(params) if dtype is None else dtype)
     prepared = Stepper(params=cell.prepare(cast(params, wide)), cell=cell)
     return prepared.first(batch_shape, spatial_shape=spatial_shape)

@@ -18,6 +18,7 @@ from flax import nnx
 
 import jaxrnn
 from jaxrnn import interop
+from jaxrnn.cells import ConvLSTMCell, GRUResetBeforeCell, MGUResetAfterCell, UGRNNCell
 
 T, B, I, H = 5, 2, 3, 4
 SPACE, KERNEL = (5, 6), (3, 2)
@@ -240,25 +241,29 @@ def _tied(params):
     def tie(a):
         return a[..., [0, 0, 2], :]
 
-    return params._replace(w_x=tie(params.w_x), w_h=tie(params.w_h), b=tie(params.b))
+    b = tie(params.b.reshape(3, -1)).reshape(-1)
+    return params._replace(w_x=tie(params.w_x), w_h=tie(params.w_h), b=b)
 
 
 def _no_b_hn(params):
     return params._replace(b_hn=np.zeros_like(params.b_hn))
 
 
-RNN, LSTM, GRU, BEFORE = jaxrnn.RNNCell, jaxrnn.LSTMCell, jaxrnn.GRUCell, jaxrnn.GRUResetBeforeCell
-CONV = jaxrnn.cells.ConvLSTMCell
+RNN, LSTM, GRU, BEFORE = (
+    jaxrnn.RNNCell,
+    jaxrnn.LSTMCell,
+    jaxrnn.GRUCell,
+    GRUResetBeforeCell,
+)
+CONV = ConvLSTMCell
 RNGS = functools.partial(nnx.Rngs, 0)
 PEERS = {
     "linen.LSTMCell": lambda: linen(LSTM(H), nn.LSTMCell(H)),
     "linen.OptimizedLSTMCell": lambda: linen(LSTM(H), nn.OptimizedLSTMCell(H)),
     "linen.GRUCell": lambda: linen(GRU(H), nn.GRUCell(H)),
     "linen.MGUCell": linen_mgu,
-    "linen.MGUCell-own": lambda: linen(jaxrnn.cells.MGUResetAfterCell(H), nn.MGUCell(H)),
-    "linen.MGUCell-no-reset": lambda: linen(
-        jaxrnn.cells.UGRNNCell(H), nn.MGUCell(H, reset_gate=False)
-    ),
+    "linen.MGUCell-own": lambda: linen(MGUResetAfterCell(H), nn.MGUCell(H)),
+    "linen.MGUCell-no-reset": lambda: linen(UGRNNCell(H), nn.MGUCell(H, reset_gate=False)),
     "linen.ConvLSTMCell": lambda: linen(
         CONV(H, KERNEL), nn.ConvLSTMCell(H, KERNEL), ours_exact=False, exact=False, space=SPACE
     ),

@@ -24,6 +24,8 @@ from oracles import GRU, LSTM, LSTMP, assert_close, drive, inputs, learned, para
 
 import jaxrnn
 import jaxrnn.nnx
+from jaxrnn.cells import LSTMCarry, LSTMParams, LSTMPCell
+from jaxrnn.wrappers import LearnedInitialCarry, Zoneout
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 jaxrnn.interop.register_for_export()
@@ -32,10 +34,10 @@ LSTM_CELL, GRU_CELL = jaxrnn.LSTMCell(4), jaxrnn.GRUCell(4)
 CELLS = {
     "rnn": (jaxrnn.RNNCell(4), rnn(np.tanh)),
     "lstm": (LSTM_CELL, LSTM),
-    "lstmp": (jaxrnn.LSTMPCell(4, 2), LSTMP),
+    "lstmp": (LSTMPCell(4, 2), LSTMP),
     "gru": (GRU_CELL, GRU),
     "learned_zoneout": (
-        jaxrnn.LearnedInitialCarry(jaxrnn.Zoneout(LSTM_CELL, 0.3, 0.1)),
+        LearnedInitialCarry(Zoneout(LSTM_CELL, 0.3, 0.1)),
         learned(zoneout(LSTM, {"h": 0.3, "c": 0.1})),
     ),
 }
@@ -144,7 +146,7 @@ def test_gradients_of_an_exported_program_are_those_of_plain_scan(name, remat, x
 def test_a_given_carry_and_lengths_export_with_a_symbolic_batch(x64):
     params, carry = (
         parameters(LSTM_CELL),
-        jaxrnn.LSTMCarry(*np.random.default_rng(3).normal(size=(2, 3, 4))),
+        LSTMCarry(*np.random.default_rng(3).normal(size=(2, 3, 4))),
     )
 
     def f(params, carry, xs, lengths):
@@ -157,7 +159,7 @@ def test_a_given_carry_and_lengths_export_with_a_symbolic_batch(x64):
     shapes = jax.tree.map(lambda a: struct(a.shape, f64), params)
     row = struct((B, 4), f64)
     made = export.export(jax.jit(f))(
-        shapes, jaxrnn.LSTMCarry(row, row), struct((T, B, 3), f64), struct((B,), jnp.int32)
+        shapes, LSTMCarry(row, row), struct((T, B, 3), f64), struct((B,), jnp.int32)
     )
     xs, lengths = inputs(LSTM_CELL, 4, (3,)), np.array([2, 0, 4], np.int32)
     got = export.deserialize(made.serialize()).call(params, carry, xs, lengths)
@@ -183,7 +185,7 @@ def test_carries_after_every_step_export(x64):
 
 @pytest.mark.slow
 def test_dropout_inside_an_exported_program_is_that_of_the_program_itself(x64):
-    stack = jaxrnn.Stack((LSTM_CELL, jaxrnn.Zoneout(GRU_CELL)), dropout=0.5)
+    stack = jaxrnn.Stack((LSTM_CELL, Zoneout(GRU_CELL)), dropout=0.5)
     params = parameters(stack)
 
     def f(params, xs, keys):
@@ -229,7 +231,7 @@ def test_a_users_tuple_is_registered_by_name_and_twice_is_once(x64):
 
 
 def test_an_exported_module_gives_the_state_of_the_module():
-    jaxrnn.interop.register_for_export(jaxrnn.LSTMParams)  # ours, which is no duplicate
+    jaxrnn.interop.register_for_export(LSTMParams)  # ours, which is no duplicate
     graph, state = nnx.split(jaxrnn.nnx.LSTM(3, 4, rngs=nnx.Rngs(0)))
     xs = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
     leaves, tree = jax.tree.flatten(state)

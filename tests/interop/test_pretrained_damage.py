@@ -19,9 +19,10 @@ from oracles import parameters
 
 import jaxrnn
 from jaxrnn.interop import FileFormatError, cell_config, from_pretrained, save_pretrained
+from jaxrnn.wrappers import Zoneout
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-CELL = jaxrnn.Stack((jaxrnn.RNNCell(2), jaxrnn.Zoneout(jaxrnn.GRUCell(2))), bidirectional=True)
+CELL = jaxrnn.Stack((jaxrnn.RNNCell(2), Zoneout(jaxrnn.GRUCell(2))), bidirectional=True)
 PARAMS = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), parameters(CELL))
 
 
@@ -150,14 +151,27 @@ EDITS = [
         "kernel_size of more than 4096 pixels",
     ),
     (
-        edit(cell={"class": "MultiHeadLSTMCell", "hidden_size": 10**6, "heads": 10**6}),
+        edit(
+            cell={
+                "class": "MultiHead",
+                "cell": {"class": "LSTMCell", "hidden_size": 10**6},
+                "heads": 10**6,
+            }
+        ),
         "more than 1024 heads",
     ),
     (
         edit(
             cell={
                 "class": "Stack",
-                "cells": [{"class": "MultiHeadRNNCell", "hidden_size": 512, "heads": 512}] * 3,
+                "cells": [
+                    {
+                        "class": "MultiHead",
+                        "cell": {"class": "RNNCell", "hidden_size": 512},
+                        "heads": 512,
+                    }
+                ]
+                * 3,
             }
         ),
         "1024 heads",

@@ -11,6 +11,7 @@ from parity import CASES, torch_installed
 
 import jaxrnn
 import jaxrnn.nnx as rnn
+from jaxrnn.cells import GRUResetBeforeCell, LSTMPCell
 from jaxrnn.interop import ConversionError, from_torch, to_torch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -106,7 +107,7 @@ def test_a_module_in_place_of_its_state_dict_is_told_what_to_pass():
 
 
 def test_a_cell_that_torch_does_not_have_is_refused():
-    stack = jaxrnn.Stack((jaxrnn.GRUResetBeforeCell(4),))
+    stack = jaxrnn.Stack((GRUResetBeforeCell(4),))
     with pytest.raises(ConversionError, match="torch has no module of these cells"):
         to_torch(stack, stack.init(jax.random.key(0), 3))
     with pytest.raises(ConversionError, match="torch has no module of these cells"):
@@ -126,7 +127,7 @@ UNEQUAL = {
     "nonlinearity": (jaxrnn.RNNCell(4), jaxrnn.RNNCell(4, "relu")),
     "hidden_size": (jaxrnn.LSTMCell(4), jaxrnn.LSTMCell(8)),
     "bias": (jaxrnn.GRUCell(4), jaxrnn.GRUCell(4, bias=False)),
-    "proj_size": (jaxrnn.LSTMPCell(4, 2), jaxrnn.LSTMPCell(4, 3)),
+    "proj_size": (LSTMPCell(4, 2), LSTMPCell(4, 3)),
 }
 
 

@@ -27,7 +27,7 @@ def last_output(ys: Array, mask: Array | None = None, *, bidirectional: bool = F
     Example:
         >>> import jax.numpy as jnp, jaxrnn
         >>> ys = jnp.arange(6.0).reshape(3, 2, 1)
-        >>> jaxrnn.last_output(ys, jaxrnn.lengths_to_mask([1, 3], T=3)).tolist()
+        >>> jaxrnn.sequences.last_output(ys, jaxrnn.lengths_to_mask([1, 3], T=3)).tolist()
         [[0.0], [5.0]]
     """
     mask = _mask(ys, mask)

@@ -47,7 +47,8 @@ def pack(sequences: Sequence[Any], length: int) -> Packed:
 
     Example:
         >>> import numpy as np, jaxrnn
-        >>> packed = jaxrnn.pack([np.ones((3, 1)), np.ones((2, 1)), np.ones((1, 1))], length=4)
+        >>> each = [np.ones((length, 1)) for length in (3, 2, 1)]
+        >>> packed = jaxrnn.sequences.pack(each, length=4)
         >>> packed.segment_ids.T.tolist(), packed.fill
         ([[1, 1, 1, 3], [2, 2, 0, 0]], 0.75)
     """
@@ -145,8 +146,8 @@ def bucket_sizes(lengths: Any, count: int) -> tuple[int, ...]:
 
     Example:
         >>> import jaxrnn
-        >>> sizes = jaxrnn.bucket_sizes([3, 4, 4, 90, 100], count=2)
-        >>> sizes, jaxrnn.bucket_size(50, sizes)
+        >>> sizes = jaxrnn.sequences.bucket_sizes([3, 4, 4, 90, 100], count=2)
+        >>> sizes, jaxrnn.sequences.bucket_size(50, sizes)
         ((4, 100), 100)
     """
     values, counts = np.unique(np.asarray(lengths), return_counts=True)
@@ -226,7 +227,7 @@ def resets_from_dones(dones: Array, before: Array | None = None) -> Array:
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn
-        >>> jaxrnn.resets_from_dones(jnp.array([False, True, False])).tolist()
+        >>> jaxrnn.sequences.resets_from_dones(jnp.array([False, True, False])).tolist()
         [False, False, True]
     """
     dones = _timed("dones", dones, before, jnp.bool_)

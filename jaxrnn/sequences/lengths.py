@@ -58,7 +58,7 @@ def check_lengths(lengths: Array, T: int) -> None:
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
         >>> from jax.experimental import checkify
-        >>> check = jax.jit(lambda n: jaxrnn.check_lengths(n, T=5))
+        >>> check = jax.jit(lambda n: jaxrnn.sequences.check_lengths(n, T=5))
         >>> checked = checkify.checkify(check, errors=checkify.user_checks)
         >>> error, _ = checked(jnp.array([3, 9]))
         >>> error.get().splitlines()[0].split(" (")[0]

@@ -1,0 +1,83 @@
+"""What every cell around a cell shares: it is in all else the cell inside."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, dot
+
+Run = Callable[..., tuple[Carry, Array]]  # how `unroll` runs a cell inside `unroll_layers`
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(Cell):
+    """A cell that is in everything the cell inside, `self.cell`,
+    but for what a subclass says otherwise.
+
+    A subclass is a frozen dataclass, whose first field is `cell`. Its parameters and carry are
+    those of the cell inside. Around a `Stack` it runs step by step, not layer by layer, and in one
+    direction; inside a `Stack` it is as fast as its cell.
+    """
+
+    cell: Cell
+
+    @property
+    def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]
+        return self.cell.feature_axes
+
+    @property
+    def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
+        return self.cell.elementwise
+
+    @property
+    def causal(self) -> bool:  # pyrefly: ignore[bad-override]
+        return self.cell.causal
+
+    def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
+        return self.cell.init(key, input_size, dtype)
+
+    def input_size(self, params: Params) -> int | None:
+        return self.cell.input_size(params)
+
+    def prepare(self, params: Params) -> Params:
+        return self.cell.prepare(params)
+
+    def absorb(self, params: Params, noise: Noise) -> tuple[Params, Noise]:
+        return self.cell.absorb(params, noise)
+
+    def init_carry(self, params: Params, like: Array) -> Carry:
+        return self.cell.init_carry(params, like)
+
+    def noise(self, key: Array, T: int, like: Array) -> Noise:
+        return self.cell.noise(key, T, like)
+
+    def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
+        return self.cell.project(params, xs, noise)
+
+    def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
+        return self.cell.step(params, carry, u, dot)
+
+
+def carry_shapes(cell: Cell, shape: tuple[int, ...]) -> Any:
+    """The shapes of the carry of a cell for one step's input of that shape,
+    found without computing.
+    """
+
+    def make() -> Carry:
+        params = cell.prepare(cell.init(jax.random.key(0), shape[-1], jnp.float32))
+        return cell.init_carry(params, jnp.zeros(shape, jnp.float32))
+
+    return jax.eval_shape(make)
+
+
+def own(cell: Cell, params: Params, kind: type) -> Any:
+    """Returns `params`, or raises ValueError where they are not of a wrapper's own kind."""
+    if not isinstance(params, kind):
+        name = type(cell).__name__
+        raise ValueError(
+            f"params of {name} are {kind.__name__}(inner=..., ...), got {type(params).__name__}."
+        )
+    return params

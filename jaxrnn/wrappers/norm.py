@@ -1,0 +1,72 @@
+"""Layer normalisation of the input."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cell import Array, Carry, Dot, DType, Noise, Params, carry_dtype, dot
+from jaxrnn.checks import check_params
+from jaxrnn.wrappers.base import Run, Wrapper, own
+
+
+class NormParams(NamedTuple):
+    inner: Params
+    scale: Array  # [I]
+    bias: Array  # [I]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNormInput(Wrapper):
+    """Normalises the features of each step's input before a cell or stack sees them: layer norm
+    between the layers of a stack.
+
+    Args:
+        cell: the cell or stack.
+        epsilon: added to the variance.
+
+    Source: Ba et al. 2016, arXiv:1607.06450, eq. 4; before each layer as in Xiong et al. 2020,
+    arXiv:2002.04745.
+    """
+
+    epsilon: float = 1e-5
+
+    def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> NormParams:
+        scale = jnp.ones(input_size, dtype)
+        bias = jnp.zeros(input_size, dtype)
+        return NormParams(inner=self.cell.init(key, input_size, dtype), scale=scale, bias=bias)
+
+    def input_size(self, params: NormParams) -> int | None:
+        return own(self, params, NormParams).scale.shape[0]
+
+    def prepare(self, params: NormParams) -> NormParams:
+        return params._replace(inner=self.cell.prepare(params.inner))
+
+    def absorb(self, params: NormParams, noise: Noise) -> tuple[NormParams, Noise]:
+        inner, noise = self.cell.absorb(params.inner, noise)
+        return params._replace(inner=inner), noise
+
+    def init_carry(self, params: NormParams, like: Array) -> Carry:
+        return self.cell.init_carry(params.inner, like)
+
+    def project(self, params: NormParams, xs: Array, noise: Noise = None) -> Any:
+        return self.cell.project(params.inner, self._normal(params, xs), noise)
+
+    def step(self, params: NormParams, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
+        return self.cell.step(params.inner, carry, u, dot)
+
+    def unroll_layers(
+        self, run: Run, params: NormParams, xs: Array, carry: Carry, noise: Noise, reverse: bool
+    ) -> tuple[Carry, Array]:
+        check_params(self, params)
+        return run(
+            self.cell, params.inner, self._normal(params, xs), carry, noise=noise, reverse=reverse
+        )
+
+    def _normal(self, params: NormParams, xs: Array) -> Array:
+        wide = carry_dtype(xs.dtype)
+        x = xs.astype(wide)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + self.epsilon)
+        return (x * params.scale.astype(wide) + params.bias.astype(wide)).astype(xs.dtype)
