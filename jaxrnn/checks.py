@@ -99,14 +99,11 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
 
 
 def _is_raw(params: Any) -> bool:
-    """Whether there is a dict, a list, or a tuple of arrays without names."""
-    if not isinstance(params, tuple):
-        return isinstance(params, Mapping | list)
-    named = hasattr(params, "_fields")
-    parts = [part for part in params if part is not None]
-    return any(
-        _is_raw(part) if isinstance(part, tuple | Mapping | list) else not named for part in parts
-    )
+    """Whether a structure may be another than it should be: it holds what has no names of its own,
+    a dict, a list or a plain tuple."""
+    if hasattr(params, "_fields"):
+        return any(map(_is_raw, params))
+    return isinstance(params, Mapping | list | tuple)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -51,8 +51,8 @@ y.shape, carry.h.shape, carry.c.shape
 # %%
 sigmoid = lambda a: 1 / (1 + np.exp(-a))
 w_x, w_h, b = (np.asarray(p) for p in params)
-u = (
-    np.tensordot(np.asarray(x), w_x, 1) + b.reshape(4, 20)
+u = np.tensordot(np.asarray(x), w_x, 1) + b.reshape(
+    4, 20
 )  # the first carry is zero, and so is its product with w_h
 i, f, g, o = np.moveaxis(u, -2, 0)
 c = sigmoid(i) * np.tanh(g)

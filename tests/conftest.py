@@ -62,6 +62,13 @@ def x64() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """Promotion of dtypes as users have it, which optax needs."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def quick_compilation() -> Iterator[None]:
     """Compiles two to four times faster into slower code:

@@ -80,6 +80,7 @@ def load(name):
         for p in PAGES
     ],
 )
+@pytest.mark.usefixtures("standard_promotion")
 def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
     namespace = {}
     for block in (block for block in blocks(page) if not peers(block)):

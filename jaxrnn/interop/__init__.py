@@ -4,7 +4,7 @@ A function for each library and way: `from_...(cell, arrays)` gives a cell's par
 `to_...(cell, params)` the arrays under the library's own names. What the other side cannot
 represent is a `ConversionError`; nothing is approximated. Some libraries keep two biases, or add 1
 to the forget gate when they run: here that is one stored bias, so that an optimiser takes other
-steps.
+steps (`with_two_biases` takes torch's).
 """
 
 from jaxrnn.interop.carries import from_flax_carry, to_flax_carry
@@ -20,10 +20,12 @@ from jaxrnn.interop.pretrained import from_pretrained, save_pretrained
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.interop.torch import from_torch, to_torch
 from jaxrnn.interop.torch_cells import from_torch_cell, to_torch_cell
+from jaxrnn.interop.two_biases import TwoBiases, with_two_biases
 
 __all__ = [
     "ConversionError",
     "FileFormatError",
+    "TwoBiases",
     "as_common_cell",
     "from_equinox",
     "from_flax_carry",
@@ -44,4 +46,5 @@ __all__ = [
     "to_nnx",
     "to_torch",
     "to_torch_cell",
+    "with_two_biases",
 ]

@@ -98,7 +98,7 @@ def load(
     )
     params = _flat(layout.read({name: to_numpy(name, value) for name, value in entries.items()}))
     return jax.tree.map(
-        lambda a: jnp.asarray(a, dtype), params if layout.bias else _without_biases(cell, params)
+        lambda a: jnp.array(a, dtype), params if layout.bias else _without_biases(cell, params)
     )
 
 

@@ -91,7 +91,7 @@ def from_torch(
         import_cell(type(like), _of_one(arrays, prefix, end))
         for end, like in zip(_endings(stack), own, strict=True)
     )
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype), params)
+    return jax.tree.map(lambda a: jnp.array(a, dtype), params)
 
 
 def to_torch(
