@@ -32,7 +32,8 @@ class CIFGCell(Cell):
         hidden_size: H.
         forget_bias: the initial bias of the forget gate. `Chrono(max_lag)` draws
             b_f = log U(1, max_lag - 1).
-        recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
+        recurrent_init, input_init, bias, init_scheme, activation, recurrent_activation: as in
+            `LSTMCell`.
 
     Source: Greff et al. 2017, arXiv:1503.04069 (CIFG). Differs: there f = 1 - i, so that its i is
     the sigmoid of our -f; and there are peepholes, here none.

@@ -44,6 +44,7 @@ class ConvLSTMCell(Cell):
         input_init: initialiser of each gate's block of `w_x`, drawn as one matrix
             [pixels of the kernel * I, H].
         bias: False leaves the biases out, and `forget_bias` with them.
+        activation, recurrent_activation: as in `LSTMCell`.
 
     Source: Shi et al. 2015, arXiv:1506.04214, eq. 3; Keras' `ConvLSTM1D` to `3D`, whose `padding`
     is "valid" by default. Differs: without the paper's peepholes, as in Keras, which tie the
@@ -119,7 +120,7 @@ class ConvGRUCell(Cell):
     Args:
         hidden_size, kernel_size, dims, strides, padding, dilation: as in `ConvLSTMCell`.
         update_bias: the initial bias of the update gate z, as in `GRUCell`.
-        recurrent_init, input_init, bias: as in `ConvLSTMCell`.
+        recurrent_init, input_init, bias, activation, recurrent_activation: as in `ConvLSTMCell`.
 
     Source: Ballas et al. 2016, arXiv:1511.06432. Differs: its z is 1 - z here.
     """

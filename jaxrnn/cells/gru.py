@@ -41,8 +41,10 @@ class GRUCell(Cell):
             `jaxrnn.initializers`.
         input_init: initialiser of each gate's block of `w_x`.
         bias: False leaves the biases out, `b_hn` and `update_bias` with them.
-        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores
-            the other options.
+        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)), and is
+            refused together with another initialiser.
+        activation, recurrent_activation: what stands for tanh and for sigmoid, a name ("tanh",
+            "relu", "hard_sigmoid", ...) or a function of arrays.
 
     Source: `torch.nn.GRU`; Cho et al. 2014, arXiv:1406.1078. Differs: torch has two biases for r
     and z, of which these are the sums; Cho resets before the product (`GRUResetBeforeCell`) and
@@ -109,7 +111,8 @@ class GRUResetBeforeCell(Cell):
     all else as in `GRUCell`.
 
     Args:
-        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme, activation,
+            recurrent_activation: as in `GRUCell`.
 
     Source: Cho et al. 2014, arXiv:1406.1078, eq. 5-8; Keras `reset_after=False`; Haiku, whose z is
     1 - z here.

@@ -31,7 +31,7 @@ class IndRNNCell(Cell):
 
     Args:
         hidden_size: H.
-        nonlinearity: "relu" or "tanh".
+        nonlinearity: "relu", "tanh", another name, or a function of arrays.
         recurrent_range: (low, high): `w_h` is drawn from U(low, high).
         input_init: initialiser of `w_x`, a name or one of `jaxrnn.initializers`.
         bias: False leaves the bias out.

@@ -32,7 +32,8 @@ class JANETCell(Cell):
         beta: how much is subtracted from f where it decides what is written; at least 0.
         forget_bias: the initial bias of the forget gate. `Chrono(max_lag)`, which the paper uses,
             draws b_f = log U(1, max_lag - 1).
-        recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
+        recurrent_init, input_init, bias, init_scheme, activation, recurrent_activation: as in
+            `LSTMCell`.
 
     Source: van der Westhuizen & Lasenby 2018, arXiv:1804.04849, whose s is our f, and whose c and h
     are both our h.

@@ -97,8 +97,8 @@ class LayerNormLSTMCell(Cell):
     The c in the carry is not normalised.
 
     Args:
-        hidden_size, forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
-            Scales start at 1, b_c at 0.
+        hidden_size, forget_bias, recurrent_init, input_init, bias, init_scheme, activation,
+            recurrent_activation: as in `LSTMCell`. Scales start at 1, b_c at 0.
         epsilon: added to the variances; above 0.
 
     Source: Ba et al. 2016, arXiv:1607.06450, eq. 20-22. Differs: b is the sum of the paper's three.
@@ -182,8 +182,8 @@ class LayerNormGRUCell(Cell):
         h' = (1 - z) * n + z * h
 
     Args:
-        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
-            Scales start at 1.
+        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme, activation,
+            recurrent_activation: as in `GRUCell`. Scales start at 1.
         epsilon: added to the variances; above 0.
 
     Source: Ba et al. 2016, arXiv:1607.06450, supplementary material. Differs: z keeps the old

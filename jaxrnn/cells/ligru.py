@@ -31,6 +31,7 @@ class LiGRUCell(Cell):
     Args:
         hidden_size: H.
         update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+        activation, recurrent_activation: what stands for relu and for sigmoid, as in `GRUCell`.
 
     Source: Ravanelli et al. 2018, arXiv:1803.10225. Differs: the paper normalises W_x x over the
     batch, which keeps the ReLU from growing without bound; that is left out, since a cell never

@@ -41,8 +41,10 @@ class LSTMCell(Cell):
             `jaxrnn.initializers`.
         input_init: initialiser of each gate's block of `w_x`.
         bias: False leaves the biases out, and `forget_bias` with them.
-        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores
-            the other options.
+        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)), and is
+            refused together with another initialiser.
+        activation, recurrent_activation: what stands for tanh and for sigmoid, a name ("tanh",
+            "relu", "hard_sigmoid", ...) or a function of arrays.
 
     Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000; `torch.nn.LSTM`. Differs: torch has two
     biases, of which this is the sum, and no forget bias.
@@ -106,8 +108,8 @@ class LSTMPCell(Cell):
     Args:
         hidden_size: H, the size of c.
         proj_size: P, the size of h and of the output, below H.
-        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`; `w_p` is drawn
-            by `input_init`.
+        forget_bias, recurrent_init, input_init, bias, init_scheme, activation,
+            recurrent_activation: as in `LSTMCell`; `w_p` is drawn by `input_init`.
 
     Source: Sak et al. 2014, arXiv:1402.1128, without its second projection;
     `torch.nn.LSTM(proj_size=P)`.

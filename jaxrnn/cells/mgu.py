@@ -34,7 +34,8 @@ class MGUCell(Cell):
         hidden_size: H.
         forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws
             b_f = -log U(1, max_lag - 1), since 1 - f keeps.
-        recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+        recurrent_init, input_init, bias, init_scheme, activation, recurrent_activation: as in
+            `GRUCell`.
 
     Source: Zhou et al. 2016, arXiv:1603.09420.
 
@@ -103,7 +104,8 @@ class MGUResetAfterCell(Cell):
         hidden_size: H.
         forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws
             b_f = log U(1, max_lag - 1).
-        recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+        recurrent_init, input_init, bias, init_scheme, activation, recurrent_activation: as in
+            `GRUCell`.
 
     Source: `flax.linen.MGUCell` (whose form with `reset_gate=False` is `UGRNNCell`). Differs from
     Zhou et al. 2016 (`MGUCell`) in where f acts on the candidate, and in f for 1 - f in the last

@@ -28,12 +28,12 @@ class RNNCell(Cell):
 
     Args:
         hidden_size: H.
-        nonlinearity: "tanh" or "relu".
+        nonlinearity: "tanh", "relu", another name, or a function of arrays.
         recurrent_init: initialiser of `w_h`, a name or one of `jaxrnn.initializers`.
         input_init: initialiser of `w_x`.
         bias: False leaves the bias out.
-        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)) and ignores
-            the other options.
+        init_scheme: "jaxrnn", or "torch", which draws everything from U(+-1/sqrt(H)), and is
+            refused together with another initialiser.
 
     Source: Elman 1990, "Finding structure in time"; `torch.nn.RNN`. Differs: torch has two biases,
     of which this is the sum.

@@ -33,7 +33,8 @@ class UGRNNCell(Cell):
         hidden_size: H.
         forget_bias: the initial bias of the gate g, which keeps the old state. `Chrono(max_lag)`
             draws b_g = log U(1, max_lag - 1).
-        recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
+        recurrent_init, input_init, bias, init_scheme, activation, recurrent_activation: as in
+            `LSTMCell`.
 
     Source: Collins et al. 2017, arXiv:1611.09913.
 

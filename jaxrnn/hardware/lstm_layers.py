@@ -16,16 +16,18 @@ class LSTMLayers(NamedTuple):
     """LSTM layers of one hidden size; the carry is h and c of each."""
 
     weights: tuple[Weights, ...]
-    # w_x [I, 4, H], w_h [H, 4, H], b [4, H], gates i f g o, indexed layer * directions + direction
+    # w_x [I, 4, H], w_h [H, 4, H], b [4 * H], gates i f g o, indexed layer * directions + direction
     bidirectional: bool  # the outputs of both directions are concatenated
 
 
 def lstm_layers(cell: Any, params: Params) -> LSTMLayers | None:
     """The LSTM layers that a cell with prepared parameters is; None where it is something else.
 
-    A subclass with equations of its own is something else.
+    A subclass with equations of its own is something else, and so are other activations.
     """
     if _has_equations_of(cell, LSTMCell):
+        if (cell.activation, cell.recurrent_activation) != ("tanh", "sigmoid"):
+            return None
         return LSTMLayers(weights=(tuple(params),), bidirectional=False)
     if _has_equations_of(cell, Stack):
         return _of_stack(cell, params)

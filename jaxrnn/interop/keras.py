@@ -113,7 +113,8 @@ def to_keras(cell: Cell, params: Params) -> dict[str, np.ndarray]:
 def _from_cudnn(cell: Cell, weights: Any) -> Any:
     """The weights of `CuDNNLSTM` and `CuDNNGRU` as Keras keeps those of `LSTM` and `GRU`; others as
     they are. The length of the bias tells them."""
-    gates = {LSTMCell: len(LSTM), GRUCell: len(GRU)}.get(type(cell), 0)
+    orders: dict[type, str] = {LSTMCell: LSTM, GRUCell: GRU}
+    gates = len(orders.get(type(cell), ""))
     bias: Any = weights.get("bias") if isinstance(weights, Mapping) else None
     H = getattr(cell, "hidden_size", 0)
     if not gates or getattr(bias, "shape", None) != (2 * gates * H,):

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
-from jax.numpy import tanh
 
 from jaxrnn.cell import Array, Carry, Dot, Params, dot, gates
+from jaxrnn.cells.activations import functions
 from jaxrnn.cells.gru import GRUCarry, GRUCell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.wrappers.base import Wrapper
@@ -125,6 +124,7 @@ class RecurrentDropout(Wrapper):
         )
 
     def step(self, params: Params, carry: Any, u: Around, dot: Dot = dot) -> tuple[Carry, Array]:
+        sigmoid, tanh = functions(self.cell)
         if isinstance(self.cell, LSTMCell):
             i, f, g, o = gates(u.inner + dot(carry.h, params.w_h))
             c = sigmoid(f) * carry.c + sigmoid(i) * drop(tanh(g), u.keep, self.rate)

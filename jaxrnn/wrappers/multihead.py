@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Params, dot

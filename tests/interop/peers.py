@@ -258,6 +258,32 @@ RNN, LSTM, GRU, BEFORE = (
 CONV = ConvLSTMCell
 RNGS = functools.partial(nnx.Rngs, 0)
 PEERS = {
+    "linen.LSTMCell-activations": lambda: linen(
+        LSTM(H, activation="relu", recurrent_activation="hard_sigmoid"),
+        nn.LSTMCell(H, activation_fn=nn.relu, gate_fn=nn.hard_sigmoid),
+    ),
+    "linen.GRUCell-activations": lambda: linen(
+        GRU(H, activation="elu", recurrent_activation="hard_sigmoid"),
+        nn.GRUCell(H, activation_fn=nn.elu, gate_fn=nn.hard_sigmoid),
+    ),
+    "nnx.LSTMCell-activations": lambda: nnx_cell(
+        LSTM(H, activation="relu", recurrent_activation="hard_sigmoid"),
+        nnx.LSTMCell(I, H, activation_fn=nnx.relu, gate_fn=nnx.hard_sigmoid, rngs=RNGS()),
+    ),
+    "keras.LSTM-activations": lambda: keras(
+        LSTM(H, activation="relu", recurrent_activation="hard_sigmoid"),
+        "LSTM",
+        activation="relu",
+        recurrent_activation="hard_sigmoid",
+    ),
+    "keras.GRU-activations": lambda: keras(
+        GRU(H, activation="elu", recurrent_activation="hard_sigmoid"),
+        "GRU",
+        exact=False,
+        activation="elu",
+        recurrent_activation="hard_sigmoid",
+    ),
+    "keras.SimpleRNN-elu": lambda: keras(RNN(H, "elu"), "SimpleRNN", activation="elu"),
     "linen.LSTMCell": lambda: linen(LSTM(H), nn.LSTMCell(H)),
     "linen.OptimizedLSTMCell": lambda: linen(LSTM(H), nn.OptimizedLSTMCell(H)),
     "linen.GRUCell": lambda: linen(GRU(H), nn.GRUCell(H)),

@@ -2,6 +2,8 @@
 nothing is approximated.
 """
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -337,3 +339,82 @@ def test_a_cell_that_is_no_special_case_is_not_rewritten():
     cell = JANETCell(H)
     with pytest.raises(ConversionError, match="as_common_cell has no counterpart of JANETCell"):
         interop.as_common_cell(cell, params_of(cell))
+
+
+def cudnn_layer(weights, gates):
+    """A Keras layer's weights as its older layers for cuDNN keep them: of each gate the memory of
+    the matrix [H, I], and two biases side by side."""
+
+    def memory(kernel):
+        blocks = np.split(kernel, gates, axis=1)
+        return np.concatenate([b.T.reshape(b.shape) for b in blocks], axis=1)
+
+    return [memory(weights["kernel"]), memory(weights["recurrent_kernel"])]
+
+
+def test_cudnn_layers_of_keras_give_the_sum_of_their_biases():
+    cell = jaxrnn.LSTMCell(H)
+    params = params_of(cell)
+    weights = interop.to_keras(cell, params)
+    half = np.random.default_rng(0).normal(size=4 * H).astype(np.float32)
+    biases = np.concatenate([weights["bias"] - half, half])
+    found = interop.from_keras(cell, [*cudnn_layer(weights, 4), biases])
+    np.testing.assert_array_equal(found.w_x, params.w_x)
+    np.testing.assert_array_equal(found.w_h, params.w_h)
+    np.testing.assert_allclose(found.b, params.b, atol=1e-6)
+
+
+def test_cudnn_layers_of_keras_give_a_gru_with_the_reset_after_the_product():
+    params = params_of(AFTER)
+    weights = interop.to_keras(AFTER, params)
+    found = interop.from_keras(AFTER, [*cudnn_layer(weights, 3), weights["bias"].reshape(-1)])
+    for name, array in params._asdict().items():
+        np.testing.assert_array_equal(getattr(found, name), array)
+
+
+def test_a_basic_lstm_of_tensorflow_1_is_read_as_one_of_haiku():
+    cell = jaxrnn.LSTMCell(H)
+    p = params_of(cell)
+    # its kernel [I + H, 4H] has the gates i j f o, where j is g, and adds 1 to f when it runs
+    order = [0, 2, 1, 3]
+    kernel = np.concatenate([p.w_x[:, order].reshape(I, -1), p.w_h[:, order].reshape(H, -1)])
+    bias = p.b.reshape(4, H)[order] - np.array([0, 0, 1, 0], np.float32)[:, None]
+    found = interop.from_haiku(cell, {"lstm/linear": {"w": kernel, "b": bias.reshape(-1)}})
+    np.testing.assert_array_equal(found.w_h, p.w_h)
+    np.testing.assert_allclose(found.b, p.b, atol=1e-6)
+
+
+def aligned(array):
+    """A copy at an address that JAX would share and not copy."""
+    raw = np.empty(array.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    own = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    own[...] = array
+    return own
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "library", ["torch", "torch_cell", "keras", "equinox", "linen", "nnx", "haiku"]
+)
+def test_parameters_are_copies_of_what_was_read(library, bias):
+    makes = [jaxrnn.LSTMCell, jaxrnn.GRUCell, jaxrnn.RNNCell, GRUResetBeforeCell]
+    read, write = (getattr(interop, f"{way}_{library}") for way in ("from", "to"))
+    seen = 0
+    for make in makes:
+        cell = make(H, bias=bias)
+        whole = jaxrnn.Stack((cell,)) if library == "torch" else cell
+        params = jax.tree.map(jnp.asarray, random(whole.init(jax.random.key(0), I)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                arrays = jax.tree.map(aligned, write(whole, params))
+                found = read(whole, I, arrays) if library == "torch" else read(whole, arrays)
+        except ConversionError:
+            continue
+        jax.block_until_ready(found)
+        seen += 1
+        before = jax.tree.map(np.array, found)
+        jax.tree.map(lambda a: a.fill(np.nan), arrays)
+        jax.tree.map(np.testing.assert_array_equal, found, before)
+    assert seen
