@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracles import assert_close, inputs, parameters
 
 import jaxrnn
+import jaxrnn.linen
 from jaxrnn.cells import PeepholeLSTMCell
 from jaxrnn.interop.layers import hidden_last
 from jaxrnn.wrappers import VariationalDropout, Zoneout
@@ -188,3 +190,18 @@ def test_the_reader_of_programs_sees_a_collective_inside_a_loop():
 
     _, found = compiled(summed, mesh, (np.ones((4, 8), np.float32), P(None, "data")))
     assert found["innermost"] == [["all-reduce"]] and not found["outer"]
+
+
+@pytest.mark.parametrize("name, hidden", [("LSTM", 192), ("GRU", 216), ("RNN", 192)])
+def test_a_module_with_split_hidden_units_exchanges_the_state_once_a_step_and_nothing_else(
+    name, hidden
+):
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))
+    xs = np.zeros((T, 2, I), np.float32)
+    with jax.set_mesh(mesh):
+        module = getattr(jaxrnn.linen, name)(I, hidden, 2, hidden_axis="model")
+        boxed = module.init(jax.random.key(0), xs)
+        specs = nn.get_partition_spec(boxed)
+        variables = nn.meta.unbox(boxed)
+    (_, found) = compiled(lambda v, xs: module.apply(v, xs)[0], mesh, (variables, specs), (xs, P()))
+    assert found["innermost"] == [["all-gather"]] * 2  # a loop for each layer

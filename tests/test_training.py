@@ -333,3 +333,20 @@ def test_a_fixed_mask_and_tied_directions_have_the_gradients_of_what_they_stand_
     tied = jax.grad(lambda p: jaxrnn.unroll(both, (p, p), XS)[1].sum())(params)
     one, two = jax.grad(lambda p: jaxrnn.unroll(both, p, XS)[1].sum())((params, params))
     assert_close(tied, jax.tree.map(jnp.add, one, two), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of orbax
+def test_orbax_without_a_target_gives_variables_that_run(tmp_path):
+    orbax = pytest.importorskip("orbax.checkpoint")
+    variables = module().init(jax.random.key(0), XS)
+    with orbax.PyTreeCheckpointer() as saver:
+        saver.save(tmp_path / "one", variables)
+        again = saver.restore(tmp_path / "one")
+    want, _ = module().apply(variables, XS)
+    np.testing.assert_array_equal(module().apply(again, XS)[0], want)
+    stack = module().stack()
+    with orbax.PyTreeCheckpointer() as saver:
+        saver.save(tmp_path / "two", stack.init(jax.random.key(0), INPUTS))
+        raw = saver.restore(tmp_path / "two")
+    want = jaxrnn.unroll(stack, stack.init(jax.random.key(0), INPUTS), XS)[1]
+    np.testing.assert_array_equal(jaxrnn.unroll(stack, raw, XS)[1], want)
