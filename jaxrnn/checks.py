@@ -120,24 +120,27 @@ def _rebuilt(cell: Cell, like: Params, given: Any, path: str) -> Any:
     if not isinstance(like, tuple) or not isinstance(given, Mapping | tuple | list):
         return given
     names = getattr(like, "_fields", None) or tuple(str(k) for k in range(len(like)))
-    if isinstance(given, Mapping):
-        entries = dict(given)
-        absent = [name for name, part in zip(names, like, strict=True) if part is None]
-        if not set(names) - set(absent) <= set(entries) <= set(names):
-            raise _misfit(cell, path, names, f"a dict of {', '.join(map(str, entries))}")
-        parts = [entries.get(name) for name in names]
-    elif len(given) == len(names):
-        parts = list(given)
-    else:
-        raise _misfit(cell, path, names, f"{len(given)} entries")
-    pairs = zip(names, like, parts, strict=True)
-    rebuilt = [_rebuilt(cell, part, own, f"{path}.{name}") for name, part, own in pairs]
+    parts = _entries(like, names, given)
+    if parts is None:
+        got = f"{len(given)} entries"
+        if isinstance(given, Mapping):
+            got = f"a dict of {', '.join(map(str, given))}"
+        raise ValueError(
+            f"{path} of {type(cell).__name__} must have the entries {', '.join(names)}, got {got}."
+        )
+    triples = zip(names, like, parts, strict=True)
+    rebuilt = [_rebuilt(cell, part, own, f"{path}.{name}") for name, part, own in triples]
     return type(like)(*rebuilt) if hasattr(like, "_fields") else tuple(rebuilt)
 
 
-def _misfit(cell: Cell, path: str, names: tuple[str, ...], got: str) -> ValueError:
-    wanted = ", ".join(names)
-    return ValueError(f"{path} of {type(cell).__name__} must have the entries {wanted}, got {got}.")
+def _entries(like: Any, names: tuple[str, ...], given: Any) -> list[Any] | None:
+    """What is given for each entry of `like`; None where it does not fit."""
+    if not isinstance(given, Mapping):
+        return list(given) if len(given) == len(names) else None
+    absent = {name for name, part in zip(names, like, strict=True) if part is None}
+    if not set(names) - absent <= set(given) <= set(names):
+        return None
+    return [given.get(name) for name in names]
 
 
 @functools.lru_cache(maxsize=1024)

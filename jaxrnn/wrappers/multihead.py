@@ -106,28 +106,28 @@ def _kernels(cell: Any) -> tuple[str, ...]:
             f"{name}; other wrappers go around it."
         )
     shapes: list[tuple[Any, Any]] = []
-
-    def weights(params: Params) -> list[Array]:
-        found: list[Array] = []
-
-        def recording(v: Array, w: Array, op: Any = None) -> Array:
-            shapes.append((v.shape, w.shape) if op is None else (None, None))
-            found.append(w)
-            return dot(v, w, op)
-
-        x = jnp.zeros(1, jnp.float32)
-        u = cell.project(params, x)
-        cell.step(params, cell.init_carry(params, x), u, recording)
-        return found
-
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1, jnp.float32))
-    used = _used(jax.make_jaxpr(weights)(params), params)
+    program = jax.make_jaxpr(functools.partial(_weights, cell, shapes))(params)
     if not shapes or any(v != (H,) or w[0] != H or w[-1] != H for v, w in shapes):
         raise TypeError(
             f"MultiHead needs products that go from all {H} hidden units to as many; those of "
             f"{name} are {[f'{v} by {w}' for v, w in shapes] or 'none'}."
         )
-    return used
+    return _used(program, params)
+
+
+def _weights(cell: Cell, shapes: list[tuple[Any, Any]], params: Params) -> list[Array]:
+    """The weights of the products of a step; to `shapes` those of each product's two are added."""
+    found: list[Array] = []
+
+    def recording(v: Array, w: Array, op: Any = None) -> Array:
+        shapes.append((v.shape, w.shape if op is None else ("op",)))
+        found.append(w)
+        return dot(v, w, op)
+
+    x = jnp.zeros(1, jnp.float32)
+    cell.step(params, cell.init_carry(params, x), cell.project(params, x), recording)
+    return found
 
 
 def _used(program: Any, params: Any) -> tuple[str, ...]:

@@ -64,8 +64,10 @@ def _projects_inside(problem: Problem, reading: Reading) -> bool:
     times as fast, forward and backward too, as long as the projected inputs are few: at
     (512,32,128,128), where they are 8 MB, the loop is 1.2 times as fast forward and backward. And
     one row that meets a small input weight is projected in the loop, which is one kernel then: an
-    RNN at (1024,1,32,32) is 1.15 times as fast forward. On a mesh the features of a second layer may
-    be split: the loop would add their products up between the devices at each step.
+    RNN at (1024,1,32,32) is 1.15 times as fast forward.
+
+    On a mesh the features of a second layer may be split: the loop would add their products up
+    between the devices at each step.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if set(mesh.axis_names) - set(mesh.manual_axes):
