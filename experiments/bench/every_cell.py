@@ -58,13 +58,15 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
 
 
 def kinds(shape: Shape) -> dict[str, jaxrnn.Cell]:
-    """One cell of each class of the library, under the first of its names."""
-    cells: dict[type, tuple[str, jaxrnn.Cell]] = {}
+    """One cell of each class of the library, under the first of its names; one around another is
+    a kind of its own."""
+    cells: dict[tuple[type, ...], tuple[str, jaxrnn.Cell]] = {}
     for name, named in CELLS.items():
         cell = named.make(shape.H, shape.T)
         if cell.feature_axes > 1:
             cell = named.make(shape.H // 4, shape.T)
-        cells.setdefault(type(cell), (name, cell))
+        kind = (type(cell), type(getattr(cell, "cell", None)))
+        cells.setdefault(kind, (name, cell))
     return dict(cells.values())
 
 
