@@ -72,7 +72,7 @@ def _projects_inside(problem: Problem, reading: Reading) -> bool:
     mesh = jax.sharding.get_abstract_mesh()
     if set(mesh.axis_names) - set(mesh.manual_axes):
         return False
-    rows, features, weight = _input_sizes(problem, reading)
+    rows, features, weight = input_sizes(problem, reading)
     if gates_meet(reading):
         return rows > 1 or weight < 2**17
     return projects_one_row(problem, reading) or problem.T * rows * features * 4 > 2 * SMALL
@@ -87,11 +87,11 @@ def gates_meet(reading: Reading) -> bool:
 
 def projects_one_row(problem: Problem, reading: Reading) -> bool:
     """Whether a step has one row, which meets a small input weight."""
-    rows, _, weight = _input_sizes(problem, reading)
+    rows, _, weight = input_sizes(problem, reading)
     return rows == 1 and weight <= 2**10
 
 
-def _input_sizes(problem: Problem, reading: Reading) -> tuple[int, int, int]:
+def input_sizes(problem: Problem, reading: Reading) -> tuple[int, int, int]:
     """The rows of a step, pixels of a convolutional cell counted, the features that they are
     projected to, and the entries of the weight that does it."""
     *rows, I = problem.steps.xs.shape[1:]

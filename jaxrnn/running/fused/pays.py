@@ -9,6 +9,8 @@ forward, scan's time over the fused method's, at (T,B,I,H) = (128,16,64,64), (64
 | gates: scan reads each gate from one array of all inputs | 1.1-2.2 / 1.3-7 | both loops |
 | no gates | 1.0-1.4 / 1.0 | the backward loop |
 | no gate axis, one row: scan is one kernel there | 0.79-1.14 / 1.0 | scan |
+| two gates of one product, one row | 1.9-2.1 / 0.83-0.98 | the backward loop |
+| the same, an input weight of 32x64 | 2 / 1.22-1.46 | both loops |
 | one gate, one row, an input weight of 32x32 | 1.4 / 1.15 | both loops |
 | no product (IndRNN) | 0.91-1.0 / 1.0 | scan |
 | products beside `dot` (attention) | 0.84-1.1 / 1.0 | autodiff backward |
@@ -20,7 +22,7 @@ import math
 
 import jax
 
-from jaxrnn.running.fused.layout import cpu_only, gates_meet, projects_one_row
+from jaxrnn.running.fused.layout import cpu_only, gates_meet, input_sizes, projects_one_row
 from jaxrnn.running.fused.reading import Reading, has_gates
 from jaxrnn.running.problem import Problem
 
@@ -43,8 +45,10 @@ NARROW = 8  # multiplications for each number that a product reads or writes
 
 def forward_pays(problem: Problem, reading: Reading) -> bool:
     """Whether the forward loop is faster, where nothing is saved for a backward pass."""
-    if any(has_gates(u, reading.rows) and u[-2] > 1 for u in reading.us):
-        return True
+    gates = max((u[-2] for u in reading.us if has_gates(u, reading.rows)), default=1)
+    if gates > 1:
+        rows, _, weight = input_sizes(problem, reading)
+        return gates > 2 or rows > 1 or not gates_meet(reading) or weight <= 2**11
     return any(reading.recorded) and projects_one_row(problem, reading)
 
 
