@@ -2,7 +2,7 @@
 
 import functools
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -92,10 +92,32 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
     Raises:
         ValueError: names or numbers of entries that do not fit; the message has those wanted.
     """
-    like = _structure(cell, input_size) if _is_raw(params) else None
+    like = _structure(cell, _told_size(cell, params, input_size)) if _is_raw(params) else None
     if like is None or jax.tree.structure(params) == jax.tree.structure(like):
         return params
     return _rebuilt(cell, like, params, "params")
+
+
+def _told_size(cell: Cell, params: Params, otherwise: int) -> int:
+    """The number of features, where raw parameters tell it: a cell asks names of its own, and here
+    the first kernel of the input says it."""
+    try:
+        size = cell.input_size(params)
+    except Exception:
+        size = None
+    return next(_input_sizes(params), otherwise) if size is None else int(size)
+
+
+def _input_sizes(params: Any) -> Iterator[int]:
+    """The number of features of each cell in raw parameters, the first first."""
+    if hasattr(params, "_asdict"):
+        params = params._asdict()
+    if isinstance(params, Mapping) and hasattr(params.get("w_x"), "shape"):
+        shape = params["w_x"].shape
+        yield shape[-3] if len(shape) > 2 else shape[0]
+    elif isinstance(params, Mapping | tuple | list):
+        for part in params.values() if isinstance(params, Mapping) else params:
+            yield from _input_sizes(part)
 
 
 def _is_raw(params: Any) -> bool:
@@ -119,6 +141,8 @@ def _rebuilt(cell: Cell, like: Params, given: Any, path: str) -> Any:
     """`given` in the structure of `like`; what is no raw container is left to other checks."""
     if not isinstance(like, tuple) or not isinstance(given, Mapping | tuple | list):
         return given
+    if hasattr(given, "_fields") and type(given) is not type(like):
+        return given  # of another cell, in an order of its own
     names = getattr(like, "_fields", None) or tuple(str(k) for k in range(len(like)))
     parts = _entries(like, names, given)
     if parts is None:

@@ -426,6 +426,7 @@ class CellForRNN(nn.RNNCellBase):
         """
         if self.scope is not None and self.has_variable("params", "cell"):
             params = nn.meta.unbox(self.get_variable("params", "cell"))
+            params = fit_params(self.cell, params, input_shape[-1])
         else:
             params = self.cell.init(rng, input_shape[-1], self.param_dtype)
         axes = len(input_shape) - self.cell.feature_axes

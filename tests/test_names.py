@@ -12,7 +12,14 @@ from oracles import assert_close, inputs, parameters
 
 import jaxrnn
 from jaxrnn import cells, wrappers
-from jaxrnn.interop import ConversionError, as_common_cell, to_equinox, to_haiku, to_torch_cell
+from jaxrnn.interop import (
+    ConversionError,
+    as_common_cell,
+    to_equinox,
+    to_haiku,
+    to_torch,
+    to_torch_cell,
+)
 from jaxrnn.wrappers import DropConnect, MultiHead, RecurrentDropout, Zoneout
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
@@ -97,6 +104,13 @@ def test_an_activation_that_is_none_is_told_those_known(field):
         jaxrnn.GRUCell(3, **{field: 1})
 
 
+def test_a_function_that_has_a_name_makes_the_cell_of_that_name():
+    named = jaxrnn.LSTMCell(3, activation="relu", recurrent_activation="sigmoid")
+    cell = jaxrnn.LSTMCell(3, activation=jax.nn.relu, recurrent_activation=jax.nn.sigmoid)
+    assert cell == named and hash(cell) == hash(named)
+    assert jaxrnn.RNNCell(3, jnp.tanh) == jaxrnn.RNNCell(3)
+
+
 def test_an_rnn_takes_any_function():
     cell = jaxrnn.RNNCell(4, jnp.sin)
     p, xs = parameters(cell), inputs(cell, 1, (2,))
@@ -114,6 +128,9 @@ def test_what_cannot_be_converted_or_run_by_cudnn_says_so():
             to(relu, p)
     with pytest.raises(ConversionError, match="torch has no RNNCell with nonlinearity='elu'"):
         to_torch_cell(jaxrnn.RNNCell(4, "elu"), parameters(jaxrnn.RNNCell(4, "elu")))
+    stack = jaxrnn.Stack((jaxrnn.LSTMCell(4), relu))
+    with pytest.raises(ConversionError, match="torch has no LSTMCell with activation='relu'"):
+        to_torch(stack, parameters(stack))
     hard = cells.CIFGCell(4, recurrent_activation="hard_sigmoid")
     with pytest.raises(ConversionError, match=r"1 - f\(a\) is f\(-a\) for sigmoid only"):
         as_common_cell(hard, parameters(hard))

@@ -15,7 +15,7 @@ import jaxrnn
 import jaxrnn.linen
 import jaxrnn.nnx
 from jaxrnn.interop import TwoBiases, from_torch, to_torch, with_two_biases
-from jaxrnn.wrappers import LayerNormInput, LearnedInitialCarry, MultiHead, Zoneout
+from jaxrnn.wrappers import LayerNormInput, LearnedInitialCarry, MultiHead, Residual, Zoneout
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
 T, B, INPUTS, H = 5, 2, 3, 4
@@ -153,6 +153,7 @@ RAW = {
     "without_bias": jaxrnn.GRUCell(H, bias=False),
     "stack": jaxrnn.Stack((jaxrnn.GRUCell(H), jaxrnn.RNNCell(H)), bidirectional=True),
     "learned": LearnedInitialCarry(jaxrnn.LSTMCell(H)),
+    "residual": jaxrnn.Stack((Residual(jaxrnn.GRUCell(INPUTS)),) * 2),
     "around_a_stack": LayerNormInput(jaxrnn.Stack((jaxrnn.GRUCell(H),) * 2)),
     "heads": Zoneout(MultiHead(jaxrnn.GRUCell(H), heads=2)),
 }
@@ -182,6 +183,14 @@ def test_restored_dicts_tuples_and_lists_run_as_the_parameters_they_were(cell):
         np.testing.assert_array_equal(jaxrnn.stepper(cell, raw[0])(first, XS[0])[1], want)
 
 
+def test_a_stack_that_keeps_its_features_runs_inside_linens_own_loop():
+    stack = jaxrnn.Stack((Residual(jaxrnn.GRUCell(INPUTS)),) * 2)
+    rnn = nn.RNN(jaxrnn.linen.CellForRNN(stack), time_major=True)
+    variables = rnn.init(jax.random.key(0), XS)
+    ys = jaxrnn.unroll(stack, variables["params"]["cell"]["cell"], XS)[1]
+    np.testing.assert_allclose(rnn.apply(variables, XS), ys, atol=1e-6)
+
+
 def test_a_converter_takes_restored_dicts_too():
     stack = jaxrnn.Stack((jaxrnn.LSTMCell(H),))
     params = stack.init(jax.random.key(0), INPUTS)
@@ -206,6 +215,20 @@ def test_a_dict_of_other_names_is_told_the_names_wanted(given, message):
         jaxrnn.unroll(jaxrnn.LSTMCell(H), given, XS)
 
 
+def test_parameters_of_another_cell_with_the_same_fields_are_refused_in_a_stack_too():
+    own = jaxrnn.cells.UGRNNCell(H).init(jax.random.key(0), INPUTS)
+    cell = jaxrnn.cells.JANETCell(H)
+    for whole, params in ((cell, own), (jaxrnn.Stack((cell,)), (own,))):
+        with pytest.raises(ValueError, match="params have structure"):
+            jaxrnn.unroll(whole, params, XS)
+
+
+@pytest.mark.parametrize("cell", [case[1] for case in EVERY], ids=[case[0] for case in EVERY])
+def test_new_parameters_can_be_donated(cell):
+    params = jax.tree.leaves(cell.init(jax.random.key(0), INPUTS))
+    assert len({a.unsafe_buffer_pointer() for a in params}) == len(params)
+
+
 # --- torch's two biases ---------------------------------------------------------------------------
 
 
@@ -222,7 +245,16 @@ def test_a_bias_that_torch_has_twice_moves_twice_as_far_and_b_hn_does_not():
         assert_close(updates, want)
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.cells.CIFGCell(H), jaxrnn.cells.JANETCell(H)])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        jaxrnn.cells.CIFGCell(H),
+        jaxrnn.cells.JANETCell(H),
+        jaxrnn.cells.IndRNNCell(H),
+        jaxrnn.cells.AntisymmetricRNNCell(H),
+        jaxrnn.cells.ConvLSTMCell(H),
+    ],
+)
 def test_a_cell_that_torch_has_not_keeps_its_steps(cell):
     params = cell.init(jax.random.key(0), INPUTS)
     optimizer = with_two_biases(optax.sgd(1.0))

@@ -42,7 +42,8 @@ def functions(cell: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Ar
 
 
 def check_activations(cell: Any, *fields: str) -> None:
-    """Raises unless these fields are names of activations, or functions.
+    """Raises unless these fields are names of activations, or functions; of one that has a name it
+    keeps the name, so that equal cells are equal.
 
     Raises:
         ValueError: an unknown name; the message has the nearest known one.
@@ -58,3 +59,6 @@ def check_activations(cell: Any, *fields: str) -> None:
             known = ", ".join(ACTIVATIONS)
             raise ValueError(f"{field}={value!r} is unknown.{hint} Known: {known}; or a function.")
         hash(value)
+        for name, known in ACTIVATIONS.items():
+            if value is known:
+                object.__setattr__(cell, field, name)

@@ -129,15 +129,14 @@ class LayerNormLSTMCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LayerNormLSTMParams:
         w_x, w_h, b = _plain(self, LSTMCell).init(key, input_size, dtype)
-        one = jnp.ones(self.hidden_size, dtype)
         names = ("scale_hi", "scale_hf", "scale_hg", "scale_ho", "scale_c")
         return LayerNormLSTMParams(
             w_x=w_x,
             w_h=w_h,
             b=b,
             scale_x=jnp.ones(4 * self.hidden_size, dtype),
-            **dict.fromkeys(names, one),
-            b_c=None if b is None else jnp.zeros_like(one),
+            **{name: jnp.ones(self.hidden_size, dtype) for name in names},
+            b_c=None if b is None else jnp.zeros(self.hidden_size, dtype),
         )
 
     def init_carry(self, params: LayerNormLSTMParams, like: Array) -> LSTMCarry:
@@ -207,16 +206,14 @@ class LayerNormGRUCell(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LayerNormGRUParams:
         w_x, w_h, b, b_hn = _plain(self, GRUCell).init(key, input_size, dtype)
-        one = jnp.ones(self.hidden_size, dtype)
+        names = ("scale_hr", "scale_hz", "scale_hn")
         return LayerNormGRUParams(
             w_x=w_x,
             w_h=w_h,
             b=b,
             b_hn=b_hn,
             scale_x=jnp.ones(3 * self.hidden_size, dtype),
-            scale_hr=one,
-            scale_hz=one,
-            scale_hn=one,
+            **{name: jnp.ones(self.hidden_size, dtype) for name in names},
         )
 
     def init_carry(self, params: LayerNormGRUParams, like: Array) -> GRUCarry:

@@ -164,7 +164,8 @@ def _check_stack(stack: Stack) -> None:
                 f"torch has no module of these cells: {stack.cells}. "
                 "Use equal RNN, LSTM, LSTMP or GRU cells."
             )
-    check_activations(stack.cells[0], "torch")
+    for cell in stack.cells:
+        check_activations(cell, "torch")
     for name in ("hidden_size", "proj_size", "nonlinearity", "bias"):
         values = [getattr(cell, name, None) for cell in stack.cells]
         if any(value != values[0] for value in values):

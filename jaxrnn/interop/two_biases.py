@@ -90,7 +90,10 @@ def _doubled(paths: list[tuple[Any, Any]]) -> dict[int, int]:
     for group in groups.values():
         if set(group) in _FIELDS:
             b = paths[group["b"]][1]
-            gates = paths[group["w_x"]][1].shape[-2]
+            w_x, w_h = (paths[group[name]][1] for name in ("w_x", "w_h"))
+            if w_x.ndim != 3 or w_h.ndim != 3:  # a convolution, or a kernel without gates
+                continue
+            gates = w_x.shape[1]
             if "b_hn" in group and gates == 3:
                 found[group["b"]] = len(b) - len(paths[group["b_hn"]][1])
             elif "b_hn" not in group and gates in (1, 4):
