@@ -74,6 +74,21 @@ def shifted(x):
 shifted.defjvp(lambda primals, tangents: (shifted(*primals), 2 * primals[0] * tangents[0]))
 
 
+@jax.custom_jvp
+def value_of(x, y):
+    """The value of one, with the derivative of the other."""
+    return x
+
+
+value_of.defjvp(lambda primals, tangents: (primals[0], tangents[1]))
+
+
+@jax.jit
+def gate(a):
+    s = jax.nn.sigmoid(a)
+    return s, 1 - s
+
+
 @dataclasses.dataclass(frozen=True)
 class Odd(jaxrnn.Cell):
     kind: str
@@ -104,6 +119,11 @@ class Odd(jaxrnn.Cell):
             h = r * u + jax.nn.sigmoid(u) * r**2
         elif self.kind == "the sum is used beside":
             h = jnp.tanh(u + a) + 0.1 * jnp.cos(u + a)
+        elif self.kind == "a value with the derivative of another":
+            h = value_of(jnp.tanh(u), jnp.tanh(u + a) * params.w_h[0])
+        elif self.kind == "a call with two results":
+            keep, new = gate(u + a)
+            h = keep * carry.h + new * jnp.tanh(u)
         elif self.kind == "divided":
             h = jnp.tanh(u + a) / (2 + jax.nn.sigmoid(dot(jnp.tanh(a), params.w_h)))
         return Carry(h=h), h
@@ -116,6 +136,8 @@ ODD = [
     "an activation of a product alone, used twice",
     "the sum is used beside",
     "divided",
+    "a value with the derivative of another",
+    "a call with two results",
 ]
 
 

@@ -256,11 +256,11 @@ def test_a_bias_that_torch_has_twice_moves_twice_as_far_and_b_hn_does_not():
     ],
 )
 def test_a_cell_that_torch_has_not_keeps_its_steps(cell):
-    params = cell.init(jax.random.key(0), INPUTS)
+    params = (cell.init(jax.random.key(0), INPUTS), jaxrnn.RNNCell(H).init(jax.random.key(1), H))
     optimizer = with_two_biases(optax.sgd(1.0))
     ones = jax.tree.map(jnp.ones_like, params)
     updates, _ = optimizer.update(ones, optimizer.init(params), params)
-    assert_close(updates, jax.tree.map(lambda a: -np.ones(a.shape), params))
+    assert_close(updates[0], jax.tree.map(lambda a: -np.ones(a.shape), params[0]))
 
 
 def test_the_two_biases_are_found_in_linen_and_in_nnx():
@@ -281,24 +281,46 @@ def test_the_two_biases_are_found_in_linen_and_in_nnx():
 def test_adam_sees_each_bias_with_moments_of_its_own():
     params = jaxrnn.LSTMCell(H).init(jax.random.key(0), INPUTS)
     state = with_two_biases(optax.adam(1e-3)).init(params)
-    assert isinstance(state[0].mu.b, TwoBiases)
+    assert isinstance(state.inner[0].mu.b, TwoBiases)
+
+
+def test_where_there_is_no_bias_of_torch_it_says_where_it_belongs():
+    params = jaxrnn.LSTMCell(H).init(jax.random.key(0), INPUTS)
+    labels = type(params)("k", "k", "b")
+    parts = {"k": optax.sgd(1.0), "b": with_two_biases(optax.sgd(1.0))}
+    with pytest.raises(ValueError, match="goes around the whole optimiser"):
+        optax.multi_transform(parts, labels).init(params)
+    whole = with_two_biases(optax.multi_transform(dict.fromkeys("kb", optax.sgd(1.0)), labels))
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = whole.update(ones, whole.init(params), params)
+    np.testing.assert_array_equal(updates.b, -2)
+    several = with_two_biases(optax.MultiSteps(optax.sgd(1.0), 2))
+    updates, state = several.update(ones, several.init(params), params)
+    np.testing.assert_array_equal(several.update(ones, state, params)[0].b, -2)
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-@pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("rule", ["sgd", "adam", "adamw", "adam_l2"])
 def test_twelve_updates_of_a_tied_language_model_with_clipping_are_those_of_torch(kind, rule):
     torch = pytest.importorskip("torch")
     words, size, rows, steps = 23, 16, 4, 7
     rng = np.random.default_rng(3)
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(size, size, 2)
+    with torch.no_grad():  # as `to_torch` writes them: the sum in the first
+        for name, second in theirs.named_parameters():
+            if name.startswith("bias_hh"):
+                count = 2 * size if kind == "GRU" else len(second)
+                getattr(theirs, name.replace("hh", "ih"))[:count] += second[:count]
+                second[:count] = 0
     embedding = torch.nn.Parameter(0.3 * torch.randn(words, size))
     bias = torch.nn.Parameter(torch.zeros(words))
     make = {
         "sgd": functools.partial(torch.optim.SGD, lr=2.0),
         "adam": functools.partial(torch.optim.Adam, lr=0.05),
         "adamw": functools.partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1),
+        "adam_l2": functools.partial(torch.optim.Adam, lr=0.05, weight_decay=0.1),
     }
     everything = [*theirs.parameters(), embedding, bias]
     optimizer = make[rule](everything)
@@ -314,6 +336,7 @@ def test_twelve_updates_of_a_tied_language_model_with_clipping_are_those_of_torc
         "sgd": optax.sgd(2.0),
         "adam": optax.adam(0.05),
         "adamw": optax.adamw(0.05, weight_decay=0.1),
+        "adam_l2": optax.chain(optax.add_decayed_weights(0.1), optax.adam(0.05)),
     }
     ours = with_two_biases(optax.chain(optax.clip_by_global_norm(0.25), inner[rule]))
     state = ours.init(params)

@@ -1,6 +1,5 @@
 """An optimiser that treats one bias as torch treats two."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,11 @@ class TwoBiases(NamedTuple):
     hh: Array  # [G * H]; of a GRU [2 * H], since `b_hn` is its last part
 
 
+class TwoBiasesState(NamedTuple):
+    inner: Any  # of the optimiser
+    hh: tuple[Array, ...]  # the second of each two biases
+
+
 def with_two_biases(optimizer: Any) -> Any:
     """The same optimiser, whose updates and norms are those of torch.
 
@@ -29,11 +33,16 @@ def with_two_biases(optimizer: Any) -> Any:
     their fields, wherever they stand: as NamedTuples, in linen's dicts and in nnx states.
 
     Args:
-        optimizer: an `optax.GradientTransformation`, or another pair of `init` and `update`. It
-            sees each of those biases as a `TwoBiases`, of which the second is zero at the start.
+        optimizer: an `optax.GradientTransformation`, or another pair of `init` and `update`: the
+            whole, with what it is made of (`multi_transform`, `masked`) inside. It sees each of
+            those biases as a `TwoBiases`, of which the second is zero at the start, as `to_torch`
+            writes it.
 
     Returns:
         One of the same type.
+
+    Raises:
+        ValueError: from `init`, where no bias is found.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn, optax
@@ -45,26 +54,42 @@ def with_two_biases(optimizer: Any) -> Any:
         >>> updates.b.tolist(), updates.w_h.ravel().tolist()
         ([-1.0, -1.0, -1.0, -1.0], [-0.5, -0.5, -0.5, -0.5])
     """
+    if hasattr(optimizer, "gradient_transformation"):  # `optax.MultiSteps`
+        optimizer = optimizer.gradient_transformation()
 
-    def init(params: Any) -> Any:
-        return optimizer.init(_apart(params, jnp.zeros_like))
+    def init(params: Any) -> TwoBiasesState:
+        doubled = _doubled(jax.tree.leaves_with_path(params))
+        if not doubled:
+            raise ValueError(
+                "there is no bias that torch has twice. Is this a part of the parameters? "
+                "with_two_biases goes around the whole optimiser."
+            )
+        leaves = jax.tree.leaves(params)
+        second = tuple(jnp.zeros_like(leaves[k][:count]) for k, count in doubled.items())
+        return TwoBiasesState(optimizer.init(_apart(params, second)), second)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        own = None if params is None else _apart(params, jnp.zeros_like)
-        found, state = optimizer.update(_apart(updates, lambda g: g), state, own, **extra)
-        return _joined(updates, found), state
+    def update(updates: Any, state: TwoBiasesState, params: Any = None, **extra: Any) -> Any:
+        own = None if params is None else _apart(params, state.hh)
+        found, inner = optimizer.update(_apart(updates, None), state.inner, own, **extra)
+        moved = [leaf.hh for leaf in _leaves(found) if isinstance(leaf, TwoBiases)]
+        hh = tuple(a + d for a, d in zip(state.hh, moved, strict=True))
+        return _joined(updates, found), TwoBiasesState(inner, hh)
 
     return type(optimizer)(init, update)
 
 
-def _apart(tree: Any, second: Callable[[Array], Array]) -> Any:
-    """A tree with each bias as two; `second` makes the second, of the part that has one."""
+def _apart(tree: Any, second: tuple[Array, ...] | None) -> Any:
+    """A tree with each bias as two, of which `second` are the second ones; of gradients, where it
+    is None, both are the same."""
     paths, structure = jax.tree.flatten_with_path(tree)
-    doubled = _doubled(paths)
-    leaves = [
-        TwoBiases(a, second(a[: doubled[k]])) if k in doubled else a
-        for k, (_, a) in enumerate(paths)
-    ]
+    leaves = [leaf for _, leaf in paths]
+    for place, (k, count) in enumerate(_doubled(paths).items()):
+        b = leaves[k]
+        if second is None:
+            leaves[k] = TwoBiases(b, b[:count])
+        else:
+            hh = second[place]
+            leaves[k] = TwoBiases(b.at[:count].add(-hh), hh)
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -76,8 +101,11 @@ def _joined(like: Any, tree: Any) -> Any:
             return leaf
         return leaf.ih.at[: len(leaf.hh)].add(leaf.hh)
 
-    leaves = jax.tree.leaves(tree, is_leaf=lambda a: isinstance(a, TwoBiases))
-    return jax.tree.unflatten(jax.tree.structure(like), [join(leaf) for leaf in leaves])
+    return jax.tree.unflatten(jax.tree.structure(like), [join(leaf) for leaf in _leaves(tree)])
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return jax.tree.leaves(tree, is_leaf=lambda a: isinstance(a, TwoBiases))
 
 
 def _doubled(paths: list[tuple[Any, Any]]) -> dict[int, int]:

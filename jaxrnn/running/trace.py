@@ -248,7 +248,6 @@ class Graph:
     def __init__(self, trace: Trace) -> None:
         self.numbers: dict[Any, int | None] = {v: None for v in trace.constants}
         self.equations: list[Equation] = []
-        self.ruled: set[int | None] = set()  # what goes into calls with a derivative of their own
         self._fresh = iter(range(10**9))
         for v in (*trace.params, *trace.carry, *trace.u):
             self.numbers[v] = next(self._fresh)
@@ -300,12 +299,21 @@ class Graph:
                 number = e.params.get("number") if e.primitive is product_p else None
                 self.equations.append(Equation(e.primitive.name, inputs, outputs, axis, number))
             else:
-                if e.primitive.name == "custom_jvp_call":
-                    self.ruled |= set(self.of(e.invars))
                 self.numbers.update({v: None for v in inner.constvars})
                 self.numbers.update(zip(inner.invars, self.of(e.invars), strict=True))
                 self._walk(inner.eqns)
-                self.numbers.update(zip(e.outvars, self.of(inner.outvars), strict=True))
+                if e.primitive.name == "custom_jvp_call":
+                    self._join(e, self.of(inner.outvars))
+                else:
+                    self.numbers.update(zip(e.outvars, self.of(inner.outvars), strict=True))
+
+    def _join(self, call: Any, results: list[int | None]) -> None:
+        """What a call with a derivative of its own returns depends on all that goes into it,
+        whatever its value is made of, and is nothing that went in."""
+        self.numbers.update({v: next(self._fresh) for v in call.outvars})
+        inputs = (*self.of(call.invars), *results)
+        outputs = tuple(self.of(call.outvars))
+        self.equations.append(Equation(call.primitive.name, inputs, outputs, None, None))
 
 
 def _called(equation: Any) -> Any:

@@ -88,7 +88,7 @@ def _candidates(trace: Trace) -> list[Activation]:
     of = {e.outputs[0]: e for e in graph.equations if e.name in RULES}
     found = []
     for place, equation in enumerate(trace.equations):
-        out = graph.read(equation.outvars[0]) if equation.outvars else None
+        out = graph.read(equation.outvars[0]) if len(equation.outvars) == 1 else None
         # `jax.nn.sigmoid` is a call of one equation: alike are what goes in and what comes out.
         alone = out in of and tuple(graph.of(equation.invars)) == of[out].inputs
         if alone and out in varying & live:
@@ -139,7 +139,7 @@ class _Values:
         """The values that derivatives need, and those that they are computed from."""
         graph = self._trace.graph
         known = {graph.read(self._trace.equations[a.place].outvars[0]) for a in activations}
-        wanted = set(graph.ruled)
+        wanted: set[Any] = set()
         # From the last to the first: what needs a value is seen before what computes it.
         for equation in reversed(graph.equations):
             outputs = set(equation.outputs)
