@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import check_features, check_params, fit_carry, fit_params
+from jaxrnn.checks import check_features, check_params, features_of, fit_carry, fit_params
 
 Array = jax.Array
 DType = Any  # anything that jnp.dtype accepts
@@ -221,7 +221,7 @@ class Cell:
         None is the first carry. It checks and prepares `params` each time: in a loop of your own
         take `jaxrnn.stepper(cell, params)`, which does so once.
         """
-        params = fit_params(self, params)
+        params = fit_params(self, params, features_of(x))
         x = check_features(self, params, x, axes="...")
         params = self.prepare(cast(check_params(self, params), carry_dtype(x.dtype)))
         return single_step(self, params, carry, x)

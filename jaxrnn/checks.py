@@ -98,6 +98,11 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
     return _rebuilt(cell, like, params, "params")
 
 
+def features_of(xs: Any) -> int:
+    """The number of features of inputs, 1 where they have no axis."""
+    return (jnp.shape(xs) or (1,))[-1]
+
+
 def _told_size(cell: Cell, params: Params, otherwise: int) -> int:
     """The number of features, where raw parameters tell it: a cell asks names of its own, and here
     the first kernel of the input says it."""
@@ -161,6 +166,7 @@ def _entries(like: Any, names: tuple[str, ...], given: Any) -> list[Any] | None:
     """What is given for each entry of `like`; None where it does not fit."""
     if not isinstance(given, Mapping):
         return list(given) if len(given) == len(names) else None
+    given = {str(name): part for name, part in given.items()}  # nnx counts entries by integers
     absent = {name for name, part in zip(names, like, strict=True) if part is None}
     if not set(names) - absent <= set(given) <= set(names):
         return None

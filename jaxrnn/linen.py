@@ -112,8 +112,9 @@ class Recurrent(_Module):
             [T, *batch, features] (as in torch). It has no default, since the habits differ.
         deterministic: True switches the cell's noise off, False on; None leaves it to the call.
         param_dtype, dtype, method, remat: as in `jaxrnn.nnx.Recurrent`.
-        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last
-            axis of every parameter, which `init` boxes as `nn.Partitioned`. None means no metadata.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: kernels on their
+            last axis, and vectors as long; biases of several gates stay whole. `init` boxes them as
+            `nn.Partitioned`. None means no metadata.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

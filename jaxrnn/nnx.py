@@ -80,9 +80,9 @@ class Recurrent(_Module):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
-        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last
-            axis of every parameter, as partition metadata. The module is then made within
-            `jax.set_mesh(mesh)`. None means no metadata.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: kernels on their
+            last axis, and vectors as long, as partition metadata; biases of several gates stay
+            whole. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where the cell draws noise.
 
     Raises:
@@ -228,9 +228,9 @@ class RNN(_Torch):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
-        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last
-            axis of every parameter, as partition metadata. The module is then made within
-            `jax.set_mesh(mesh)`. None means no metadata.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: kernels on their
+            last axis, and vectors as long, as partition metadata; biases of several gates stay
+            whole. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
 
     Raises:
@@ -277,9 +277,9 @@ class LSTM(_Torch):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
-        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last
-            axis of every parameter, as partition metadata. The module is then made within
-            `jax.set_mesh(mesh)`. None means no metadata.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: kernels on their
+            last axis, and vectors as long, as partition metadata; biases of several gates stay
+            whole. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
 
     Raises:
@@ -336,9 +336,9 @@ class GRU(_Torch):
         param_dtype: dtype of the parameters.
         dtype: dtype of the computation; None follows the input.
         method, remat: as in `jaxrnn.unroll`.
-        hidden_axis: the axis of an Auto mesh over which hidden units are split: that of the last
-            axis of every parameter, as partition metadata. The module is then made within
-            `jax.set_mesh(mesh)`. None means no metadata.
+        hidden_axis: the axis of an Auto mesh over which hidden units are split: kernels on their
+            last axis, and vectors as long, as partition metadata; biases of several gates stay
+            whole. The module is then made within `jax.set_mesh(mesh)`. None means no metadata.
         rngs: makes the parameters, and gives a stream "dropout" where there is dropout.
 
     Raises:

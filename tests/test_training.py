@@ -14,6 +14,7 @@ from oracles import EVERY, assert_close, parameters
 import jaxrnn
 import jaxrnn.linen
 import jaxrnn.nnx
+from jaxrnn import diagnostics
 from jaxrnn.interop import TwoBiases, from_torch, to_torch, with_two_biases
 from jaxrnn.wrappers import LayerNormInput, LearnedInitialCarry, MultiHead, Residual, Zoneout
 
@@ -148,6 +149,10 @@ def as_dicts(tree):
     return [as_dicts(part) for part in tree]
 
 
+def listed(part):
+    return list(part) if hasattr(part, "w_h") else part
+
+
 RAW = {
     "cell": jaxrnn.LSTMCell(H),
     "without_bias": jaxrnn.GRUCell(H, bias=False),
@@ -163,8 +168,13 @@ RAW = {
 def test_restored_dicts_tuples_and_lists_run_as_the_parameters_they_were(cell):
     params = jax.tree.map(jnp.float32, parameters(cell))
     carry, want = jaxrnn.unroll(cell, params, XS)
+    numbered = params
+    if isinstance(cell, jaxrnn.Stack):  # as `nnx.to_pure_dict` writes it
+        numbered = {k: as_dicts(part) for k, part in enumerate(params)}
     raw = [
         as_dicts(params),
+        numbered,
+        jax.tree.map(listed, params, is_leaf=lambda a: hasattr(a, "w_h")),
         serialization.to_state_dict(params),
         serialization.msgpack_restore(serialization.to_bytes(params)),
         list(params),
@@ -181,6 +191,21 @@ def test_restored_dicts_tuples_and_lists_run_as_the_parameters_they_were(cell):
         want = cell(params, first, XS[0])[1]
         np.testing.assert_array_equal(cell(raw[0], first, XS[0])[1], want)
         np.testing.assert_array_equal(jaxrnn.stepper(cell, raw[0])(first, XS[0])[1], want)
+        told = [jaxrnn.explain(cell, XS.shape, params=p)[0].method for p in (params, raw[0])]
+        assert told[0] == told[1]
+
+
+def test_diagnostics_take_restored_dicts_too():
+    cell = jaxrnn.GRUCell(H)
+    params = cell.init(jax.random.key(0), INPUTS)
+    raw = as_dicts(params)
+    for find in (diagnostics.carry_jacobians, diagnostics.largest_lyapunov_exponent):
+        np.testing.assert_array_equal(find(cell, raw, XS[:, 0]), find(cell, params, XS[:, 0]))
+    loss = lambda carry, ys: carry.h.sum()  # noqa: E731
+    one, two = (diagnostics.carry_gradients(cell, p, XS, loss) for p in (raw, params))
+    np.testing.assert_array_equal(one.h, two.h)
+    one, two = (diagnostics.memory_capacity(cell, p, jax.random.key(1), 3) for p in (raw, params))
+    np.testing.assert_array_equal(one.delays, two.delays)
 
 
 def test_a_stack_that_keeps_its_features_runs_inside_linens_own_loop():

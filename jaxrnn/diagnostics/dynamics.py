@@ -8,6 +8,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.checks import fit_params
 from jaxrnn.running import initial_carry
 
 
@@ -59,6 +60,7 @@ def largest_lyapunov_exponent(
     T = xs.shape[0]
     if not 0 <= washout < T:
         raise ValueError(f"washout must be from 0 to T - 1 = {T - 1}, got {washout}.")
+    params = fit_params(cell, params, xs.shape[-1])
     first = (
         initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
         if carry is None

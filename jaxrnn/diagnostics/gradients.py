@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, dot
+from jaxrnn.checks import fit_params
 from jaxrnn.running import initial_carry, unroll
 
 
@@ -51,6 +52,7 @@ def carry_gradients(
         >>> carry_gradients(cell, params, xs, lambda carry, ys: carry.h.sum()).c.shape
         (6, 2, 4)
     """
+    params = fit_params(cell, params, xs.shape[-1])
     T = xs.shape[0]
     batch = xs.shape[1 : xs.ndim - cell.feature_axes]
     spatial = xs.shape[xs.ndim - cell.feature_axes : -1]

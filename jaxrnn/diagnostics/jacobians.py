@@ -9,6 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.checks import fit_params
 from jaxrnn.running import initial_carry
 
 
@@ -33,6 +34,7 @@ def carry_jacobians(cell: Cell, params: Params, xs: Array, carry: Carry = None) 
         >>> carry_jacobians(cell, params, jax.numpy.ones((5, 3))).shape
         (5, 8, 8)
     """
+    params = fit_params(cell, params, xs.shape[-1])
     first = (
         initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
         if carry is None
@@ -119,6 +121,7 @@ def carry_jacobian_norms(
         >>> bool(abs(carry_jacobian_norms(cell, params, jax.numpy.zeros((50, 3)))).max() < 1e-4)
         True
     """
+    params = fit_params(cell, params, xs.shape[-1])
     first = (
         initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
         if carry is None

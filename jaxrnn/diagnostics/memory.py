@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.checks import fit_params
 from jaxrnn.running import unroll
 
 
@@ -94,6 +95,7 @@ def memory_capacity(
     """
     if delays < 1 or steps < 1:
         raise ValueError(f"delays and steps must be at least 1, got {delays} and {steps}.")
+    params = fit_params(cell, params)
     dtype = jax.tree.leaves(params)[0].dtype
     u = jax.random.uniform(key, (steps + delays,), dtype, -scale, scale)
     size = cell.input_size(params) or 1

@@ -18,7 +18,7 @@ from jaxrnn.cell import Cell, DType, Params, check_cell_type
 from jaxrnn.cells import ConvLSTMCell, GRUCell, GRUResetBeforeCell, LSTMPCell
 from jaxrnn.checks import check_params
 from jaxrnn.stack import Stack
-from jaxrnn.wrappers import Wrapper
+from jaxrnn.wrappers import MultiHead, Wrapper
 
 Arrays = dict[str, Any]  # NumPy arrays, which here stand in the fields of parameters too
 # The gates of our cells, in their order; those of another library stand beside its conversions.
@@ -133,6 +133,8 @@ def layout_of(cell: Cell, layouts: Mapping[type, Any], library: str) -> Any:
             "Convert one cell after another: stack.cells[layer], "
             "params[layer * directions + direction]."
         )
+    elif isinstance(cell, MultiHead):
+        why = "No other library has heads; one head is the cell inside."
     elif isinstance(cell, Wrapper):
         why = "Convert the cell inside, with its own parameters."
     elif type(cell) is LSTMPCell:

@@ -19,7 +19,7 @@ from jaxrnn.interop.strict_json import FileFormatError
 CONFIG = "config.json"
 TENSORS = "model.safetensors"
 CARD = "README.md"
-VERSION = 1
+VERSION = 2  # 1 had biases by gate, [G, H]
 LARGEST_CONFIG = 2**20  # bytes
 KEYS = ("library_name", "format_version", "cell", "input_size", "dtype", "names")
 NAMES = ("jaxrnn", "torch")
@@ -141,7 +141,7 @@ def _check_config(text: bytes) -> dict[str, Any]:
     if type(version) is not int or version != VERSION:
         raise FileFormatError(
             f"{CONFIG} has format_version {str(version)[:20]}; this jaxrnn reads {VERSION}. "
-            "Is jaxrnn too old?"
+            f"Is jaxrnn too {'old' if type(version) is int and version > VERSION else 'new'}?"
         )
     _check_keys(config)
     if type(config["input_size"]) is not int or not 1 <= config["input_size"] < 2**31:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, DType, Params, check_cell_type
-from jaxrnn.checks import check_features
+from jaxrnn.checks import check_features, fit_params
 from jaxrnn.running.method import NAMES, Choice, Method, Refusal, name_of, named, resolve
 from jaxrnn.running.problem import Problem
 from jaxrnn.running.run import Run
@@ -90,8 +90,10 @@ def explain(
         )
         return run(cell, params, xs, None, noise=drawn, reverse=False)
 
-    if params is None:
-        features = shape[-1] if shape else 1  # no shape at all is refused where the others are
+    features = shape[-1] if shape else 1  # no shape at all is refused where the others are
+    if params is not None:
+        params = fit_params(cell, params, features)
+    else:
         params = jax.eval_shape(lambda: cell.init(jax.random.key(0), features))
     jax.eval_shape(traced, params, jax.ShapeDtypeStruct(shape, dtype))
     return tuple(found)

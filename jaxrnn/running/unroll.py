@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.cell import Array, Carry, Cell, Noise, Params, check_cell_type
-from jaxrnn.checks import check_features, check_size, fit_carry, fit_noise, fit_params, fit_rows
+from jaxrnn.checks import (
+    check_features,
+    check_size,
+    features_of,
+    fit_carry,
+    fit_noise,
+    fit_params,
+    fit_rows,
+)
 from jaxrnn.running.chunks import scan_chunks
 from jaxrnn.running.method import Method, resolve
 from jaxrnn.running.run import Run, prepare, start
@@ -84,7 +92,7 @@ def unroll(
         ((15, 5, 20), (5, 20))
     """
     check_cell_type(cell)
-    params = fit_params(cell, params)
+    params = fit_params(cell, params, features_of(xs))
     options = (resolve(method, remat), remat, reverse)
     return _jitted(_sequence, cell, options, params, xs, carry, mask, reset, noise)
 
@@ -117,7 +125,7 @@ def unroll_carries(
         TypeError, ValueError: as `unroll`.
     """
     check_cell_type(cell)
-    params = fit_params(cell, params)
+    params = fit_params(cell, params, features_of(xs))
     options = (resolve(method, remat), remat, reverse)
     return _jitted(_carries, cell, options, params, xs, carry, mask, reset, noise)
 
@@ -159,7 +167,7 @@ def unroll_windows(
     recurrent network trajectories"; here the gradient reaches back to the beginning of the window.
     """
     check_cell_type(cell)
-    params = fit_params(cell, params)
+    params = fit_params(cell, params, features_of(xs))
     check_size("window", window)
     if not cell.causal:
         raise ValueError(

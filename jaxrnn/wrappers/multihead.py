@@ -28,7 +28,8 @@ def block_diagonal(v: Array, w: Array) -> Array:
 @dataclasses.dataclass(frozen=True)
 class MultiHead(Wrapper):
     """A cell whose recurrent kernels are block-diagonal: its H hidden units are `heads` heads of
-    P = H / heads, and no unit sees those of another head at the step before.
+    P = H / heads, and no product takes a unit to another head. (A layer norm in the cell
+    still spans all units.)
 
     Inputs and biases are those of the cell. Its recurrent kernels [H, ..., H] become [P, ..., H]:
     on the last axis stands head by head what they are in a cell of P units, as which they are

@@ -200,7 +200,7 @@ def test_a_folder_written_by_hand_is_read(tmp_path):
     cell = {"class": "RNNCell", "hidden_size": 3, "nonlinearity": "relu"}
     rest = {
         "library_name": "jaxrnn",
-        "format_version": 1,
+        "format_version": 2,
         "input_size": 2,
         "dtype": "float32",
         "names": "jaxrnn",

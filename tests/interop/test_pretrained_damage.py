@@ -91,9 +91,10 @@ HUGE_KERNEL = {"class": "ConvLSTMCell", "hidden_size": 2, "kernel_size": [40_000
 EDITS = [
     (edit(library_name="transformers"), "is not of a model of jaxrnn"),
     (lambda config: [config], "is not of a model of jaxrnn"),
-    (edit(format_version=2), r"has format_version 2; this jaxrnn reads 1\. Is jaxrnn too old\?"),
+    (edit(format_version=3), r"has format_version 3; this jaxrnn reads 2\. Is jaxrnn too old\?"),
+    (edit(format_version=1), r"has format_version 1; this jaxrnn reads 2\. Is jaxrnn too new\?"),
     (edit(format_version=True), "has format_version True"),
-    (edit(format_version=1.0), r"has format_version 1\.0"),
+    (edit(format_version=2.0), r"has format_version 2\.0"),
     (edit(input_sise=3), r"unknown key 'input_sise'\. Did you mean 'input_size'\?"),
     (edit(file="/etc/passwd"), "unknown key 'file'"),
     (without("cell"), "has no 'cell'"),
