@@ -111,8 +111,8 @@ class GRUResetBeforeCell(Cell):
     all else as in `GRUCell`.
 
     Args:
-        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme, activation,
-            recurrent_activation: as in `GRUCell`.
+        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+        activation, recurrent_activation: as in `GRUCell`.
 
     Source: Cho et al. 2014, arXiv:1406.1078, eq. 5-8; Keras `reset_after=False`; Haiku, whose z is
     1 - z here.

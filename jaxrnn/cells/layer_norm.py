@@ -97,8 +97,9 @@ class LayerNormLSTMCell(Cell):
     The c in the carry is not normalised.
 
     Args:
-        hidden_size, forget_bias, recurrent_init, input_init, bias, init_scheme, activation,
-            recurrent_activation: as in `LSTMCell`. Scales start at 1, b_c at 0.
+        hidden_size, forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`.
+            Scales start at 1, b_c at 0.
+        activation, recurrent_activation: as in `LSTMCell`.
         epsilon: added to the variances; above 0.
 
     Source: Ba et al. 2016, arXiv:1607.06450, eq. 20-22. Differs: b is the sum of the paper's three.
@@ -181,8 +182,9 @@ class LayerNormGRUCell(Cell):
         h' = (1 - z) * n + z * h
 
     Args:
-        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme, activation,
-            recurrent_activation: as in `GRUCell`. Scales start at 1.
+        hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.
+            Scales start at 1.
+        activation, recurrent_activation: as in `GRUCell`.
         epsilon: added to the variances; above 0.
 
     Source: Ba et al. 2016, arXiv:1607.06450, supplementary material. Differs: z keeps the old

@@ -108,8 +108,9 @@ class LSTMPCell(Cell):
     Args:
         hidden_size: H, the size of c.
         proj_size: P, the size of h and of the output, below H.
-        forget_bias, recurrent_init, input_init, bias, init_scheme, activation,
-            recurrent_activation: as in `LSTMCell`; `w_p` is drawn by `input_init`.
+        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`; `w_p` is drawn
+            by `input_init`.
+        activation, recurrent_activation: as in `LSTMCell`.
 
     Source: Sak et al. 2014, arXiv:1402.1128, without its second projection;
     `torch.nn.LSTM(proj_size=P)`.

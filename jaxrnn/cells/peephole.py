@@ -33,9 +33,9 @@ class PeepholeLSTMCell(Cell):
 
     Args:
         hidden_size: H.
-        forget_bias, recurrent_init, input_init, bias, init_scheme, activation,
-            recurrent_activation: as in `LSTMCell`. The peepholes are zeros, and with the torch
-            scheme uniform like all else; `bias=False` leaves them in.
+        forget_bias, recurrent_init, input_init, bias, init_scheme: as in `LSTMCell`. The peepholes
+            are zeros, and with the torch scheme uniform like all else; `bias=False` leaves them in.
+        activation, recurrent_activation: as in `LSTMCell`.
 
     Source: Gers & Schmidhuber 2000, "Recurrent nets that time and count"; Graves 2013,
     arXiv:1308.0850, eq. 7-11.
