@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import check_features, check_params, features_of, fit_carry, fit_params
+from jaxrnn.checks import check_features, fit_carry
+from jaxrnn.structure import check_params, features_of, fit_params
 
 Array = jax.Array
 DType = Any  # anything that jnp.dtype accepts

@@ -29,13 +29,13 @@ from jaxrnn.cell import (
     check_cell_type,
     dot,
 )
-from jaxrnn.checks import fit_params
 from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, layers, to_torch
 from jaxrnn.interop.layers import LSTMState, Options
 from jaxrnn.running import initial_carry
 from jaxrnn.running.method import Method, resolve
 from jaxrnn.stack import Stack
+from jaxrnn.structure import fit_params
 
 __all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromLinen", "LSTMState", "Recurrent"]
 

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-CORE = {"cell", "checks"}
+CORE = {"cell", "checks", "structure"}
 ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "checks": set(),
-    "cell": {"checks"},
+    "structure": set(),
+    "cell": {"checks", "structure"},
     "devices": set(),
     "sequences": CORE,
     "initializers": CORE,

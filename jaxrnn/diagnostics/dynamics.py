@@ -8,8 +8,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.checks import fit_params
 from jaxrnn.running import initial_carry
+from jaxrnn.structure import fit_params
 
 
 def largest_lyapunov_exponent(

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, dot
-from jaxrnn.checks import fit_params
 from jaxrnn.running import initial_carry, unroll
+from jaxrnn.structure import fit_params
 
 
 class GradientNorms(NamedTuple):

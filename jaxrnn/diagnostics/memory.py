@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.checks import fit_params
 from jaxrnn.running import unroll
+from jaxrnn.structure import fit_params
 
 
 class MemoryCapacity(NamedTuple):

@@ -16,8 +16,8 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
-from jaxrnn.checks import check_params
 from jaxrnn.interop.layouts import ConversionError, layout_of
+from jaxrnn.structure import check_params
 
 
 def as_common_cell(cell: Cell, params: Params) -> tuple[Cell, Params]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxrnn.cell import Cell, DType, Params, check_cell_type
 from jaxrnn.cells import ConvLSTMCell, GRUCell, GRUResetBeforeCell, LSTMPCell
-from jaxrnn.checks import check_params
 from jaxrnn.stack import Stack
+from jaxrnn.structure import check_params
 from jaxrnn.wrappers import MultiHead, Wrapper
 
 Arrays = dict[str, Any]  # NumPy arrays, which here stand in the fields of parameters too

@@ -24,7 +24,6 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
-from jaxrnn.checks import check_params
 from jaxrnn.interop.layouts import (
     Arrays,
     ConversionError,
@@ -34,6 +33,7 @@ from jaxrnn.interop.layouts import (
     to_numpy,
 )
 from jaxrnn.stack import Stack
+from jaxrnn.structure import check_params
 
 
 def from_torch(

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, DType, Params, check_cell_type
-from jaxrnn.checks import check_features, fit_params
+from jaxrnn.checks import check_features
 from jaxrnn.running.method import NAMES, Choice, Method, Refusal, name_of, named, resolve
 from jaxrnn.running.problem import Problem
 from jaxrnn.running.run import Run
+from jaxrnn.structure import fit_params
 
 
 class Explanation(NamedTuple):

@@ -10,19 +10,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.cell import Array, Carry, Cell, Noise, Params, Tree, carry_dtype, cast, select
-from jaxrnn.checks import (
-    check_features,
-    check_noise,
-    check_params,
-    fit_carry,
-    fit_noise,
-    fit_rows,
-)
+from jaxrnn.checks import check_features, check_noise, fit_carry, fit_noise, fit_rows
 from jaxrnn.running.chunks import in_chunks
 from jaxrnn.running.method import Choice, Method, Refusal, choose
 from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.scan import Scan
 from jaxrnn.running.trace import trace, unchanged
+from jaxrnn.structure import check_params
 
 
 class Run(NamedTuple):

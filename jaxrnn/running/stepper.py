@@ -18,7 +18,8 @@ from jaxrnn.cell import (
     check_cell_type,
     single_step,
 )
-from jaxrnn.checks import check_features, check_params, fit_params
+from jaxrnn.checks import check_features
+from jaxrnn.structure import check_params, fit_params
 
 
 @jax.tree_util.register_dataclass

@@ -9,18 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.cell import Array, Carry, Cell, Noise, Params, check_cell_type
-from jaxrnn.checks import (
-    check_features,
-    check_size,
-    features_of,
-    fit_carry,
-    fit_noise,
-    fit_params,
-    fit_rows,
-)
+from jaxrnn.checks import check_features, check_size, fit_carry, fit_noise, fit_rows
 from jaxrnn.running.chunks import scan_chunks
 from jaxrnn.running.method import Method, resolve
 from jaxrnn.running.run import Run, prepare, start
+from jaxrnn.structure import features_of, fit_params
 
 
 def unroll(

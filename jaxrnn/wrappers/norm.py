@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Dot, DType, Noise, Params, carry_dtype, dot
-from jaxrnn.checks import check_params
+from jaxrnn.structure import check_params
 from jaxrnn.wrappers.base import Run, Wrapper, own
 
 

@@ -1,0 +1,144 @@
+"""Parameters in the structure that a cell makes, also from the dicts, tuples and lists that files
+and Flax hold.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Cell = Any  # a `jaxrnn.cell.Cell`: this file stands below it
+Params = Any
+
+
+def check_params(cell: Cell, params: Params) -> Params:
+    """Returns `params`, or raises where they are not what `cell.init` makes.
+
+    Raises:
+        ValueError: another structure or other shapes; the message lists what does not fit.
+    """
+    params = fit_params(cell, params)
+    size = cell.input_size(params)
+    expected = None if size is None else _expected_params(cell, int(size))
+    if expected is None:
+        return params
+    if jax.tree.structure(params) != jax.tree.structure(expected):
+        raise ValueError(
+            f"params have structure {jax.tree.structure(params)}, "
+            f"but {cell} makes {jax.tree.structure(expected)}."
+        )
+    pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(expected), strict=True)
+    wrong = [
+        (jax.tree_util.keystr(path), a.shape, e.shape)
+        for (path, a), e in pairs
+        if a.shape != e.shape
+    ]
+    if wrong:
+        text = ", ".join(f"params{name} {got}, expected {want}" for name, got, want in wrong)
+        raise ValueError(f"params do not fit {cell}: {text}.")
+    return params
+
+
+def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
+    """Parameters in the structure that `cell.init` makes, if need be from the dicts, tuples and
+    lists that files and Flax hold: dicts with the names of fields, or for an entry of a tuple its
+    number as a string.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        input_size: for which a cell makes parameters of the same structure.
+
+    Raises:
+        ValueError: names or numbers of entries that do not fit; the message has those wanted.
+    """
+    like = _structure(cell, _told_size(cell, params, input_size)) if _is_raw(params) else None
+    if like is None or jax.tree.structure(params) == jax.tree.structure(like):
+        return params
+    return _rebuilt(cell, like, params, "params")
+
+
+def features_of(xs: Any) -> int:
+    """The number of features of inputs, 1 where they have no axis."""
+    return (jnp.shape(xs) or (1,))[-1]
+
+
+def _told_size(cell: Cell, params: Params, otherwise: int) -> int:
+    """The number of features, where raw parameters tell it: a cell asks names of its own, and here
+    the first kernel of the input says it."""
+    try:
+        size = cell.input_size(params)
+    except Exception:
+        size = None
+    return next(_input_sizes(params), otherwise) if size is None else int(size)
+
+
+def _input_sizes(params: Any) -> Iterator[int]:
+    """The number of features of each cell in raw parameters, the first first."""
+    if hasattr(params, "_asdict"):
+        params = params._asdict()
+    if isinstance(params, Mapping) and hasattr(params.get("w_x"), "shape"):
+        shape = params["w_x"].shape
+        yield shape[-3] if len(shape) > 2 else shape[0]
+    elif isinstance(params, Mapping | tuple | list):
+        for part in params.values() if isinstance(params, Mapping) else params:
+            yield from _input_sizes(part)
+
+
+def _is_raw(params: Any) -> bool:
+    """Whether a structure may be another than it should be: it holds what has no names of its own,
+    a dict, a list or a plain tuple."""
+    if hasattr(params, "_fields"):
+        return any(map(_is_raw, params))
+    return isinstance(params, Mapping | list | tuple)
+
+
+@functools.lru_cache(maxsize=1024)
+def _structure(cell: Cell, input_size: int) -> Params | None:
+    """What `cell.init` makes; None where it cannot be told."""
+    try:
+        return _expected_params(cell, input_size)
+    except Exception:  # a cell that cannot be made for any number of features
+        return None
+
+
+def _rebuilt(cell: Cell, like: Params, given: Any, path: str) -> Any:
+    """`given` in the structure of `like`; what is no raw container is left to other checks."""
+    if not isinstance(like, tuple) or not isinstance(given, Mapping | tuple | list):
+        return given
+    if hasattr(given, "_fields") and type(given) is not type(like):
+        return given  # of another cell, in an order of its own
+    names = getattr(like, "_fields", None) or tuple(str(k) for k in range(len(like)))
+    parts = _entries(like, names, given)
+    if parts is None:
+        got = f"{len(given)} entries"
+        if isinstance(given, Mapping):
+            got = f"a dict of {', '.join(map(str, given))}"
+        raise ValueError(
+            f"{path} of {type(cell).__name__} must have the entries {', '.join(names)}, got {got}."
+        )
+    triples = zip(names, like, parts, strict=True)
+    rebuilt = [_rebuilt(cell, part, own, f"{path}.{name}") for name, part, own in triples]
+    return type(like)(*rebuilt) if hasattr(like, "_fields") else tuple(rebuilt)
+
+
+def _entries(like: Any, names: tuple[str, ...], given: Any) -> list[Any] | None:
+    """What is given for each entry of `like`; None where it does not fit."""
+    if not isinstance(given, Mapping):
+        return list(given) if len(given) == len(names) else None
+    given = {str(name): part for name, part in given.items()}  # nnx counts entries by integers
+    absent = {name for name, part in zip(names, like, strict=True) if part is None}
+    if not set(names) - absent <= set(given) <= set(names):
+        return None
+    return [given.get(name) for name in names]
+
+
+@functools.lru_cache(maxsize=1024)
+def _expected_params(cell: Cell, input_size: int) -> Params | None:
+    """The shapes that `cell.init` makes; None for a cell that does not define it."""
+    try:
+        return jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    except NotImplementedError:
+        return None
