@@ -215,6 +215,15 @@ class Cell:
         w_x = getattr(params, "w_x", None)
         return None if w_x is None else w_x.shape[0]
 
+    @property
+    def num_feature_axes(self) -> int:
+        """What Flax asks its own cells first."""
+        raise AttributeError(
+            f"{type(self).__name__} is a cell of jaxrnn, not of Flax. nnx.RNN takes "
+            "jaxrnn.nnx.CellForRNN(cell, input_size, rngs=rngs) around it, linen.RNN takes "
+            "jaxrnn.linen.CellForRNN(cell); jaxrnn's Recurrent runs it by itself, and faster."
+        )
+
     def __call__(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step, for streaming: `x` [..., I] -> `(carry, y)`, with the dtypes of
         `jaxrnn.unroll`.
@@ -223,7 +232,7 @@ class Cell:
         take `jaxrnn.stepper(cell, params)`, which does so once.
         """
         params = fit_params(self, params, features_of(x))
-        x = check_features(self, params, x, axes="...")
+        x = jnp.asarray(check_features(self, params, x, axes="..."))
         params = self.prepare(cast(check_params(self, params), carry_dtype(x.dtype)))
         return single_step(self, params, carry, x)
 
@@ -268,6 +277,18 @@ def select(rows: Array, yes: Tree, no: Tree | int) -> Tree:
     if isinstance(no, int | float):
         return jax.tree.map(lambda a: where(a, jnp.asarray(no, a.dtype)), yes)
     return jax.tree.map(where, yes, no)
+
+
+def as_cell(cell: Any) -> Cell:
+    """A hashable `Cell`, or that of a Flax module of ours.
+
+    Raises:
+        TypeError: neither of them.
+    """
+    if not isinstance(cell, Cell) and isinstance(getattr(cell, "cell", None), Cell):
+        cell = cell.cell
+    check_cell_type(cell)
+    return cell
 
 
 def check_cell_type(cell: Any) -> None:

@@ -1,10 +1,12 @@
 """What the public entries check, and what their errors teach."""
 
 import numbers
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 Cell = Any  # a `jaxrnn.cell.Cell`: this file stands below it
@@ -13,7 +15,7 @@ Carry = Any
 
 
 def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
-    """Returns `xs` as an array, or raises where its dtype, rank or features do not fit the cell.
+    """Returns `xs`, or raises where its dtype, rank or features do not fit the cell.
 
     Args:
         cell: the cell.
@@ -26,12 +28,7 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
         ValueError: `xs` has too few axes, or another number of features than `params` were made
             for.
     """
-    xs = jnp.asarray(xs)
-    if not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise TypeError(
-            f"xs has dtype {xs.dtype}, expected floating point. "
-            "Embed or one-hot encode indices, or cast them."
-        )
+    xs = as_floating(xs)
     least = cell.feature_axes + ("T" in axes)
     features = ", ".join(["size"] * (cell.feature_axes - 1) + ["features"])
     if xs.ndim < least:
@@ -49,14 +46,36 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
     return xs
 
 
+def as_floating(xs: Any) -> Array:
+    """`xs` as an array; raises TypeError where it holds no real numbers: a cast would lose the
+    imaginary part, and take indices for features.
+
+    NumPy's stay so, since JAX would look at all numbers of a copy under `jax_debug_nans`, also at
+    those in the padding.
+    """
+    xs = xs if hasattr(xs, "dtype") and hasattr(xs, "ndim") else np.asarray(xs)
+    if jnp.issubdtype(xs.dtype, jnp.complexfloating):
+        raise TypeError(
+            f"xs has dtype {xs.dtype}, expected floating point. "
+            "Give real and imaginary parts as features of their own."
+        )
+    if not jnp.issubdtype(xs.dtype, jnp.floating):
+        raise TypeError(
+            f"xs has dtype {xs.dtype}, expected floating point. "
+            "Embed or one-hot encode indices, or cast them."
+        )
+    return xs
+
+
 def fit_carry(carry: Carry, first: Carry) -> Carry:
     """A given carry, checked against the cell's own and brought to its dtype,
-    sharding and varying axes.
+    sharding and varying axes. Lists may stand for tuples, and dicts, by name, for their fields.
 
     Raises:
         ValueError: another structure or other shapes than the cell's own carry.
     """
     names = getattr(first, "_fields", ())
+    carry = _renamed(carry, first)
     _check_structure(carry, first, names)
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (carry, first)]
     crossed = shapes[0] == shapes[1][::-1] and names == ("h", "c")
@@ -74,6 +93,39 @@ def fit_carry(carry: Carry, first: Carry) -> Carry:
     )
 
 
+def in_order(given: Any, names: Sequence[str]) -> Any:
+    """A list, or a dict of these names, as a tuple in their order; all else as it is."""
+    if isinstance(given, Mapping):
+        given = {str(name): part for name, part in given.items()}
+        return tuple(given[name] for name in names) if set(given) == set(names) else given
+    return tuple(given) if isinstance(given, list) else given
+
+
+def _renamed(given: Any, like: Any) -> Any:
+    """The lists and dicts that files hold in the structure of `like`.
+
+    What has several names is never made of what has none: libraries order h and c differently.
+    """
+    if not isinstance(like, tuple):
+        return given
+    fields = getattr(like, "_fields", None)
+    names = fields or tuple(map(str, range(len(like))))
+    if isinstance(given, Mapping):
+        parts = in_order(given, names)
+    elif type(given) is type(like):
+        parts = list(given)
+    elif isinstance(given, list | tuple) and not hasattr(given, "_fields") and len(names) != 1:
+        if fields is not None:
+            return given
+        parts = list(given)
+    else:
+        return given
+    if isinstance(parts, Mapping) or len(parts) != len(like):
+        return given
+    rebuilt = [_renamed(part, own) for part, own in zip(parts, like, strict=True)]
+    return type(like)(*rebuilt) if fields is not None else tuple(rebuilt)
+
+
 def _check_structure(carry: Carry, first: Carry, names: tuple[str, ...]) -> None:
     given = jax.tree.structure(carry)
     expected = jax.tree.structure(first)
@@ -81,6 +133,12 @@ def _check_structure(carry: Carry, first: Carry, names: tuple[str, ...]) -> None
         fields = ", ".join(f"{name}=..." for name in names)
         hint = f" Make it by name: {type(first).__name__}({fields})." if names else ""
         raise ValueError(f"carry has structure {given}, expected {expected}.{hint}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is a bool: "False" and 0.5 are true to Python."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_size(name: str, value: Any, least: int = 1) -> None:
@@ -104,9 +162,14 @@ def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
             f"{name} has shape {rows.shape}, expected {shape}: "
             f"(T, *batch) of xs, whose shape is {xs.shape}.{hint}"
         )
+    check_boolean(name, rows)
+    return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)
+
+
+def check_boolean(name: str, rows: Array) -> None:
+    """Raises TypeError unless a mask or reset is boolean."""
     if rows.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean, got dtype {rows.dtype}; {name} != 0 makes one.")
-    return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)
 
 
 def check_noise(cell: Cell, noise: Any, xs: Array) -> None:

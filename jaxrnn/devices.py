@@ -1,5 +1,6 @@
 """One loss over several devices."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def split_batch(
     of one size: the number of devices may change the last digits. Not so where `loss` divides by
     what differs between shares, such as the number of valid steps of padded sequences. An argument
     that is the same for all devices is so for random keys too: draw noise outside and hand it over
-    with its batch axis.
+    with its batch axis. A Flax nnx module among the arguments draws from its own stream, something
+    else on each device.
 
     Args:
         loss: any function of arrays or pytrees of them, which returns means over its batch: a
@@ -67,19 +69,34 @@ def split_batch(
             return jax.tree.map(_scalar, loss(*args))
         specs = jax.tree.unflatten(jax.tree.structure(args), [_spec(axis, a) for axis, a in pairs])
         mesh = Mesh(np.array(chosen), (AXIS,))
+        keys = [stream() for stream in _streams(args)]
 
-        def share(*args: Any) -> Any:
+        def share(keys: list[jax.Array], *args: Any) -> Any:
+            for stream, key in zip(_streams(args), keys, strict=True):
+                stream.key[...] = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
             return jax.tree.map(lambda mean: _scalar(mean)[None], loss(*args))
 
         # Nothing in `share` communicates, so there is nothing to check; with the check, JAX refuses
         # loops that start from constants, and adds up the gradients of what is the same for all in
         # every step of a loop.
+        specs = (PartitionSpec(), *specs)
         run = jax.shard_map(
             share, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False
         )
-        return jax.tree.map(lambda means: jnp.mean(means, axis=0), run(*args))
+        return jax.tree.map(lambda means: jnp.mean(means, axis=0), run(keys, *args))
 
     return averaged
+
+
+def _streams(args: Any) -> list[Any]:
+    """The random streams of the Flax nnx modules in the arguments. What a share draws is lost with
+    its copy of them, so that they are advanced outside, once, for a key that each share folds its
+    number into."""
+    nnx = sys.modules.get("flax.nnx")  # who has not imported it has no modules of it
+    if nnx is None:
+        return []
+    nodes = [node for arg in args for _, node in nnx.iter_graph(arg)]
+    return [node for node in nodes if isinstance(node, nnx.RngStream)]
 
 
 def _with_axes(in_axes: Any, args: tuple[Any, ...]) -> list[tuple[int | None, Any]]:

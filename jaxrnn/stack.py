@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import numbers
-import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, dot, zeros
+from jaxrnn.checks import check_flag, in_order
+from jaxrnn.directions import MERGES, merged
 from jaxrnn.running import unroll
 
 
@@ -23,15 +24,6 @@ class StackNoise(NamedTuple):
 class StackInput(NamedTuple):
     u: Any  # the projected input of the first layer
     noise: StackNoise | None
-
-
-MERGES: dict[str, Callable[[list[Array]], Array]] = {
-    "concat": lambda ys: jnp.concatenate(ys, axis=-1),
-    "sum": lambda ys: functools.reduce(operator.add, ys),
-    "mean": lambda ys: functools.reduce(operator.add, ys) / len(ys),
-    "mul": lambda ys: functools.reduce(operator.mul, ys),
-    "apart": lambda ys: jnp.stack(ys, axis=-2),
-}  # of the outputs of one layer, one for each direction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +66,7 @@ class Stack(Cell):
     merge: str = "concat"
 
     def __post_init__(self) -> None:
+        self._check_slips()
         cells = tuple(self.cells) if isinstance(self.cells, Iterable) else ()
         if not cells or not all(isinstance(cell, Cell) for cell in cells):
             raise ValueError(
@@ -87,6 +80,18 @@ class Stack(Cell):
         # a NumPy scalar is not weakly typed
         object.__setattr__(self, "dropout", float(self.dropout))
         self._check_merge()
+
+    def _check_slips(self) -> None:
+        """What else was meant by two cells, or a number where a flag stands."""
+        if isinstance(self.cells, Cell) and isinstance(self.bidirectional, Cell):
+            raise TypeError("Stack takes one tuple of cells, as in Stack((a, b)), not Stack(a, b).")
+        check_flag("bidirectional", self.bidirectional)
+        object.__setattr__(self, "bidirectional", bool(self.bidirectional))
+        if isinstance(self.dropout, bool):
+            raise ValueError(
+                f"dropout is a probability between 0 and 1, got {self.dropout!r}; flags go by "
+                "name, as in Stack(cells, bidirectional=True)."
+            )
 
     def _check_merge(self) -> None:
         if any(getattr(cell, "merge", "concat") == "apart" for cell in self.cells[:-1]):
@@ -122,13 +127,10 @@ class Stack(Cell):
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> tuple[Params, ...]:
         keys = jax.random.split(key, (len(self.cells), self.directions))
-        sizes = [
-            input_size,
-            *(shape[-1] for shape in self._outputs((1,) * (self.feature_axes - 1) + (input_size,))),
-        ]
+        shapes = self._inputs((1,) * (self.feature_axes - 1) + (input_size,))
         return tuple(
-            cell.init(k, size, dtype)
-            for cell, layer, size in zip(self.cells, keys, sizes[:-1], strict=True)
+            cell.init(k, shape[-1], dtype)
+            for cell, layer, shape in zip(self.cells, keys, shapes, strict=True)
             for k in layer
         )
 
@@ -151,35 +153,28 @@ class Stack(Cell):
 
     def init_carry(self, params: tuple[Params, ...], like: Array) -> tuple[Carry, ...]:
         carries: list[Carry] = []
-        for layer, (cell, shape) in enumerate(
-            zip(self.cells, self._outputs(like.shape), strict=True)
-        ):
+        for layer, (cell, shape) in enumerate(self._layers(like.shape)):
+            like = self._like(like, shape)
             carries += [
                 cell.init_carry(p, like)
                 for p in params[layer * self.directions : (layer + 1) * self.directions]
             ]
-            like = zeros(
-                like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes
-            )
         return tuple(carries)
 
     def noise(self, key: Array, T: int, like: Array) -> StackNoise | None:
         keys = jax.random.split(key, (len(self.cells), self.directions + 1))
-        shapes = self._outputs(like.shape)
-        cells = []
-        keep = []
-        for layer, (cell, shape) in enumerate(zip(self.cells, shapes, strict=True)):
+        cells: list[Noise] = []
+        keep: list[Array | None] = []
+        for layer, (cell, shape) in enumerate(self._layers(like.shape)):
+            if layer > 0:
+                key = keys[layer - 1, -1]
+                rows = (T, *shape)
+                keep.append(
+                    jax.random.bernoulli(key, 1 - self.dropout, rows) if self.dropout else None
+                )
+            like = self._like(like, shape)
             cells += [cell.noise(k, T, like) for k in keys[layer, :-1]]
-            drop = self.dropout > 0 and layer + 1 < len(self.cells)
-            keep += [
-                jax.random.bernoulli(keys[layer, -1], 1 - self.dropout, (T, *shape))
-                if drop
-                else None
-            ]
-            like = zeros(
-                like, *shape[len(shape) - self.feature_axes :], feature_axes=self.feature_axes
-            )
-        noise = StackNoise(cells=tuple(cells), keep=tuple(keep[:-1]))
+        noise = StackNoise(cells=tuple(cells), keep=tuple(keep))
         return noise if jax.tree.leaves(noise) else None
 
     def project(
@@ -220,12 +215,13 @@ class Stack(Cell):
         resets and method of the whole.
         """
         self._check_entries("params", params)
+        carry = in_order(carry, [str(index) for index in range(len(params))])
         self._check_entries("carry", carry)
         carries = []
         outputs = []
         for index, (layer, direction, cell) in enumerate(self._indexed()):
             if direction == 0 and layer > 0:
-                xs = self._drop(MERGES[self.merge](outputs), noise, layer)
+                xs = self._drop(merged(self.merge, outputs), noise, layer)
                 outputs = []
             given, own = (None if t is None else t[index] for t in (carry, noise and noise.cells))
             after, ys = run(
@@ -233,7 +229,7 @@ class Stack(Cell):
             )
             carries.append(after)
             outputs.append(ys)
-        return tuple(carries), MERGES[self.merge](outputs)
+        return tuple(carries), merged(self.merge, outputs)
 
     def _check_entries(self, name: str, entries: Any) -> None:
         count = len(self.cells) * self.directions
@@ -258,16 +254,23 @@ class Stack(Cell):
         keep = keep | jnp.zeros_like(ys, jnp.bool_)  # brought to the sharding of ys
         return jnp.where(keep, ys / max(1 - self.dropout, 1e-9), jnp.zeros_like(ys))
 
-    def _outputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of each layer's output, but for a layer whose directions stay apart, for one
-        step's input of that shape.
-        """
-        shapes: list[tuple[int, ...]] = []
-        for cell in self.cells:
-            (*leading, width) = _output_shape(cell, shape)
-            shape = (*leading, width * (self.directions if self.merge == "concat" else 1))
-            shapes.append(shape)
+    def _layers(self, shape: tuple[int, ...]) -> zip:
+        """Each cell with the shape of its input, where one step's input has that shape."""
+        return zip(self.cells, self._inputs(shape), strict=True)
+
+    def _inputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        shapes = [shape]
+        for cell in self.cells[:-1]:
+            (*leading, width) = _output_shape(cell, shapes[-1])
+            shapes.append((*leading, width * (self.directions if self.merge == "concat" else 1)))
         return shapes
+
+    def _like(self, like: Array, shape: tuple[int, ...]) -> Array:
+        """The input of a layer of that shape, of which only what is around the numbers counts."""
+        features = shape[len(shape) - self.feature_axes :]
+        if like.shape == shape:
+            return like
+        return zeros(like, *features, feature_axes=self.feature_axes)
 
 
 @functools.lru_cache(maxsize=1024)

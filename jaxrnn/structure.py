@@ -44,7 +44,7 @@ def check_params(cell: Cell, params: Params) -> Params:
 def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
     """Parameters in the structure that `cell.init` makes, if need be from the dicts, tuples and
     lists that files and Flax hold: dicts with the names of fields, or for an entry of a tuple its
-    number as a string.
+    number as a string; also the variables of Flax, and the collection that a module of ours has.
 
     Args:
         cell: the cell.
@@ -54,10 +54,63 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
     Raises:
         ValueError: names or numbers of entries that do not fit; the message has those wanted.
     """
+    params = unboxed(_inside(params))
+    if not isinstance(params, tuple | Mapping | list):
+        _check_kind(cell, params, input_size)
     like = _structure(cell, _told_size(cell, params, input_size)) if _is_raw(params) else None
     if like is None or jax.tree.structure(params) == jax.tree.structure(like):
         return params
     return _rebuilt(cell, like, params, "params")
+
+
+def unboxed(params: Params) -> Params:
+    """Parameters without the variables of nnx and the boxes of linen around their arrays."""
+    if not _is_box(_first_leaf(params)):
+        return params
+    return jax.tree.map(_content, params, is_leaf=_is_box)
+
+
+def _check_kind(cell: Cell, params: Any, input_size: int) -> None:
+    """Raises ValueError where a cell makes a tuple of arrays, and `params` is no container."""
+    like = _structure(cell, input_size)
+    if isinstance(like, tuple):
+        names = ", ".join(getattr(like, "_fields", map(str, range(len(like)))))
+        raise ValueError(
+            f"params of {type(cell).__name__} must have the entries {names}, "
+            f"got {type(params).__name__}."
+        )
+
+
+def _is_box(leaf: Any) -> bool:
+    return hasattr(type(leaf), "get_value") or hasattr(type(leaf), "unbox")
+
+
+def _content(leaf: Any) -> Any:
+    if hasattr(type(leaf), "get_value"):
+        return leaf.get_value()
+    return leaf.unbox() if hasattr(type(leaf), "unbox") else leaf
+
+
+def _inside(params: Params) -> Params:
+    """What stands in the collections of a module: {"params": {"cell": ...}}, {"weights": ...}."""
+    if _only(params, "params") and _only(params["params"], "cell"):
+        params = params["params"]
+    for name in ("cell", "weights"):
+        if _only(params, name):
+            return params[name]
+    return params
+
+
+def _only(params: Any, name: str) -> bool:
+    return isinstance(params, Mapping) and len(params) == 1 and name in params
+
+
+def _first_leaf(params: Any) -> Any:
+    """The first array of a tree, or what stands around it."""
+    while isinstance(params, Mapping | tuple | list) and not _is_box(params):
+        parts = params.values() if isinstance(params, Mapping) else params
+        params = next((part for part in parts if part is not None), None)
+    return params
 
 
 def features_of(xs: Any) -> int:

@@ -10,6 +10,7 @@ from flax import nnx
 
 import jaxrnn.linen
 import jaxrnn.nnx
+from jaxrnn.structure import fit_params
 
 
 class Nnx:
@@ -27,8 +28,18 @@ class Nnx:
     def __call__(self, xs, state=None, *, weights=None, **call):
         return (self.module if weights is None else weights)(xs, state, **call)
 
-    def step(self, x, state=None):
-        return self.module.step(x, state)
+    def step(self, x, state=None, **call):
+        return self.module.step(x, state, **call)
+
+    def initial_state(self, batch_size, **options):
+        return self.module.initial_state(batch_size, **options)
+
+    def load(self, params):
+        self.module.load(params)
+
+    @property
+    def params(self):
+        return self.module.params
 
     def load_torch(self, state_dict, **options):
         self.module.load_torch(state_dict, **options)
@@ -52,8 +63,18 @@ class Linen:
     def __call__(self, xs, state=None, *, weights=None, **call):
         return self.module.apply(self.weights if weights is None else weights, xs, state, **call)
 
-    def step(self, x, state=None):
-        return self.module.apply(self.weights, x, state, method="step")
+    def step(self, x, state=None, **call):
+        return self.module.apply(self.weights, x, state, method="step", **call)
+
+    def initial_state(self, batch_size, **options):
+        return self.module.initial_state(batch_size, **options)
+
+    def load(self, params):
+        self.weights = self.module.load(params)
+
+    @property
+    def params(self):
+        return fit_params(self.module.cell, self.weights, self.module.input_size)
 
     def load_torch(self, state_dict, **options):
         self.weights = self.module.from_torch(state_dict, **options)

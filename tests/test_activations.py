@@ -17,7 +17,7 @@ from jaxrnn.running.fused.activations import _Values, with_activations
 from jaxrnn.running.fused.reading import read
 
 saved = importlib.import_module("jaxrnn.running.fused.saved")
-jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
+jitted = importlib.import_module("jaxrnn.running.unroll").jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 BY_NAME = {name: cell for name, cell, *_ in CELLS}

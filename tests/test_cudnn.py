@@ -41,7 +41,7 @@ def computed_by(request, monkeypatch):
     ):  # of nothing but JAX's operations; it is wrong at length 0, as cuDNN is
         monkeypatch.setattr(rnn, "lstm", reference)
         monkeypatch.setattr(cudnn, "gpu", lambda: True)
-    importlib.import_module("jaxrnn.running.unroll")._jitted.clear_cache()
+    importlib.import_module("jaxrnn.running.unroll").jitted.clear_cache()
     with jax.default_matmul_precision("highest"):
         yield request.param
 

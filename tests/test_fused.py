@@ -18,7 +18,7 @@ from jaxrnn.running.chunks import cut, join
 from jaxrnn.running.fused import layout
 from jaxrnn.running.fused import method as fused_method
 
-jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
+jitted = importlib.import_module("jaxrnn.running.unroll").jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 T, BATCH = (

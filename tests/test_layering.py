@@ -8,10 +8,11 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-CORE = {"cell", "checks", "structure"}
+CORE = {"cell", "checks", "structure", "directions"}
 ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "checks": set(),
     "structure": set(),
+    "directions": set(),
     "cell": {"checks", "structure"},
     "devices": set(),
     "sequences": CORE,
@@ -25,10 +26,11 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "interop": CORE | {"sequences", "initializers", "cells", "wrappers", "running", "stack"},
     "diagnostics": CORE | {"initializers", "cells", "running", "stack"},
     "testing": CORE | {"initializers", "cells", "running", "stack"},
-    "nnx": CORE | {"initializers", "cells", "running", "stack", "interop"},
-    "linen": CORE | {"initializers", "cells", "running", "stack", "interop"},
 }
-ORDER["__init__"] = set(ORDER) - {"nnx", "linen", "hardware"}
+ORDER["modules"] = CORE | {"initializers", "cells", "running", "sequences", "stack", "interop"}
+ORDER["nnx"] = ORDER["modules"] | {"modules"}
+ORDER["linen"] = ORDER["modules"] | {"modules"}
+ORDER["__init__"] = set(ORDER) - {"nnx", "linen", "modules", "hardware"}
 EVERYWHERE = {"jax", "numpy"}
 OUTSIDE = {"nnx": {"flax"}, "linen": {"flax"}}  # what else each part may import
 INSIDE_FUNCTIONS = {"interop": {"safetensors", "onnx"}}

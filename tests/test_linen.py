@@ -15,7 +15,7 @@ def test_the_parameters_are_those_of_the_core():
     module = rnn.LSTM(3, 5, 2, bidirectional=True)
     params = module.init(jax.random.key(0), XS)["params"]["cell"]
     assert [params[str(k)]["w_x"].shape for k in range(4)] == [(3, 4, 5)] * 2 + [(10, 4, 5)] * 2
-    stack = module.stack()
+    stack = module.cell
     _, ys = jaxrnn.unroll(stack, params, XS)  # the core takes the dicts, and linen the core's own
     core = stack.init(jax.random.key(0), 3)
     for given in (params, core):

@@ -17,7 +17,7 @@ columns = importlib.import_module("jaxrnn.running.fused.columns")
 layout = importlib.import_module("jaxrnn.running.fused.layout")
 fused = importlib.import_module("jaxrnn.running.fused.method")
 forward = importlib.import_module("jaxrnn.running.fused.forward")
-jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
+jitted = importlib.import_module("jaxrnn.running.unroll").jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 H = 8

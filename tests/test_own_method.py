@@ -16,7 +16,7 @@ from oracles import assert_close
 
 import jaxrnn
 from jaxrnn.methods import Fused, Method, Refusal, Scan
-from jaxrnn.running.unroll import _jitted
+from jaxrnn.running.unroll import jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, BATCH, INPUT, HIDDEN = 13, 3, 5, 4
@@ -135,10 +135,10 @@ def compiled(*methods):
     """How many programs some methods compile, of a cell that no other test has."""
     cell = jaxrnn.LSTMCell(7)
     params = cell.init(jax.random.key(0), 2)
-    before = _jitted._cache_size()
+    before = jitted._cache_size()
     for method in methods:
         jaxrnn.unroll(cell, params, jnp.ones((3, 2)), method=method)
-    return _jitted._cache_size() - before
+    return jitted._cache_size() - before
 
 
 def test_equal_methods_compile_once_and_others_do_not():

@@ -33,7 +33,7 @@ from jaxrnn.running.method import DEFAULT
 from jaxrnn.wrappers import VariationalDropout, Zoneout
 
 persistent = importlib.import_module("jaxrnn.hardware.persistent.method")
-jitted = importlib.import_module("jaxrnn.running.unroll")._jitted
+jitted = importlib.import_module("jaxrnn.running.unroll").jitted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 new = pytest.mark.skipif(

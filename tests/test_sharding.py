@@ -18,7 +18,7 @@ from oracles import assert_close, inputs, parameters
 import jaxrnn
 import jaxrnn.linen
 from jaxrnn.cells import PeepholeLSTMCell
-from jaxrnn.interop.layers import hidden_last
+from jaxrnn.modules.layers import hidden_last
 from jaxrnn.wrappers import VariationalDropout, Zoneout
 
 T, B, I, H = 64, 16, 4, 8  # two chunks of 32 steps in the backward pass

@@ -3,7 +3,7 @@
 import functools
 
 from experiments import folder
-from experiments.bench import every_cell, figure, report
+from experiments.bench import calls, every_cell, figure, report
 from experiments.bench import run as bench
 from experiments.bench.config import BenchConfig
 
@@ -18,9 +18,13 @@ def run(config: BenchConfig) -> str:
         say(f"writing {path}")
         if config.every_cell:
             results = every_cell.run(config, path, say)
+            text = every_cell.report(results)
+        elif config.calls:
+            results = calls.run(config, path, say)
+            text = calls.report(results)
         else:
             results = bench.run(config, path, say)
             figure.draw(path)
-    text = every_cell.report(results) if config.every_cell else report.report(results)
+            text = report.report(results)
     say(f"\n{text}\n\nwritten: {path}")
     return results.get("status", "done")

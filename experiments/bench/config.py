@@ -33,6 +33,8 @@ class BenchConfig:
         every_cell: instead, each cell of the library and four of strangers against plain
             `lax.scan`, forward and backward and forward alone, at `shapes`, none of which means
             three of its own.
+        calls: instead, what one call of a module costs beside Flax's own, eager and compiled, at
+            `shapes`, none of which means two of its own.
         seed: of weights, inputs and the order of the candidates.
         out: the folder to write; none means a new one under runs/.
     """
@@ -48,6 +50,7 @@ class BenchConfig:
     device: str = "cpu"
     quick: bool = False
     every_cell: bool = False
+    calls: bool = False
     seed: int = 0
     out: str | None = None
 
@@ -62,6 +65,8 @@ class BenchConfig:
             for name in names:
                 choose(kind, name, known)
         self.jobs()
+        if self.calls and self.every_cell:
+            raise UsageError("calls and every_cell are two tables; ask for one at a time.")
         if not self.cells:
             raise UsageError("cells must name at least one.")
         if self.rounds < 1 or not self.minutes > 0:
@@ -94,7 +99,8 @@ class BenchConfig:
 
     @property
     def cpu_devices(self) -> int:
-        return 2 if self.split and self.device == "cpu" and not self.every_cell else 1
+        alone = self.every_cell or self.calls
+        return 2 if self.split and self.device == "cpu" and not alone else 1
 
     @property
     def precisions(self) -> tuple[str, ...]:

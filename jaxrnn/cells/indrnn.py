@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, gates, linear, zeros
 from jaxrnn.cells.activations import Activation, check_activations, function
+from jaxrnn.cells.options import check_draws
 from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer
@@ -57,8 +58,7 @@ class IndRNNCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_size("hidden_size", self.hidden_size)
-        initializers.resolve(self.input_init)
+        check_draws(self, self.input_init)
         check_activations(self, "nonlinearity")
         if not (isinstance(self.recurrent_range, tuple) and len(self.recurrent_range) == 2):
             raise ValueError(

@@ -7,15 +7,16 @@ from typing import Any
 
 from jaxrnn import initializers
 from jaxrnn.cells.activations import check_activations
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_flag, check_size
 from jaxrnn.initializers import Chrono
 
 
-def check_draws(hidden_size: Any, *inits: initializers.Initializer | None) -> None:
-    """Raises ValueError where the size or an initialiser is wrong;
-    None stands for the paper's initialiser.
+def check_draws(cell: Any, *inits: initializers.Initializer | None) -> None:
+    """Raises where `hidden_size`, `bias` or an initialiser is wrong; None stands for the paper's
+    initialiser.
     """
-    check_size("hidden_size", hidden_size)
+    check_size("hidden_size", cell.hidden_size)
+    check_flag("bias", getattr(cell, "bias", True))
     for init in inits:
         if init is not None:
             initializers.resolve(init)
@@ -49,6 +50,7 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
         biases: initial biases of gates.
     """
     check_size("hidden_size", cell.hidden_size)
+    check_flag("bias", cell.bias)
     initializers.resolve(cell.input_init)
     initializers.resolve(cell.recurrent_init)
     named = ("nonlinearity", "activation", "recurrent_activation")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jax import export
 
-from jaxrnn.interop.layers import LSTMState
+from jaxrnn.interop.torch_states import LSTMState
 from jaxrnn.sequences.packing import Packed
 
 

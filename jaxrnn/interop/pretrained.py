@@ -10,11 +10,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cell import Cell, Params, check_cell_type
+from jaxrnn.cell import Cell, Params, as_cell
 from jaxrnn.checks import check_size
 from jaxrnn.interop import cell_config, model_card, safetensors_file, strict_json, tensors
 from jaxrnn.interop.folder import open_inside, write_folder
 from jaxrnn.interop.strict_json import FileFormatError
+from jaxrnn.structure import fit_params
 
 CONFIG = "config.json"
 TENSORS = "model.safetensors"
@@ -76,8 +77,9 @@ def save_pretrained(
         >>> same == stack, bool((loaded[0].w_x == params[0].w_x).all())
         (True, True)
     """
-    check_cell_type(cell)
+    cell = as_cell(cell)
     check_size("input_size", input_size)
+    params = fit_params(cell, params, input_size)
     if names not in NAMES:
         raise ValueError(f"names must be one of {NAMES}, got {names!r}.")
     arrays, dtype = tensors.write(cell, int(input_size), params, names)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Carry, Noise, Params, Tree
+from jaxrnn.running.forward_mode import refused
 from jaxrnn.running.method import Method
 from jaxrnn.running.problem import Problem
 
@@ -29,7 +30,7 @@ class Differentiable(Method):
     """A method with a forward and a backward pass of its own: a subclass defines the three below.
 
     It has first derivatives in reverse mode, and others as far as `backward` can be
-    differentiated; `jax.jvp` of a run itself is refused by JAX.
+    differentiated; `jax.jvp` of a run itself is refused.
     """
 
     def operands(self, plan: Any, problem: Problem) -> Any:
@@ -48,7 +49,7 @@ class Differentiable(Method):
         raise NotImplementedError
 
     def run(self, plan: Any, problem: Problem) -> tuple[Carry, Any]:
-        return _run(self, plan, problem, self.operands(plan, problem))
+        return _run(self, plan, *refused((problem, self.operands(plan, problem))))
 
 
 # Method and plan are static: a plan holds no arrays. Everything that may be traced or

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Cell, DType, Params, check_cell_type
+from jaxrnn.cell import Cell, DType, Params, as_cell
 from jaxrnn.checks import check_features
 from jaxrnn.running.method import NAMES, Choice, Method, Refusal, name_of, named, resolve
 from jaxrnn.running.problem import Problem
@@ -47,8 +47,8 @@ def explain(
     Nothing is computed.
 
     Args:
-        cell: the cell or stack.
-        shape: that of the inputs, (T, *batch, I).
+        cell: the cell or stack, or a Flax module of one, which is run by its own method.
+        shape: that of the inputs, (T, *batch, I), also where a module has the batch first.
         dtype: theirs.
         params: the parameters, of which only shapes count; None means those that `cell.init` makes.
         mask, reset, noise: whether there will be one.
@@ -69,7 +69,10 @@ def explain(
         >>> found.refused["persistent"]
         'its step has 0 products with a weight, expected one.'
     """
-    check_cell_type(cell)
+    if not isinstance(cell, Cell) and method is None:
+        method = getattr(cell, "method", None)
+        remat = getattr(cell, "remat", remat)
+    cell = as_cell(cell)
     resolved = resolve(method, remat)
     found: list[Explanation] = []
 

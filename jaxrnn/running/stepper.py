@@ -13,9 +13,9 @@ from jaxrnn.cell import (
     DType,
     Noise,
     Params,
+    as_cell,
     carry_dtype,
     cast,
-    check_cell_type,
     single_step,
 )
 from jaxrnn.checks import check_features
@@ -51,7 +51,7 @@ class Stepper:
             TypeError: `x` has another dtype than the stepper was made for, or reset is not boolean.
             ValueError: shapes that do not fit.
         """
-        x = check_features(self.cell, self.params, x, axes="...")
+        x = jnp.asarray(check_features(self.cell, self.params, x, axes="..."))
         wide = _float_dtype(self.params)
         if wide is not None and carry_dtype(x.dtype) != wide:
             raise TypeError(
@@ -120,7 +120,7 @@ def stepper(cell: Cell, params: Params, dtype: DType = None) -> Stepper:
         >>> ys.shape
         (10, 2, 4)
     """
-    check_cell_type(cell)
+    cell = as_cell(cell)
     if not cell.causal:
         raise ValueError("a cell that runs in both directions has no single step; use unroll.")
     params = check_params(cell, params)
@@ -162,7 +162,7 @@ def initial_carry(
         >>> jaxrnn.initial_carry(cell, params, (2,)).c.shape
         (2, 4)
     """
-    check_cell_type(cell)
+    cell = as_cell(cell)
     params = fit_params(cell, params)
     wide = carry_dtype(_float_dtype(params) if dtype is None else dtype)
     prepared = Stepper(params=cell.prepare(cast(params, wide)), cell=cell)

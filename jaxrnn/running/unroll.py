@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.cell import Array, Carry, Cell, Noise, Params, check_cell_type
+from jaxrnn.cell import Array, Carry, Cell, Noise, Params, as_cell
 from jaxrnn.checks import check_features, check_size, fit_carry, fit_noise, fit_rows
 from jaxrnn.running.chunks import scan_chunks
+from jaxrnn.running.forward_mode import MESSAGE, is_refusal
 from jaxrnn.running.method import Method, resolve
 from jaxrnn.running.run import Run, prepare, start
+from jaxrnn.running.scan import Scan
 from jaxrnn.structure import features_of, fit_params
 
 
@@ -52,7 +54,7 @@ def unroll(
 
             - "scan": plain `lax.scan` and automatic differentiation, in any mode.
             - "fused": a backward pass of its own, with one matmul per product and step and one
-              per weight and chunk of steps. JAX refuses `jvp` and `jacfwd` of the run itself
+              per weight and chunk of steps. It refuses `jvp` and `jacfwd` of the run itself
               (`hessian`, and `jvp` of a gradient, work).
             - "cudnn": cuDNN's LSTM, on an NVIDIA GPU, for float32 inputs without resets, in TF32
               unless `jax.default_matmul_precision` is "highest"; no `vmap`, no second derivatives.
@@ -84,10 +86,10 @@ def unroll(
         >>> ys.shape, carry.h.shape
         ((15, 5, 20), (5, 20))
     """
-    check_cell_type(cell)
+    cell = as_cell(cell)
     params = fit_params(cell, params, features_of(xs))
     options = (resolve(method, remat), remat, reverse)
-    return _jitted(_sequence, cell, options, params, xs, carry, mask, reset, noise)
+    return compiled(_sequence, cell, options, params, xs, carry, mask, reset, noise)
 
 
 def unroll_carries(
@@ -117,10 +119,10 @@ def unroll_carries(
     Raises:
         TypeError, ValueError: as `unroll`.
     """
-    check_cell_type(cell)
+    cell = as_cell(cell)
     params = fit_params(cell, params, features_of(xs))
     options = (resolve(method, remat), remat, reverse)
-    return _jitted(_carries, cell, options, params, xs, carry, mask, reset, noise)
+    return compiled(_carries, cell, options, params, xs, carry, mask, reset, noise)
 
 
 def unroll_windows(
@@ -159,7 +161,7 @@ def unroll_windows(
     Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories"; here the gradient reaches back to the beginning of the window.
     """
-    check_cell_type(cell)
+    cell = as_cell(cell)
     params = fit_params(cell, params, features_of(xs))
     check_size("window", window)
     if not cell.causal:
@@ -168,11 +170,26 @@ def unroll_windows(
             "windows."
         )
     options = (resolve(method, remat), remat, window)
-    return _jitted(_windows, cell, options, params, xs, carry, mask, reset, noise)
+    return compiled(_windows, cell, options, params, xs, carry, mask, reset, noise)
+
+
+def compiled(
+    run: Callable[..., tuple[Carry, Array]], cell: Cell, options: tuple[Any, ...], *arrays: Any
+) -> tuple[Carry, Array]:
+    """`run(cell, options, *arrays)`, compiled once for each cell, options and shapes.
+
+    An eager `lax.scan` compiles anew on every call (50-200 ms): this is the library's only jit.
+    """
+    try:
+        return jitted(run, cell, options, *arrays)
+    except TypeError as error:
+        if is_refusal(error) and not isinstance(options[0], Scan):
+            raise TypeError(MESSAGE) from error
+        raise
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _jitted(
+def jitted(
     run: Callable[..., tuple[Carry, Array]],
     cell: Cell,
     options: tuple[Any, ...],
@@ -181,7 +198,6 @@ def _jitted(
     carry: Carry,
     *rest: Any,
 ) -> tuple[Carry, Array]:
-    # An eager lax.scan compiles anew on every call (50-200 ms): this is the library's only jit.
     return run(cell, options, params, xs, carry, *rest)
 
 

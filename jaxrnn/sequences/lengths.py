@@ -30,6 +30,17 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
         >>> jaxrnn.lengths_to_mask([2, 0], T=3).astype(int).tolist()
         [[1, 0], [1, 0], [0, 0]]
     """
+    lengths = as_lengths(lengths, T)
+    return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
+
+
+def as_lengths(lengths: Any, T: int) -> Array:
+    """Lengths as an array of int32, checked where they are known.
+
+    Raises:
+        TypeError: lengths are not integers.
+        ValueError: a length is negative or beyond T.
+    """
     traced = isinstance(lengths, jax.core.Tracer)
     lengths = lengths if traced else np.asarray(lengths)
     # an empty list is one of floats to NumPy
@@ -40,8 +51,7 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
         raise ValueError(
             f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}."
         )
-    lengths = jnp.asarray(lengths, jnp.int32)
-    return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
+    return jnp.asarray(lengths, jnp.int32)
 
 
 def check_lengths(lengths: Array, T: int) -> None:

@@ -1,6 +1,7 @@
 """Cells around cells: each takes a cell and is one."""
 
 from jaxrnn.wrappers.base import Wrapper
+from jaxrnn.wrappers.bidirectional import Bidirectional
 from jaxrnn.wrappers.connections import Residual, Skip
 from jaxrnn.wrappers.drop_connect import DropConnect
 from jaxrnn.wrappers.dropout import RecurrentDropout, VariationalDropout
@@ -10,6 +11,7 @@ from jaxrnn.wrappers.norm import LayerNormInput
 from jaxrnn.wrappers.zoneout import Zoneout
 
 __all__ = [
+    "Bidirectional",
     "DropConnect",
     "LayerNormInput",
     "LearnedInitialCarry",

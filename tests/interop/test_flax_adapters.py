@@ -50,7 +50,7 @@ def in_linen(cell, params, **options):
 
 def in_nnx(cell, params, **options):
     module = jaxrnn.nnx.CellForRNN(cell, I, rngs=nnx.Rngs(0))
-    module.params = nnx.data(jax.tree.map(nnx.Param, params))
+    module.weights = nnx.data(jax.tree.map(nnx.Param, params))
     return nnx.RNN(module)(XS, return_carry=True, **options)
 
 

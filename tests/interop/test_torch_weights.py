@@ -154,9 +154,9 @@ def test_loading_keeps_the_sharding_of_the_parameters():
     mesh = jax.make_mesh((2,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     module = rnn.GRU(3, 4, rngs=nnx.Rngs(0))
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, None, "model"))
-    module.params[0].w_h[...] = jax.device_put(module.params[0].w_h[...], place)
+    module.weights["0"]["w_h"][...] = jax.device_put(module.params[0].w_h, place)
     module.load_torch(module.to_torch())
-    assert module.params[0].w_h[...].sharding == place
+    assert module.weights["0"]["w_h"][...].sharding == place
 
 
 @live

@@ -1,0 +1,1 @@
+"""What the Flax modules of both APIs share: their call, their arguments, how they print."""
