@@ -46,7 +46,7 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
     return xs
 
 
-def as_floating(xs: Any) -> Array:
+def as_floating(xs: Any) -> Any:
     """`xs` as an array; raises TypeError where it holds no real numbers: a cast would lose the
     imaginary part, and take indices for features.
 
