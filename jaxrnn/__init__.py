@@ -4,10 +4,12 @@ and everything else follows from that definition.
 The rest stands in `jaxrnn.cells` (all cells, their parameters and carries), `jaxrnn.wrappers`
 (cells around cells), `jaxrnn.sequences`, `jaxrnn.methods`, `jaxrnn.initializers`, `jaxrnn.interop`,
 `jaxrnn.diagnostics` and `jaxrnn.testing`; the Flax modules in `jaxrnn.nnx` and `jaxrnn.linen`,
-which are imported by name.
+which are imported when they are first asked for.
 """
 
+import importlib
 import importlib.metadata
+from typing import Any
 
 from jaxrnn import (
     cells,
@@ -33,6 +35,13 @@ from jaxrnn.running import (
 )
 from jaxrnn.sequences import lengths_to_mask
 from jaxrnn.stack import Stack
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("linen", "nnx"):  # with Flax, which the rest does not need
+        return importlib.import_module(f"jaxrnn.{name}")
+    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
+
 
 __version__ = importlib.metadata.version("jaxrnn")
 

@@ -5,6 +5,8 @@ Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden
 `...` stands for any number of batch axes, none included.
 """
 
+import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -149,7 +151,7 @@ class Cell:
       number of steps at once: an array or a pytree with the leading axes of `xs`.
     - `step(params, carry, u, dot=dot) -> (carry, y)` is one step of the recurrence. Every product
       with a weight goes through `dot`. Leading axes are never mixed, and sizes are those of the
-      arrays, never `hidden_size`.
+      arrays, never `hidden_size`. `y` is an array, or a pytree of them where no layer follows.
     - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's
       input, [..., I], of which only shape, dtype, sharding and varying axes count.
       `jaxrnn.zeros(like, size)` makes zeros that fit.
@@ -164,6 +166,11 @@ class Cell:
     elementwise: ClassVar[bool] = True
     # False where outputs depend on later inputs (both directions): there is no single step
     causal: ClassVar[bool] = True
+
+    def __new__(cls, *args: Any, **options: Any) -> "Cell":
+        if dataclasses.is_dataclass(cls):
+            _check_places(cls, args, options)
+        return super().__new__(cls)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
         raise NotImplementedError(
@@ -237,6 +244,21 @@ class Cell:
         return single_step(self, params, carry, x)
 
 
+def _check_places(kind: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """Raises TypeError where a dataclass gets more arguments by position than it has places, as by
+    torch's habit of giving input_size first."""
+    places = [f.name for f in dataclasses.fields(kind) if f.init and not f.kw_only]
+    if len(args) <= len(places):
+        return
+    try:
+        inspect.signature(kind.__init__).bind(None, *args, **options)
+    except TypeError:
+        raise TypeError(
+            f"{kind.__name__} takes {', '.join(places)} by position, got {len(args)} arguments. "
+            "Options go by name, and the number of input features to cell.init(key, input_size)."
+        ) from None
+
+
 def single_step(
     cell: Cell,
     params: Params,
@@ -277,6 +299,20 @@ def select(rows: Array, yes: Tree, no: Tree | int) -> Tree:
     if isinstance(no, int | float):
         return jax.tree.map(lambda a: where(a, jnp.asarray(no, a.dtype)), yes)
     return jax.tree.map(where, yes, no)
+
+
+def drop(a: Array, keep: Array | None, rate: float) -> Array:
+    """Dropout: `a` where it is kept, scaled so that its mean stays, and 0 elsewhere; all of it
+    without a mask.
+
+    What is dropped is 0 before it is divided, and the divisor never rounds to 0, so that a rate of
+    1 has gradients of 0 in any dtype.
+    """
+    if keep is None:
+        return a
+    keep = keep | jnp.zeros_like(a, jnp.bool_)  # brought to the sharding of a
+    share = max(1 - rate, float(jnp.finfo(a.dtype).tiny))
+    return jnp.where(keep, a, jnp.zeros_like(a)) / share
 
 
 def as_cell(cell: Any) -> Cell:

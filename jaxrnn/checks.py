@@ -1,10 +1,12 @@
 """What the public entries check, and what their errors teach."""
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,7 +55,12 @@ def as_floating(xs: Any) -> Any:
     NumPy's stay so, since JAX would look at all numbers of a copy under `jax_debug_nans`, also at
     those in the padding.
     """
-    xs = xs if hasattr(xs, "dtype") and hasattr(xs, "ndim") else np.asarray(xs)
+    if not hasattr(xs, "dtype") or not hasattr(xs, "ndim"):
+        if xs is None or hasattr(xs, "_fields") or isinstance(xs, Mapping | str):
+            raise TypeError(
+                f"xs must be an array, got {type(xs).__name__}; the order is (cell, params, xs)."
+            )
+        xs = np.asarray(xs)
     if jnp.issubdtype(xs.dtype, jnp.complexfloating):
         raise TypeError(
             f"xs has dtype {xs.dtype}, expected floating point. "
@@ -141,6 +148,27 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
+def check_number(
+    name: str, value: Any, *, least: float = -math.inf, above: float = -math.inf
+) -> None:
+    """Raises ValueError unless `value` is a finite number of at least `least` and above `above`."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or value < least or value <= above:
+        bound = f" above {above:g}" if above > -math.inf else ""
+        bound = f" of at least {least:g}" if least > -math.inf else bound
+        raise ValueError(f"{name} must be a finite number{bound}, got {value!r}.")
+
+
+def check_float(name: str, dtype: Any) -> None:
+    """Raises TypeError unless a dtype is one of floating point."""
+    try:
+        known = jnp.dtype(dtype)
+    except TypeError:
+        known = None
+    if known is None or not jnp.issubdtype(known, jnp.floating):
+        raise TypeError(f"{name} must be a dtype of floating point, got {dtype!r}.")
+
+
 def check_size(name: str, value: Any, least: int = 1) -> None:
     """Raises ValueError unless `value` is an integer of at least `least`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or int(value) < least:
@@ -164,6 +192,23 @@ def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
         )
     check_boolean(name, rows)
     return rows | jnp.zeros_like(jnp.sum(xs, axis=tuple(range(-feature_axes, 0))), dtype=jnp.bool_)
+
+
+def axes_of(name: str, shape: Any) -> tuple[Any, ...]:
+    """A shape as a tuple; one number is that of one axis.
+
+    Raises:
+        TypeError: neither a number nor numbers.
+        ValueError: a negative size.
+    """
+    if isinstance(shape, numbers.Integral) and not isinstance(shape, bool):
+        shape = (shape,)
+    if not isinstance(shape, tuple | list):
+        raise TypeError(f"{name} must be a tuple of sizes, got {shape!r}.")
+    for size in shape:
+        if not jax.export.is_symbolic_dim(size):
+            check_size(f"each of {name}", size, least=0)
+    return tuple(shape)
 
 
 def check_boolean(name: str, rows: Array) -> None:
@@ -191,6 +236,9 @@ def check_noise(cell: Cell, noise: Any, xs: Array) -> None:
             f"its leaves have shapes {shapes}, expected "
             f"{wanted}. cell.noise(key, T, like) draws it, with one step of these inputs as `like`."
         )
+    for given, own in zip(jax.tree.leaves(noise), jax.tree.leaves(want), strict=True):
+        if own.dtype == jnp.bool_:
+            check_boolean("noise", given)
 
 
 def fit_noise(noise: Any, T: int) -> Any:

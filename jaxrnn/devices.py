@@ -62,7 +62,9 @@ def split_batch(
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
 
     def averaged(*args: Any) -> Any:
-        chosen = jax.local_devices() if devices is None else devices
+        chosen = jax.local_devices() if devices is None else list(devices)
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"devices must be one or more, each once, got {chosen}.")
         pairs = _with_axes(in_axes, args)
         _check_sizes({(jnp.shape(a), axis) for axis, a in pairs if axis is not None}, len(chosen))
         if len(chosen) == 1:

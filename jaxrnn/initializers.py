@@ -10,6 +10,7 @@ and then cast, since QR has no 16-bit form.
 import dataclasses
 import difflib
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, DType, carry_dtype
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_float, check_number, check_size
 
 Initializer = str | Callable[[Array, tuple[int, ...], Any], Array]
 
@@ -27,6 +28,9 @@ class Orthogonal:
     """A random (semi-)orthogonal matrix times `scale` (Saxe et al. 2014, arXiv:1312.6120)."""
 
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("scale", self.scale)
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
         # One after another under vmap: two batched QR in one program can wait for each other for
@@ -60,6 +64,9 @@ class Identity:
 
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_number("scale", self.scale)
+
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
         return self.scale * jnp.eye(*shape, dtype=dtype)
 
@@ -69,6 +76,9 @@ class Normal:
     """N(0, stddev^2)."""
 
     stddev: float
+
+    def __post_init__(self) -> None:
+        check_number("stddev", self.stddev, least=0)
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
         return self.stddev * jax.random.normal(key, shape, dtype)
@@ -104,8 +114,10 @@ class Chrono:
     max_lag: float
 
     def __post_init__(self) -> None:
-        if not self.max_lag > 2:
-            raise ValueError(f"Chrono(max_lag) must be above 2 (steps), got {self.max_lag!r}.")
+        lag = self.max_lag
+        real = isinstance(lag, numbers.Real) and not isinstance(lag, bool) and math.isfinite(lag)
+        if not real or not lag > 2:
+            raise ValueError(f"Chrono(max_lag) must be above 2 (steps), a number, got {lag!r}.")
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DType) -> Array:
         return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, self.max_lag - 1.0))
@@ -124,8 +136,14 @@ def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]
 
     Raises:
         ValueError: an unknown name; the message has the nearest known one.
+        TypeError: neither a name nor a function.
     """
     if not isinstance(init, str):
+        if not callable(init):
+            raise TypeError(
+                "an initializer is a name, one of jaxrnn.initializers or a function of "
+                f"(key, shape, dtype), got {init!r}."
+            )
         return init
     if init not in NAMES:
         near = difflib.get_close_matches(init, NAMES, n=1)
@@ -138,10 +156,17 @@ def kernel(
     init: Initializer, key: Array, input_size: int, gates: int, output_size: int, dtype: DType
 ) -> Array:
     """A kernel [input_size, gates, output_size], drawn gate by gate."""
+    check_float("dtype", dtype)
     keys = jax.random.split(key, gates)
     draw = resolve(init)
     wide = carry_dtype(dtype)
-    return jnp.stack([draw(k, (input_size, output_size), wide) for k in keys], axis=1).astype(dtype)
+    shape = (input_size, output_size)
+    blocks = [draw(k, shape, wide) for k in keys]
+    if jnp.shape(blocks[0]) != shape:
+        raise ValueError(
+            f"the initializer {init!r} gave shape {jnp.shape(blocks[0])}, expected {shape}."
+        )
+    return jnp.stack(blocks, axis=1).astype(dtype)
 
 
 def gate_bias(

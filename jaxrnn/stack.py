@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, dot, zeros
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, dot, drop, zeros
 from jaxrnn.checks import check_flag, in_order
 from jaxrnn.directions import MERGES, merged
 from jaxrnn.running import unroll
@@ -248,11 +248,7 @@ class Stack(Cell):
 
     def _drop(self, ys: Array, noise: StackNoise | None, layer: int) -> Array:
         """The input of `layer`: the output of the layer before, dropped where there is noise."""
-        keep = None if noise is None else noise.keep[layer - 1]
-        if keep is None:
-            return ys
-        keep = keep | jnp.zeros_like(ys, jnp.bool_)  # brought to the sharding of ys
-        return jnp.where(keep, ys / max(1 - self.dropout, 1e-9), jnp.zeros_like(ys))
+        return drop(ys, None if noise is None else noise.keep[layer - 1], self.dropout)
 
     def _layers(self, shape: tuple[int, ...]) -> zip:
         """Each cell with the shape of its input, where one step's input has that shape."""
@@ -260,8 +256,13 @@ class Stack(Cell):
 
     def _inputs(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         shapes = [shape]
-        for cell in self.cells[:-1]:
+        for layer, cell in enumerate(self.cells[:-1]):
             (*leading, width) = _output_shape(cell, shapes[-1])
+            if len(leading) != len(shape) - 1:
+                raise ValueError(
+                    f"the outputs of layer {layer} have other axes than its inputs, such as those "
+                    "of directions that stay apart; they cannot be the inputs of a next layer."
+                )
             shapes.append((*leading, width * (self.directions if self.merge == "concat" else 1)))
         return shapes
 

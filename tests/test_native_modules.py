@@ -143,6 +143,8 @@ SLIPS = [
     ),
     (lambda m: m("Recurrent", jaxrnn.GRUCell(4), 10, batch_first="no"), "batch_first must be True"),
     (lambda m: m("Recurrent", jaxrnn.GRUCell(4), 10, batch_first=True, reverse=1), "reverse must"),
+    (lambda m: jaxrnn.LSTMCell(10, 20), r"takes hidden_size by position, got 2 .* cell\.init\(key"),
+    (lambda m: jaxrnn.RNNCell(10, 20), r"got 20\. input_size goes to init\(key, input_size\)"),
     (lambda m: jaxrnn.Stack(jaxrnn.GRUCell(2), jaxrnn.GRUCell(2)), r"Stack\(\(a, b\)\)"),
     (lambda m: jaxrnn.Stack((jaxrnn.GRUCell(2),), "yes"), "bidirectional must be True or False"),
     (lambda m: jaxrnn.Stack((jaxrnn.GRUCell(2),), True, True), "flags go by name"),
@@ -308,8 +310,8 @@ def test_a_wrong_state_is_told_what_was_expected(api):
     recurrent = api("Recurrent", jaxrnn.GRUCell(H), I, batch_first=False)
     with pytest.raises(TypeError, match="an LSTMState is no carry of GRUCell"):
         recurrent(XS, LSTMState(draw(1, B, H), draw(1, B, H)))
-    for size in (-1, 2.5, (2, -1)):
-        with pytest.raises(ValueError, match="batch_size must be an integer of at least 0"):
+    for size in (-1, 2.5, (2, -1), "2", (2.5,)):
+        with pytest.raises((TypeError, ValueError), match="batch_size must be"):
             lstm.initial_state(size)
     with pytest.raises(ValueError, match="batch_size is one number"):
         lstm.initial_state((2, 3))

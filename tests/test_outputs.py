@@ -110,8 +110,74 @@ def test_penalties_of_nothing_are_zero_and_those_of_half_precision_wide(penalty)
      "5 features, which are not two directions"),
     (lambda: activation_regularization(YS, MASK[:3]), r"mask has shape \(3, 4\)"),
     (lambda: temporal_activation_regularization(YS, None, MASK.T),
-     r"mask has shape \(4, 6\)"),
+     r"reset has shape \(4, 6\)"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- layouts, directions, reversed runs -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [(), (4,), (2, 3)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_batch_first_is_the_same_with_time_behind_the_batch(batch, masked):
+    ys = RNG.normal(size=(T, *batch, 6))
+    mask = RNG.random((T, *batch)) < 0.6 if masked else None
+    reset = RNG.random((T, *batch)) < 0.3
+    move = lambda a: None if a is None else np.moveaxis(a, 0, len(batch))  # noqa: E731
+    for options in ({}, {"bidirectional": True}, {"reverse": True}):
+        want = last_output(ys, mask, **options)
+        assert_close(last_output(move(ys), move(mask), **options, batch_first=True), want)
+    want = activation_regularization(ys, mask)
+    assert_close(activation_regularization(move(ys), move(mask), batch_first=True), want)
+    want = temporal_activation_regularization(ys, mask, reset)
+    got = temporal_activation_regularization(move(ys), move(mask), move(reset), batch_first=True)
+    assert_close(got, want)
+
+
+def test_a_mask_with_time_and_batch_swapped_is_refused_where_both_are_as_long():
+    ys = RNG.normal(size=(4, 4, 6))
+    mask = np.array(jaxrnn.lengths_to_mask([1, 4, 2, 3], 4))
+    for function in (last_output, activation_regularization, temporal_activation_regularization):
+        function(ys, mask)
+        function(ys, mask.T, batch_first=True)
+        with pytest.raises(ValueError, match="batch_first=True says so"):
+            function(ys, mask.T)
+        with pytest.raises(ValueError, match="batch_first=False says so"):
+            function(ys, mask, batch_first=True)
+        function(ys, np.eye(4, dtype=bool))  # padded in neither way: any mask is right
+        assert_close(jax.jit(function)(ys, mask), function(ys, mask))
+
+
+def test_lengths_are_not_taken_for_a_mask():
+    with pytest.raises(TypeError, match="mask must be boolean, got dtype int"):
+        last_output(RNG.normal(size=(4, 4, 6)), np.array([4, 3, 1, 1]))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("merge", ["concat", "apart"])
+def test_the_last_outputs_of_both_directions_are_their_final_states(reverse, merge):
+    stack = jaxrnn.Stack([jaxrnn.GRUCell(3)], bidirectional=True, merge=merge)
+    p, xs = parameters(stack), inputs(stack, T, (4,))
+    carry, ys = jaxrnn.unroll(stack, p, xs, mask=MASK, reverse=reverse)
+    got = last_output(ys, MASK, bidirectional=True, merge=merge, reverse=reverse)
+    join = np.concatenate if merge == "concat" else np.stack
+    assert_close(got, join([c.h for c in carry], -1 if merge == "concat" else -2))
+
+
+def test_the_last_output_of_a_reversed_run_is_its_final_state():
+    cell = jaxrnn.GRUCell(3)
+    carry, ys = jaxrnn.unroll(
+        cell, parameters(cell), inputs(cell, T, (4,)), mask=MASK, reverse=True
+    )
+    assert_close(last_output(ys, MASK, reverse=True), carry.h)
+
+
+@pytest.mark.parametrize("merge", ["sum", "mean", "mul"])
+def test_directions_that_cannot_be_told_apart_are_refused(merge):
+    with pytest.raises(ValueError, match='take the last states from the carry, or merge="apart"'):
+        last_output(YS, MASK, bidirectional=True, merge=merge)
+    with pytest.raises(ValueError, match="has an axis of 2 before the last"):
+        last_output(YS, MASK, bidirectional=True, merge="apart")

@@ -21,6 +21,7 @@ from jaxrnn.sequences import (
     resets_from_dones,
     resets_from_segment_ids,
     unpack,
+    unpad,
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
@@ -234,3 +235,53 @@ A, B = np.zeros((3, 2)), np.zeros((2, 5))
 def test_a_mistake_is_told_with_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# --- padding, and types that are too narrow -------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("value", [0, -1, np.nan])
+def test_unpad_is_the_inverse_of_pad(batch_first, value):
+    each = [np.random.default_rng(n).normal(size=(n, 2)) for n in (3, 0, 5)]
+    xs, lengths = pad(each, 6, value=value, batch_first=batch_first)
+    assert xs.shape == ((3, 6, 2) if batch_first else (6, 3, 2))
+    rows = xs if batch_first else np.moveaxis(xs, 0, 1)
+    for k, n in enumerate(lengths):
+        np.testing.assert_array_equal(rows[k, n:], np.full((6 - n, 2), value))
+    for a, b in zip(unpad(xs, lengths, batch_first=batch_first), each, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_value_that_the_dtype_does_not_hold_is_refused():
+    for dtype, value in ((np.uint8, -1), (np.int32, 0.5), (np.int8, 300)):
+        with pytest.raises(ValueError, match=f"value={value} is none of {np.dtype(dtype)}"):
+            pad([np.ones(3, dtype)], value=value)
+
+
+def test_unpad_tells_what_does_not_fit():
+    xs = np.zeros((5, 3, 2))
+    with pytest.raises(ValueError, match=r"lengths has shape \(2,\), but xs .* has 3 sequences"):
+        unpad(xs, [1, 2])
+    with pytest.raises(ValueError, match="lengths must lie between 0 and T=5"):
+        unpad(xs, [1, 2, 6])
+    with pytest.raises(TypeError, match="lengths must be integers"):
+        unpad(xs, [1.0, 2, 3])
+    with pytest.raises(ValueError, match="expected time and sequences"):
+        unpad(xs[0, 0], [1])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.int32])
+def test_ids_are_compared_in_a_type_that_holds_both(kind):
+    ids = np.array([[44], [44], [2]], kind)
+    resets = resets_from_segment_ids(ids, before=np.array([300]))  # 300 is 44 in eight bits
+    assert resets[:, 0].tolist() == [True, False, True]
+
+
+@pytest.mark.usefixtures("x64")
+def test_traced_lengths_beyond_32_bits_mean_all_steps():
+    for kind, value in ((jnp.int64, 2**32 + 1), (jnp.uint32, 2**31 + 5), (jnp.int64, -(2**33) + 2)):
+        mask = jax.jit(lambda n: jaxrnn.lengths_to_mask(n, T=4))(jnp.array([value], kind))
+        assert mask.sum() == (4 if value > 0 else 0)
+    narrow = jax.jit(lambda n: jaxrnn.lengths_to_mask(n, T=300))(jnp.array([200], jnp.uint8))
+    assert narrow.sum() == 200

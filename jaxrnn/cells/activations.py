@@ -52,7 +52,10 @@ def check_activations(cell: Any, *fields: str) -> None:
     for field in fields:
         value = getattr(cell, field)
         if not isinstance(value, str) and not callable(value):
-            raise TypeError(f"{field} must be the name of a function or a function, got {value!r}.")
+            slip = " input_size goes to init(key, input_size)." if isinstance(value, int) else ""
+            raise TypeError(
+                f"{field} must be the name of a function or a function, got {value!r}.{slip}"
+            )
         if isinstance(value, str) and value not in ACTIVATIONS:
             near = difflib.get_close_matches(value, ACTIVATIONS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxrnn import initializers
 from jaxrnn.cells.activations import check_activations
-from jaxrnn.checks import check_flag, check_size
+from jaxrnn.checks import check_flag, check_number, check_size
 from jaxrnn.initializers import Chrono
 
 
@@ -58,8 +58,11 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
     if cell.init_scheme not in ("jaxrnn", "torch"):
         raise ValueError(f"init_scheme must be 'jaxrnn' or 'torch', got {cell.init_scheme!r}.")
     for b in biases:
-        if not isinstance(b, numbers.Real | Chrono):
+        if isinstance(b, Chrono):
+            continue
+        if not isinstance(b, numbers.Real) or isinstance(b, bool):
             raise TypeError(f"the bias of a gate must be a number or Chrono(max_lag), got {b!r}.")
+        check_number("the bias of a gate", b)
     if not cell.bias and any(isinstance(b, Chrono) for b in biases):
         raise ValueError("a Chrono bias needs bias=True.")
     if cell.init_scheme == "torch":

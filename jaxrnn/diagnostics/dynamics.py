@@ -8,8 +8,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.running import initial_carry
-from jaxrnn.structure import fit_params
+from jaxrnn.diagnostics.given import checked, projected
 
 
 def largest_lyapunov_exponent(
@@ -57,18 +56,12 @@ def largest_lyapunov_exponent(
         >>> bool(abs(largest_lyapunov_exponent(cell, params, jax.numpy.zeros((50, 3)))) < 1e-5)
         True
     """
+    cell, params, xs, first = checked(cell, params, xs, carry)
     T = xs.shape[0]
     if not 0 <= washout < T:
         raise ValueError(f"washout must be from 0 to T - 1 = {T - 1}, got {washout}.")
-    params = fit_params(cell, params, xs.shape[-1])
-    first = (
-        initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
-        if carry is None
-        else carry
-    )
     flat, unravel = ravel_pytree(first)
-    params = cell.prepare(params)
-    us = cell.project(params, xs)
+    params, us = projected(cell, params, xs)
 
     def step(state: tuple[Array, Array], u: Any) -> tuple[tuple[Array, Array], Array]:
         def advance(flat: Array) -> Array:

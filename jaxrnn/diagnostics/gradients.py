@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, Noise, Params, dot
-from jaxrnn.running import initial_carry, unroll
-from jaxrnn.structure import fit_params
+from jaxrnn.diagnostics.given import checked
+from jaxrnn.running import unroll
 
 
 class GradientNorms(NamedTuple):
@@ -52,15 +52,8 @@ def carry_gradients(
         >>> carry_gradients(cell, params, xs, lambda carry, ys: carry.h.sum()).c.shape
         (6, 2, 4)
     """
-    params = fit_params(cell, params, xs.shape[-1])
+    cell, params, xs, first = checked(cell, params, xs, carry, one=False)
     T = xs.shape[0]
-    batch = xs.shape[1 : xs.ndim - cell.feature_axes]
-    spatial = xs.shape[xs.ndim - cell.feature_axes : -1]
-    first = (
-        initial_carry(cell, params, batch, xs.dtype, spatial_shape=spatial)
-        if carry is None
-        else carry
-    )
     zeros = jax.tree.map(lambda a: jnp.zeros((T + 1, *a.shape), a.dtype), first)
 
     def perturbed(zeros: Carry) -> Array:

@@ -9,8 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.running import initial_carry
-from jaxrnn.structure import fit_params
+from jaxrnn.diagnostics.given import checked, projected
 
 
 def carry_jacobians(cell: Cell, params: Params, xs: Array, carry: Carry = None) -> Array:
@@ -34,15 +33,9 @@ def carry_jacobians(cell: Cell, params: Params, xs: Array, carry: Carry = None) 
         >>> carry_jacobians(cell, params, jax.numpy.ones((5, 3))).shape
         (5, 8, 8)
     """
-    params = fit_params(cell, params, xs.shape[-1])
-    first = (
-        initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
-        if carry is None
-        else carry
-    )
+    cell, params, xs, first = checked(cell, params, xs, carry)
     flat, unravel = ravel_pytree(first)
-    params = cell.prepare(params)
-    us = cell.project(params, xs)
+    params, us = projected(cell, params, xs)
 
     def advance(flat: Array, u: Any) -> tuple[Array, Array]:
         after, _ = cell.step(params, unravel(flat), u)
@@ -121,12 +114,7 @@ def carry_jacobian_norms(
         >>> bool(abs(carry_jacobian_norms(cell, params, jax.numpy.zeros((50, 3)))).max() < 1e-4)
         True
     """
-    params = fit_params(cell, params, xs.shape[-1])
-    first = (
-        initial_carry(cell, params, (), xs.dtype, spatial_shape=xs.shape[1:-1])
-        if carry is None
-        else carry
-    )
+    cell, params, xs, first = checked(cell, params, xs, carry)
     matrices = carry_jacobians(cell, params, xs, first)
     block = _block(first, field)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.checks import check_number, check_size
 from jaxrnn.running import unroll
 from jaxrnn.structure import fit_params
 
@@ -31,6 +32,7 @@ def effective_memory(log10_norms: Array, share: float = 0.01) -> Array:
 
     Raises:
         ValueError: `share` is not between 0 and 1.
+        TypeError: norms that are not floating point.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,6 +43,9 @@ def effective_memory(log10_norms: Array, share: float = 0.01) -> Array:
     """
     if not 0 < share < 1:
         raise ValueError(f"share must be between 0 and 1, got {share}.")
+    log10_norms = jnp.asarray(log10_norms)
+    if not jnp.issubdtype(log10_norms.dtype, jnp.floating):
+        raise TypeError(f"log10_norms must be floating point, got dtype {log10_norms.dtype}.")
     relative = log10_norms[..., 1:] - log10_norms[..., :1]
     return jnp.sum(relative > jnp.log10(jnp.asarray(share, log10_norms.dtype)), axis=-1)
 
@@ -81,7 +86,7 @@ def memory_capacity(
         `total` [] and `delays` [K].
 
     Raises:
-        ValueError: `delays` or `steps` is less than 1.
+        ValueError: `delays` or `steps` is less than 1, `scale` or `ridge` no such number.
 
     Source: Jaeger 2001, GMD report 152, definition 1 and proposition 2.
 
@@ -93,8 +98,11 @@ def memory_capacity(
         >>> memory_capacity(cell, params, jax.random.key(1), delays=16).delays.shape
         (16,)
     """
-    if delays < 1 or steps < 1:
-        raise ValueError(f"delays and steps must be at least 1, got {delays} and {steps}.")
+    check_size("delays", delays)
+    check_size("steps", steps)
+    for name, value in (("scale", scale), ("ridge", ridge)):
+        if not isinstance(value, jax.core.Tracer):
+            check_number(name, value, least=0)
     params = fit_params(cell, params)
     dtype = jax.tree.leaves(params)[0].dtype
     u = jax.random.uniform(key, (steps + delays,), dtype, -scale, scale)
@@ -109,10 +117,12 @@ def memory_capacity(
     # By the singular values of ys: its Gram matrix would square their range, and lose the weak
     # memories of float32.
     left, values, _ = jnp.linalg.svd(ys, full_matrices=False)
-    kept = values**2 / (values**2 + ridge * jnp.sum(values**2))
+    whole = jnp.sum(values**2)
+    kept = values**2 / jnp.where(whole == 0, 1, values**2 + ridge * whole)
     explained = kept[:, None] * (left.T @ past)
     known = left @ explained
     overlap = jnp.sum(known * past, axis=0) ** 2
     sizes = jnp.sum(known**2, axis=0) * jnp.sum(past**2, axis=0)
-    shares = jnp.where(sizes > 0, overlap / jnp.where(sizes > 0, sizes, 1), 0)
+    # 0 / 0 of an output that never moves is a share of 0; NaN of a state that is lost stays NaN.
+    shares = jnp.where(sizes == 0, 0, overlap / jnp.where(sizes == 0, 1, sizes))
     return MemoryCapacity(total=jnp.sum(shares), delays=shares)

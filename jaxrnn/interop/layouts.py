@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxrnn.cell import Cell, DType, Params, check_cell_type
 from jaxrnn.cells import ConvLSTMCell, GRUCell, GRUResetBeforeCell, LSTMPCell
+from jaxrnn.checks import check_float
 from jaxrnn.stack import Stack
 from jaxrnn.structure import check_params
 from jaxrnn.wrappers import MultiHead, Wrapper
@@ -88,6 +89,7 @@ def load(
 
     `named` says that the caller takes `name=`, the path of the cell among others.
     """
+    check_float("dtype", dtype)
     entries = flatten(entries, what)
     given = {name: tuple(value.shape) for name, value in entries.items()}
     check_entries(

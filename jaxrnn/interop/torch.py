@@ -24,6 +24,7 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
+from jaxrnn.checks import check_float
 from jaxrnn.interop.layouts import (
     Arrays,
     ConversionError,
@@ -40,7 +41,7 @@ def from_torch(
     stack: Stack,
     input_size: int,
     state_dict: Mapping[str, Any],
-    dtype: DType = jnp.float32,
+    dtype: DType | None = jnp.float32,
     *,
     prefix: str = "",
 ) -> tuple[Params, ...]:
@@ -54,7 +55,7 @@ def from_torch(
         input_size: the number of input features.
         state_dict: names to arrays: torch tensors (bfloat16 and such that require grad, too) or
             NumPy arrays.
-        dtype: of the parameters made.
+        dtype: of the parameters made; None keeps torch's, in float32 at least.
         prefix: what stands before each name, such as "encoder.lstm."; names without it are then
             left alone.
 
@@ -78,6 +79,8 @@ def from_torch(
         >>> bool((from_torch(stack, 3, weights)[0].w_x == params[0].w_x).all())
         True
     """
+    if dtype is not None:
+        check_float("dtype", dtype)
     _check_arrays(state_dict)
     _check_stack(stack)
     own = jax.eval_shape(lambda: stack.init(jax.random.key(0), input_size))
@@ -157,6 +160,11 @@ def _check_arrays(state_dict: Any) -> None:
 
 
 def _check_stack(stack: Stack) -> None:
+    if not isinstance(stack, Stack):
+        raise TypeError(
+            f"torch's modules are stacks here, as Stack((cell,)) for one layer, got {stack!r}. "
+            "from_torch_cell and to_torch_cell are for torch's single cells."
+        )
     kind = type(stack.cells[0])
     for cell in stack.cells:
         if type(cell) not in (RNNCell, LSTMCell, LSTMPCell, GRUCell) or type(cell) is not kind:

@@ -22,6 +22,7 @@ from jaxrnn.cell import (
 )
 from jaxrnn.checks import as_floating
 from jaxrnn.modules import stored
+from jaxrnn.modules.arguments import check_dtypes
 from jaxrnn.modules.call import like_inputs
 from jaxrnn.running import initial_carry
 from jaxrnn.structure import fit_params
@@ -57,6 +58,7 @@ class CellForRNN(nn.RNNCellBase):
 
     def __post_init__(self) -> None:
         check_cell_type(self.cell)
+        check_dtypes(self.param_dtype, self.dtype)
         super().__post_init__()
 
     @nn.compact

@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 
 from jaxrnn.cell import Array, Cell, DType, Params
+from jaxrnn.checks import check_flag
 from jaxrnn.modules import call, layers, stored, summary
 from jaxrnn.modules.arguments import told
 from jaxrnn.modules.call import Options
@@ -134,6 +135,8 @@ class Module(nn.Module):
     def _is_deterministic(self, key: Array | None, deterministic: bool | None) -> bool:
         """What the call says, else the module; where neither does, a key means training."""
         chosen = self.deterministic if deterministic is None else deterministic
+        if chosen is not None:
+            check_flag("deterministic", chosen)
         if chosen is None:
             chosen = key is None and self.is_initializing()
             if key is None and not chosen:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, DType
 from jaxrnn.linen.module import Module, with_hints
-from jaxrnn.modules.arguments import check_recurrent
+from jaxrnn.modules.arguments import check_dtypes, check_recurrent
 from jaxrnn.running.method import Method, resolve
 
 
@@ -49,5 +49,6 @@ class Recurrent(Module):
 
     def __post_init__(self) -> None:
         check_recurrent(self.cell, self.input_size, self.batch_first, self.reverse)
+        check_dtypes(self.param_dtype, self.dtype)
         resolve(self.method, self.remat)
         super().__post_init__()

@@ -14,7 +14,12 @@ from jaxrnn.initializers import Chrono, Initializer
 from jaxrnn.interop import from_torch, to_torch
 from jaxrnn.linen.module import Module, with_hints
 from jaxrnn.modules import layers
-from jaxrnn.modules.arguments import check_input_size, check_torch, warn_of_idle_dropout
+from jaxrnn.modules.arguments import (
+    check_dtypes,
+    check_input_size,
+    check_torch,
+    warn_of_idle_dropout,
+)
 from jaxrnn.modules.call import Options
 from jaxrnn.running.method import Method, resolve
 from jaxrnn.stack import Stack
@@ -45,6 +50,7 @@ class Torch(Module):
         check_input_size(self.input_size)
         values = {name: getattr(self, name) for name in _CHECKED if hasattr(self, name)}
         check_torch(self._first, **values)
+        check_dtypes(self.param_dtype, self.dtype)
         resolve(self.method, self.remat)
         _ = self.cell  # checks the other fields
         super().__post_init__()

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from jaxrnn.cell import Cell, check_cell_type
-from jaxrnn.checks import check_flag, check_size
+from jaxrnn.checks import check_flag, check_float, check_size
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +74,13 @@ def check_input_size(input_size: Any) -> None:
             f"the first argument is input_size, got {input_size!r}; for a cell use Recurrent(cell)."
         )
     check_size("input_size", input_size)
+
+
+def check_dtypes(param_dtype: Any, dtype: Any) -> None:
+    """Raises TypeError unless the dtypes of a module are of floating point."""
+    check_float("param_dtype", param_dtype)
+    if dtype is not None:
+        check_float("dtype", dtype)
 
 
 def check_recurrent(cell: Any, input_size: Any, batch_first: Any, reverse: Any) -> None:

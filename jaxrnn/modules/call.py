@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Array, Carry, Cell, DType, Params, carry_dtype
-from jaxrnn.checks import as_floating, check_boolean, check_features, check_size
+from jaxrnn.checks import as_floating, axes_of, check_boolean, check_features
 from jaxrnn.interop.torch_states import LSTMState, from_named, normal_state, to_carries, to_state
 from jaxrnn.running import initial_carry, unroll
 from jaxrnn.running.method import Method
@@ -93,9 +93,7 @@ def first_state(
 
     `params` may be shapes only, where the first carry is not learned.
     """
-    batch = (batch_size,) if np.ndim(batch_size) == 0 else tuple(batch_size)
-    for size in batch:
-        check_size("batch_size", size, least=0)
+    batch = axes_of("batch_size", batch_size)
     if options.torch:
         if len(batch) > 1:
             raise ValueError(f"batch_size is one number, or () for none, got {batch_size}.")

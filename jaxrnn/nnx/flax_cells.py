@@ -10,7 +10,7 @@ from flax import nnx
 from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, cast, check_cell_type, dot
 from jaxrnn.checks import as_floating
 from jaxrnn.modules import stored
-from jaxrnn.modules.arguments import check_input_size
+from jaxrnn.modules.arguments import check_dtypes, check_input_size
 from jaxrnn.modules.call import like_inputs
 from jaxrnn.running import initial_carry
 from jaxrnn.structure import fit_params
@@ -52,6 +52,7 @@ class CellForRNN(nnx.RNNCellBase):
     ) -> None:
         check_cell_type(cell)
         check_input_size(input_size)
+        check_dtypes(param_dtype, dtype)
         self.cell: Any = cell
         self.input_size = input_size
         self.dtype = dtype or param_dtype

@@ -9,8 +9,9 @@ from flax import errors, nnx
 from flax.nnx import reprlib
 
 from jaxrnn.cell import Array, Cell, DType, Params
+from jaxrnn.checks import check_flag
 from jaxrnn.modules import call, layers, stored, summary
-from jaxrnn.modules.arguments import told
+from jaxrnn.modules.arguments import check_dtypes, told
 from jaxrnn.modules.call import Options
 from jaxrnn.running.method import Method, resolve
 from jaxrnn.structure import fit_params
@@ -41,7 +42,7 @@ class Fixed:
 class Module(nnx.Module):
     """Variables of a cell, and a random stream only where the cell draws something."""
 
-    input_size = Fixed(lambda module: module.features)
+    input_size = Fixed(lambda module: module._input_size)
     batch_first = Fixed(lambda module: module.options.batch_first)
     dtype = Fixed(lambda module: module.options.dtype)
     method = Fixed(lambda module: module.options.method)
@@ -61,8 +62,9 @@ class Module(nnx.Module):
                 "rngs must be an nnx.Rngs with a stream for the parameters, such as "
                 f"nnx.Rngs(0), got {rngs!r}."
             )
+        check_dtypes(param_dtype, options.dtype)
         self.cell: Any = cell
-        self.features = input_size
+        self._input_size = input_size
         self.options = options
         params = cell.init(rngs.params(), input_size, param_dtype)
         self.weights = nnx.data(_variables(params, hidden_axis))
@@ -178,6 +180,8 @@ class Module(nnx.Module):
 
     def _key(self, key: Array | None, deterministic: bool | None) -> Array | None:
         """The key of this call's noise; None where nothing is drawn."""
+        if deterministic is not None:
+            check_flag("deterministic", deterministic)
         deterministic = self.deterministic if deterministic is None else deterministic
         if deterministic or not layers.is_noisy(self.cell, self.input_size):
             return None

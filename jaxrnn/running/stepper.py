@@ -18,7 +18,7 @@ from jaxrnn.cell import (
     cast,
     single_step,
 )
-from jaxrnn.checks import check_features
+from jaxrnn.checks import axes_of, check_features, check_float
 from jaxrnn.structure import check_params, fit_params
 
 
@@ -76,6 +76,8 @@ class Stepper:
     ) -> Carry:
         """The carry before the first step, as `jaxrnn.initial_carry`."""
         cell = self.cell
+        batch_shape = axes_of("batch_shape", batch_shape)
+        spatial_shape = axes_of("spatial_shape", spatial_shape)
         if len(spatial_shape) != cell.feature_axes - 1:
             raise ValueError(
                 f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got "
@@ -121,6 +123,8 @@ def stepper(cell: Cell, params: Params, dtype: DType = None) -> Stepper:
         (10, 2, 4)
     """
     cell = as_cell(cell)
+    if dtype is not None:
+        check_float("dtype", dtype)
     if not cell.causal:
         raise ValueError("a cell that runs in both directions has no single step; use unroll.")
     params = check_params(cell, params)
@@ -145,7 +149,7 @@ def initial_carry(
     Args:
         cell: the cell or stack.
         params: its parameters.
-        batch_shape: the batch axes.
+        batch_shape: the batch axes, or their only size.
         dtype: the compute dtype, that of the inputs to come; None means that of the parameters.
         spatial_shape: the spatial axes of the inputs of a convolutional cell.
 
@@ -163,6 +167,8 @@ def initial_carry(
         (2, 4)
     """
     cell = as_cell(cell)
+    if dtype is not None:
+        check_float("dtype", dtype)
     params = fit_params(cell, params)
     wide = carry_dtype(_float_dtype(params) if dtype is None else dtype)
     prepared = Stepper(params=cell.prepare(cast(params, wide)), cell=cell)

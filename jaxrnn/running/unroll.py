@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.cell import Array, Carry, Cell, Noise, Params, as_cell
-from jaxrnn.checks import check_features, check_size, fit_carry, fit_noise, fit_rows
+from jaxrnn.checks import (
+    as_floating,
+    check_features,
+    check_flag,
+    check_size,
+    fit_carry,
+    fit_noise,
+    fit_rows,
+)
 from jaxrnn.running.chunks import scan_chunks
 from jaxrnn.running.forward_mode import MESSAGE, is_refusal
 from jaxrnn.running.method import Method, resolve
@@ -87,8 +95,10 @@ def unroll(
         ((15, 5, 20), (5, 20))
     """
     cell = as_cell(cell)
+    xs = as_floating(xs)  # of a list each number would be an argument of the jit
     params = fit_params(cell, params, features_of(xs))
-    options = (resolve(method, remat), remat, reverse)
+    check_flag("reverse", reverse)
+    options = (resolve(method, remat), remat, bool(reverse))
     return compiled(_sequence, cell, options, params, xs, carry, mask, reset, noise)
 
 
@@ -120,8 +130,10 @@ def unroll_carries(
         TypeError, ValueError: as `unroll`.
     """
     cell = as_cell(cell)
+    xs = as_floating(xs)  # of a list each number would be an argument of the jit
     params = fit_params(cell, params, features_of(xs))
-    options = (resolve(method, remat), remat, reverse)
+    check_flag("reverse", reverse)
+    options = (resolve(method, remat), remat, bool(reverse))
     return compiled(_carries, cell, options, params, xs, carry, mask, reset, noise)
 
 
@@ -162,6 +174,7 @@ def unroll_windows(
     recurrent network trajectories"; here the gradient reaches back to the beginning of the window.
     """
     cell = as_cell(cell)
+    xs = as_floating(xs)  # of a list each number would be an argument of the jit
     params = fit_params(cell, params, features_of(xs))
     check_size("window", window)
     if not cell.causal:

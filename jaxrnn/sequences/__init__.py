@@ -15,6 +15,7 @@ from jaxrnn.sequences.packing import (
     resets_from_dones,
     resets_from_segment_ids,
     unpack,
+    unpad,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "resets_from_segment_ids",
     "temporal_activation_regularization",
     "unpack",
+    "unpad",
 ]

@@ -51,7 +51,10 @@ def as_lengths(lengths: Any, T: int) -> Array:
         raise ValueError(
             f"lengths must lie between 0 and T={T}, got {lengths.min()} to {lengths.max()}."
         )
-    return jnp.asarray(lengths, jnp.int32)
+    lengths = jnp.asarray(lengths)
+    if jnp.iinfo(lengths.dtype).max > jnp.iinfo(jnp.int32).max:
+        lengths = jnp.clip(lengths, 0, T)  # before the cast, which would wrap
+    return lengths.astype(jnp.int32)
 
 
 def check_lengths(lengths: Array, T: int) -> None:

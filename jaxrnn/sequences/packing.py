@@ -2,6 +2,8 @@
 resets that keep them apart.
 """
 
+import bisect
+import collections
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Array, DType
+from jaxrnn.checks import check_size
+from jaxrnn.sequences.lengths import as_lengths
 
 
 class Packed(NamedTuple):
@@ -52,6 +56,7 @@ def pack(sequences: Sequence[Any], length: int) -> Packed:
         >>> packed.segment_ids.T.tolist(), packed.fill
         ([[1, 1, 1, 3], [2, 2, 0, 0]], 0.75)
     """
+    check_size("length", length, least=0)
     arrays = _checked(sequences)
     lengths = np.array([len(a) for a in arrays])
     if length < 1 or lengths.max() > length:
@@ -98,20 +103,36 @@ def unpack(packed: Packed, ys: Array) -> list[Array]:
     return found
 
 
-def pad(sequences: Sequence[Any], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences as one array, zeros behind each.
+def pad(
+    sequences: Sequence[Any],
+    length: int | None = None,
+    *,
+    value: float = 0,
+    batch_first: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences as one array, the same value behind each.
 
     Args:
         sequences: arrays [T_i, *features], of one dtype; `T_i` may be 0.
         length: T; None means that of the longest.
+        value: what stands in the padding, such as the number of a symbol that no sequence has.
+        batch_first: whether the sequences are the first axis.
 
     Returns:
-        (xs, lengths): [T, sequences, *features], and [sequences], for `lengths_to_mask` or a
-        module's `lengths`.
+        (xs, lengths): [T, sequences, *features], or [sequences, T, *features], and [sequences], for
+        `lengths_to_mask` or a module's `lengths`.
 
     Raises:
-        ValueError: no sequence, one longer than `length`, or features that differ.
+        ValueError: no sequence, one longer than `length`, features that differ, or a value that the
+            dtype does not hold.
         TypeError: dtypes that differ.
+
+    Example:
+        >>> import numpy as np, jaxrnn
+        >>> each = [np.array([1, 2, 3]), np.array([4])]
+        >>> xs, lengths = jaxrnn.sequences.pad(each, value=-1, batch_first=True)
+        >>> xs.tolist(), [a.tolist() for a in jaxrnn.sequences.unpad(xs, lengths, batch_first=True)]
+        ([[1, 2, 3], [4, -1, -1]], [[1, 2, 3], [4]])
     """
     arrays = _checked(sequences)
     lengths = np.array([len(a) for a in arrays])
@@ -120,10 +141,42 @@ def pad(sequences: Sequence[Any], length: int | None = None) -> tuple[np.ndarray
         raise ValueError(
             f"length is {T}, but sequence {int(lengths.argmax())} has {lengths.max()} steps."
         )
-    xs = np.zeros((T, len(arrays), *arrays[0].shape[1:]), arrays[0].dtype)
+    dtype = arrays[0].dtype
+    filled = np.array(value).astype(dtype)
+    if dtype.kind in "iub" and filled != value:
+        raise ValueError(f"value={value!r} is none of {dtype}.")
+    xs = np.full((len(arrays), T, *arrays[0].shape[1:]), filled, dtype)
     for k, a in enumerate(arrays):
-        xs[: len(a), k] = a
-    return xs, lengths
+        xs[k, : len(a)] = a
+    return xs if batch_first else np.ascontiguousarray(np.moveaxis(xs, 0, 1)), lengths
+
+
+def unpad(xs: Array, lengths: Any, *, batch_first: bool = False) -> list[Array]:
+    """The inverse of `pad`: each sequence without its padding.
+
+    Args:
+        xs: [T, sequences, ...], or [sequences, T, ...] with `batch_first`: inputs or outputs.
+        lengths: [sequences] integers from 0 to T.
+        batch_first: whether the sequences are the first axis.
+
+    Returns:
+        One [T_i, ...] for each sequence.
+
+    Raises:
+        TypeError: lengths that are not integers.
+        ValueError: lengths of another number than the sequences, or beyond T.
+    """
+    if xs.ndim < 2:
+        raise ValueError(f"xs has shape {xs.shape}, expected time and sequences.")
+    T, rows = xs.shape[1::-1] if batch_first else xs.shape[:2]
+    lengths = np.asarray(as_lengths(lengths, T))
+    if lengths.shape != (rows,):
+        raise ValueError(
+            f"lengths has shape {lengths.shape}, but xs of shape {xs.shape} has {rows} sequences."
+        )
+    if batch_first:
+        return [xs[k, :n] for k, n in enumerate(lengths)]
+    return [xs[:n, k] for k, n in enumerate(lengths)]
 
 
 def bucket_sizes(lengths: Any, count: int) -> tuple[int, ...]:
@@ -205,7 +258,13 @@ def resets_from_segment_ids(segment_ids: Array, before: Array | None = None) -> 
         ValueError: no time axis, or `before` does not have the batch axes of `segment_ids`.
     """
     ids = _timed("segment_ids", segment_ids, before, jnp.integer)
-    earlier = jnp.zeros_like(ids[:1]) if before is None else jnp.asarray(before, ids.dtype)[None]
+    earlier = jnp.zeros_like(ids[:1]) if before is None else jnp.asarray(before)[None]
+    # A narrow type would make 300 of `before` the 44 of an id.
+    if earlier.dtype != ids.dtype:
+        with jax.numpy_dtype_promotion("standard"):
+            wide = jnp.promote_types(jnp.promote_types(ids.dtype, earlier.dtype), jnp.int32)
+        ids = ids.astype(wide)
+        earlier = earlier.astype(wide)
     return (ids != jnp.concatenate([earlier, ids[:-1]])[: ids.shape[0]]) & (ids != 0)
 
 
@@ -271,17 +330,26 @@ def _on_host(a: Any) -> np.ndarray:
 
 def _places(lengths: np.ndarray, length: int) -> tuple[dict[int, tuple[int, int]], int]:
     """(row, first step) of each sequence that has steps, and the number of rows."""
-    room: list[list[int]] = [[] for _ in range(length + 1)]  # the rows with that many free steps
+    room: dict[int, collections.deque[int]] = {}  # the rows with so many free steps
+    counts: list[int] = []  # those numbers, in ascending order
     places = {}
     rows = 0
     for k in sorted(np.flatnonzero(lengths), key=lambda k: -lengths[k]):
-        free = next((n for n in range(lengths[k], length + 1) if room[n]), None)
-        if free is None:
+        steps = int(lengths[k])
+        place = bisect.bisect_left(counts, steps)
+        if place == len(counts):
             free = length
             row = rows
             rows += 1
         else:
-            row = room[free].pop(0)
+            free = counts[place]
+            row = room[free].popleft()
+            if not room[free]:
+                del room[free], counts[place]
         places[int(k)] = (row, length - free)
-        room[free - lengths[k]].append(row)
+        left = free - steps
+        if left not in room:
+            room[left] = collections.deque()
+            bisect.insort(counts, left)
+        room[left].append(row)
     return places, rows

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, dot
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, check_cell_type, dot
 
 Run = Callable[..., tuple[Carry, Array]]  # how `unroll` runs a cell inside `unroll_layers`
 
@@ -17,12 +17,16 @@ class Wrapper(Cell):
     """A cell that is in everything the cell inside, `self.cell`,
     but for what a subclass says otherwise.
 
-    A subclass is a frozen dataclass, whose first field is `cell`. Its parameters and carry are
+    A subclass is a frozen dataclass, whose first field is `cell`; one with a `__post_init__` of its
+    own calls that of its base. Its parameters and carry are
     those of the cell inside. Around a `Stack` it runs step by step, not layer by layer, and in one
     direction; inside a `Stack` it is as fast as its cell.
     """
 
     cell: Cell
+
+    def __post_init__(self) -> None:
+        check_cell_type(self.cell)
 
     @property
     def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]

@@ -61,13 +61,22 @@ class Skip(Wrapper):
 
     def step(self, params: Params, carry: Carry, u: Passed, dot: Dot = dot) -> tuple[Carry, Array]:
         after, y = self.cell.step(params, carry, u.inner, dot)
-        return after, jnp.concatenate([y, u.x], axis=-1)
+        return after, _beside(y, u.x)
 
     def unroll_layers(
         self, run: Run, params: Params, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
         after, ys = run(self.cell, params, xs, carry, noise=noise, reverse=reverse)
-        return after, jnp.concatenate([ys, xs], axis=-1)
+        return after, _beside(ys, xs)
+
+
+def _beside(y: Array, x: Array) -> Array:
+    if y.shape[:-1] != x.shape[:-1]:
+        raise ValueError(
+            "a skip connection needs outputs of the axes of the inputs but for the features, "
+            f"got shapes {y.shape} and {x.shape}."
+        )
+    return jnp.concatenate([y, x], axis=-1)
 
 
 def _plus(y: Array, x: Array) -> Array:

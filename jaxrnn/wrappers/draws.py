@@ -27,20 +27,12 @@ def check_rates(cell: Cell, names: tuple[str, ...], *, one: bool = False) -> Non
     """
     for name in names:
         rate: Any = getattr(cell, name)
-        if not isinstance(rate, int | float | np.number) or not (
-            0 <= rate < 1 or (one and rate == 1)
-        ):
+        number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
+        if not number or not (0 <= rate < 1 or (one and rate == 1)):
             raise ValueError(
                 f"{name} is a probability from 0 to {'' if one else 'below '}1, got {rate!r}."
             )
         object.__setattr__(cell, name, float(rate))
-
-
-def drop(a: Array, keep: Array | None, rate: float) -> Array:
-    """`a` where it is kept, scaled so that its mean stays, and 0 elsewhere;
-    all of it without a mask.
-    """
-    return a if keep is None else where(keep, a / (1 - rate), jnp.zeros_like(a))
 
 
 def where(keep: Array, yes: Array, no: Array) -> Array:

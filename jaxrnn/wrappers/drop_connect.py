@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Noise, Params
+from jaxrnn.cell import Array, Noise, Params, drop
 from jaxrnn.wrappers.base import Wrapper
-from jaxrnn.wrappers.draws import Around, check_rates, drop
+from jaxrnn.wrappers.draws import Around, check_rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class DropConnect(Wrapper):
     names: tuple[str, ...] = ("w_h",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, ("rate",))
         object.__setattr__(self, "names", tuple(self.names))
 

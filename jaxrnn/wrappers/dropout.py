@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry, Dot, Params, dot, gates
+from jaxrnn.cell import Array, Carry, Dot, Params, dot, drop, gates
 from jaxrnn.cells.activations import functions
 from jaxrnn.cells.gru import GRUCarry, GRUCell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.wrappers.base import Wrapper
-from jaxrnn.wrappers.draws import Around, absorb_inside, check_rates, draw, drop
+from jaxrnn.wrappers.draws import Around, absorb_inside, check_rates, draw
 
 
 class Kept(NamedTuple):
@@ -42,6 +42,7 @@ class VariationalDropout(Wrapper):
     output: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, Kept._fields)
 
     def noise(self, key: Array, T: int, like: Array) -> Around:
@@ -107,6 +108,7 @@ class RecurrentDropout(Wrapper):
     rate: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, ("rate",))
         if type(self.cell) not in (LSTMCell, GRUCell):
             raise TypeError(

@@ -59,6 +59,7 @@ class MultiHead(Wrapper):
     heads: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_size("heads", self.heads)
         _kernels(self.cell)
         if self.hidden_size % self.heads:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Dot, DType, Noise, Params, carry_dtype, dot
+from jaxrnn.checks import check_number
 from jaxrnn.structure import check_params
 from jaxrnn.wrappers.base import Run, Wrapper, own
 
@@ -31,6 +32,10 @@ class LayerNormInput(Wrapper):
     """
 
     epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("epsilon", self.epsilon, above=0)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> NormParams:
         scale = jnp.ones(input_size, dtype)

@@ -33,6 +33,7 @@ class Zoneout(Wrapper):
     c: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, ("h", "c"), one=True)
 
     def noise(self, key: Array, T: int, like: Array) -> Around:
