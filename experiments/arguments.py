@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from experiments.config import UsageError, nearest
@@ -34,6 +35,7 @@ def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any
     for kind in kinds:
         parser.add_class_arguments(kind)
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
+    _check_files(arguments)
     try:
         values = parser.parse_args(_as_written(fields, arguments)).as_dict()
     except UnicodeDecodeError:
@@ -53,6 +55,29 @@ def take_out(arguments: Sequence[str], default: str) -> tuple[Path, list[str]]:
         return Path(default), rest
     k = rest.index("--out")
     return Path(rest[k + 1]), rest[:k] + rest[k + 2 :]
+
+
+def _check_files(arguments: Sequence[str]) -> None:
+    """Raises UsageError where a file after --config refers to itself, which would be read for
+    ever."""
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = option.partition("=")
+        path = Path(value if equals else following)
+        if name != "--config" or not path.is_file():
+            continue
+        try:
+            tree = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError):
+            continue  # the parser says what is wrong with it
+        if _refers_to_itself(tree, ()):
+            raise UsageError(f"{path} refers to itself: an alias stands inside its anchor.")
+
+
+def _refers_to_itself(tree: Any, above: tuple[int, ...]) -> bool:
+    if id(tree) in above:
+        return True
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return any(_refers_to_itself(part, (*above, id(tree))) for part in parts)
 
 
 def _as_written(fields: list[dataclasses.Field], arguments: Sequence[str]) -> list[str]:

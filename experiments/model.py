@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 import jaxrnn
+from experiments.config import UsageError
 from experiments.tasks import Batch
 from jaxrnn.initializers import LecunNormal
 
@@ -69,7 +70,11 @@ def put_out(carry: Any) -> Array:
 
 
 def units(make: Callable[[int], Model], input_size: int, parameters: int) -> int:
-    """The hidden size, from 1 to 4,096, with which a model has nearest to so many parameters."""
+    """The hidden size, from 1 to 4,096, with which a model has nearest to so many parameters.
+
+    Raises:
+        UsageError: more than the largest has.
+    """
 
     def count(size: int) -> int:
         shapes = jax.eval_shape(lambda key: make(size).init(key, input_size), jax.random.key(0))
@@ -81,5 +86,11 @@ def units(make: Callable[[int], Model], input_size: int, parameters: int) -> int
         return False
 
     sizes = [size for size in range(1, 4097) if legal(size)]
+    most = count(sizes[-1])
+    if parameters > most:
+        raise UsageError(
+            f"parameters must be at most {most:,} with this cell and task, those of hidden size "
+            f"{sizes[-1]:,}; got {parameters:,}."
+        )
     k = bisect.bisect_left(sizes, parameters, key=count)
     return min(sizes[max(k - 1, 0) : k + 1], key=lambda size: abs(count(size) - parameters))

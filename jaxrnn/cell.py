@@ -8,7 +8,7 @@ Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -167,7 +167,7 @@ class Cell:
     # False where outputs depend on later inputs (both directions): there is no single step
     causal: ClassVar[bool] = True
 
-    def __new__(cls, *args: Any, **options: Any) -> "Cell":
+    def __new__(cls, *args: Any, **options: Any) -> Self:
         if dataclasses.is_dataclass(cls):
             _check_places(cls, args, options)
         return super().__new__(cls)

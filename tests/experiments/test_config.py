@@ -188,3 +188,28 @@ def test_the_name_of_a_cell_says_its_initialisation():
         Chrono(50),
     ]
     assert made["rnn_orth"].recurrent_init == "orthogonal" and made["irnn"].nonlinearity == "relu"
+
+
+@pytest.mark.parametrize("text", ["a: &a\n  b: *a\n", "lag: &x [*x]\n", "&a [{b: *a}]\n"])
+def test_a_file_that_refers_to_itself_is_one_line_and_no_endless_loop(text, tmp_path, capsys):
+    path = tmp_path / "loop.yaml"
+    path.write_text(text)
+    for option in (["--config", str(path)], [f"--config={path}"]):
+        assert cli.main(["run", "adding", *option, "--out", str(tmp_path / "out")]) == cli.USAGE
+        assert "refers to itself" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_may_use_an_anchor_twice(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("learning_rates: &rates [0.1]\ncells: [gru]\n")
+    assert arguments.parse(Config, ["--config", str(path)]).learning_rates == (0.1,)
+
+
+@pytest.mark.parametrize("text", ["1: 2\n", "steps: 1e400\n", "seed: 99999999999999999999999999\n"])
+def test_keys_and_numbers_that_no_option_has_are_one_line(text, tmp_path, capsys):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    line = ["run", "adding", "--config", str(path), "--out", str(tmp_path / "out")]
+    assert cli.main(line) == cli.USAGE
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -92,6 +92,11 @@ def test_fewer_parameters_than_one_unit_has_give_one_unit():
     assert units(lambda size: Model(jaxrnn.LSTMCell(size), 1), 2, 1) == 1
 
 
+def test_more_parameters_than_the_largest_model_has_are_refused():
+    with pytest.raises(UsageError, match=r"at most 67,162,113 .* hidden size 4,096; got 10,000,0"):
+        units(lambda size: Model(jaxrnn.LSTMCell(size), 1), 2, 10**10)
+
+
 def test_layers_are_a_stack_of_which_the_last_is_read_out():
     config = Config(cells=("gru",), layers=2, hidden_size=8)
     job, params = made(config)
