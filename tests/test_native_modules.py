@@ -43,6 +43,12 @@ def draw(*shape):
     return RNG.normal(size=shape).astype(np.float32)
 
 
+def close(a, b):
+    """Of programs that take a state in two forms, which may round otherwise."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    assert_close(a, b, 1e-6)
+
+
 def equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -245,12 +251,12 @@ def test_states_of_the_torch_like_modules_and_of_recurrent_are_taken_for_each_ot
     carries = tuple(LSTMCarry(h=h, c=c) for h, c in zip(*state, strict=True))
     want, (h_n, c_n) = lstm(XS, state)
     for given in (state, tuple(state), list(state), LSTMCarry(*state), carries, list(carries)):
-        equal(lstm(XS, given), (want, LSTMState(h_n, c_n)))
+        close(lstm(XS, given), (want, LSTMState(h_n, c_n)))
     for given in (state, carries, list(carries)):
         output, last = recurrent(XS, given)
-        equal((output, last[3].h, last[3].c), (want, h_n[3], c_n[3]))
+        close((output, last[3].h, last[3].c), (want, h_n[3], c_n[3]))
     _, after = recurrent(XS)
-    equal(lstm(XS, after)[0], recurrent(XS, after)[0])
+    close(lstm(XS, after)[0], recurrent(XS, after)[0])
 
 
 @both
@@ -260,12 +266,12 @@ def test_the_state_of_one_layer_is_taken_with_and_without_its_axis(api):
     recurrent.load(lstm.params[0])
     h, c = draw(B, H), draw(B, H)
     want, _ = lstm(XS, (h[None], c[None]))
-    equal(lstm(XS, LSTMCarry(h=h, c=c))[0], want)
-    equal(recurrent(XS, LSTMState(h[None], c[None]))[0], want)
-    equal(recurrent(XS, LSTMState(h, c))[0], want)
+    close(lstm(XS, LSTMCarry(h=h, c=c))[0], want)
+    close(recurrent(XS, LSTMState(h[None], c[None]))[0], want)
+    close(recurrent(XS, LSTMState(h, c))[0], want)
     gru, one = random_weights(api("GRU", I, H)), draw(1, B, H)
-    equal(gru(XS, GRUCarry(h=one[0])), gru(XS, one))
-    equal(gru(XS, one.tolist()), gru(XS, one))
+    close(gru(XS, GRUCarry(h=one[0])), gru(XS, one))
+    close(gru(XS, one.tolist()), gru(XS, one))
 
 
 @both

@@ -164,14 +164,14 @@ class Listed(Plain):
 @pytest.mark.parametrize("method", [Plain(), Listed([1])], ids=["no dataclass", "a list"])
 def test_a_method_that_is_not_hashable_by_value_is_refused(method):
     with pytest.raises(TypeError, match="make it a frozen dataclass"):
-        jaxrnn.unroll(LSTM, None, jnp.ones((2, INPUT)), method=method)
+        jaxrnn.unroll(LSTM, setting(LSTM)[0], jnp.ones((2, INPUT)), method=method)
 
 
 @pytest.mark.parametrize("method", [Unrolled, Scan])
 def test_a_class_in_place_of_an_object_is_refused(method):
     message = rf"method is the class {method.__name__}; make one: {method.__name__}\(\)\."
     with pytest.raises(TypeError, match=message):
-        jaxrnn.unroll(LSTM, None, jnp.ones((2, INPUT)), method=method)
+        jaxrnn.unroll(LSTM, setting(LSTM)[0], jnp.ones((2, INPUT)), method=method)
 
 
 def test_a_method_that_refuses_raises_with_its_sentence():

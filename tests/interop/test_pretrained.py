@@ -288,6 +288,11 @@ class Clash(jaxrnn.RNNCell):
     pass
 
 
+@dataclasses.dataclass(frozen=True)
+class NaNCell(jaxrnn.RNNCell):
+    threshold: float = float("nan")
+
+
 Clash.__name__ = "LSTMCell"
 UNSAVABLE = [
     (
@@ -296,9 +301,9 @@ UNSAVABLE = [
         r"LSTMCell\.recurrent_init is <function",
     ),
     (
-        jaxrnn.Stack((jaxrnn.LSTMCell(4, forget_bias=float("nan")),)),
+        jaxrnn.Stack((NaNCell(4),)),
         ValueError,
-        r"Stack\.cells\[0\]\.forget_bias is nan",
+        r"Stack\.cells\[0\]\.threshold is nan",
     ),
     (Clash(4), ValueError, "has the name of another class"),
     (dataclasses.replace(ODD, initial=LSTM.init), TypeError, r"Odd\.initial is <bound method"),
@@ -325,8 +330,9 @@ def test_parameters_that_do_not_fit_are_refused(tmp_path):
         ValueError, match=r"missing: 0\.w_x, 0\.w_h, 0\.b; unexpected: 'w_x', 'w_h', 'b'"
     ):
         save_pretrained(tmp_path, jaxrnn.Stack((LSTM,)), params, 3)
+    other = NamedTuple("Other", [(name, Any) for name in params._fields])
     with pytest.raises(ValueError, match="their structure is"):
-        save_pretrained(tmp_path, LSTM, params._asdict(), 3)
+        save_pretrained(tmp_path, LSTM, other(*params), 3)
     with pytest.raises(
         TypeError, match=r"b is key<fry>, which a file cannot hold.*jax\.random\.key_data"
     ):
