@@ -320,8 +320,14 @@ def as_cell(cell: Any) -> Cell:
 
     Raises:
         TypeError: neither of them.
+        ValueError: a module that runs backwards in time, which its cell alone does not say.
     """
     if not isinstance(cell, Cell) and isinstance(getattr(cell, "cell", None), Cell):
+        if getattr(cell, "reverse", False):
+            raise ValueError(
+                "this module has reverse=True, which its cell does not: pass module.cell, and "
+                "reverse=True to unroll."
+            )
         cell = cell.cell
     check_cell_type(cell)
     return cell

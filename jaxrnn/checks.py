@@ -55,6 +55,9 @@ def as_floating(xs: Any) -> Any:
     NumPy's stay so, since JAX would look at all numbers of a copy under `jax_debug_nans`, also at
     those in the padding.
     """
+    if hasattr(xs, "detach"):  # a tensor of torch
+        xs = xs.detach().cpu()
+        xs = (xs.float() if str(xs.dtype) == "torch.bfloat16" else xs).numpy()
     if not hasattr(xs, "dtype") or not hasattr(xs, "ndim"):
         if xs is None or hasattr(xs, "_fields") or isinstance(xs, Mapping | str):
             raise TypeError(
@@ -201,7 +204,8 @@ def axes_of(name: str, shape: Any) -> tuple[Any, ...]:
         TypeError: neither a number nor numbers.
         ValueError: a negative size.
     """
-    if isinstance(shape, numbers.Integral) and not isinstance(shape, bool):
+    number = isinstance(shape, numbers.Integral) and not isinstance(shape, bool)
+    if number or jax.export.is_symbolic_dim(shape):
         shape = (shape,)
     if not isinstance(shape, tuple | list):
         raise TypeError(f"{name} must be a tuple of sizes, got {shape!r}.")

@@ -74,7 +74,9 @@ def split_batch(
         keys = [stream() for stream in _streams(args)]
 
         def share(keys: list[jax.Array], *args: Any) -> Any:
-            for stream, key in zip(_streams(args), keys, strict=True):
+            # A stream that stands in two places is two in the copies.
+            for number, stream in enumerate(_streams(args)):
+                key = jax.random.fold_in(keys[number % len(keys)], number)
                 stream.key[...] = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
             return jax.tree.map(lambda mean: _scalar(mean)[None], loss(*args))
 

@@ -283,4 +283,7 @@ def _output_shape(cell: Cell, shape: tuple[int, ...]) -> tuple[int, ...]:
         params = cell.init(jax.random.key(0), shape[-1], jnp.float32)
         return unroll(cell, params, x, method="scan")[1]
 
-    return jax.eval_shape(one).shape[1:]
+    out = jax.eval_shape(one)
+    if not hasattr(out, "shape"):
+        raise ValueError(f"{cell} puts out a tree of arrays, so that no layer may follow it.")
+    return out.shape[1:]

@@ -21,7 +21,7 @@ def check_params(cell: Cell, params: Params) -> Params:
     """
     params = fit_params(cell, params)
     size = cell.input_size(params)
-    expected = None if size is None else _expected_params(cell, int(size))
+    expected = None if size is None else expected_params(cell, int(size))
     if expected is None:
         return params
     if jax.tree.structure(params) != jax.tree.structure(expected):
@@ -54,7 +54,10 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
     Raises:
         ValueError: names or numbers of entries that do not fit; the message has those wanted.
     """
-    params = unboxed(_inside(params))
+    inner = _inside(params)
+    if inner is not params and not _fits(cell, unboxed(params), input_size):
+        params = inner
+    params = unboxed(params)
     if not isinstance(params, tuple | Mapping | list):
         _check_kind(cell, params, input_size)
     like = _structure(cell, _told_size(cell, params, input_size)) if _is_raw(params) else None
@@ -93,12 +96,19 @@ def _content(leaf: Any) -> Any:
 
 def _inside(params: Params) -> Params:
     """What stands in the collections of a module: {"params": {"cell": ...}}, {"weights": ...}."""
-    if _only(params, "params") and _only(params["params"], "cell"):
-        params = params["params"]
-    for name in ("cell", "weights"):
-        if _only(params, name):
-            return params[name]
-    return params
+    if isinstance(params, Mapping) and _only(params.get("params"), "cell"):
+        return params["params"]["cell"]
+    if isinstance(params, Mapping) and "weights" in params and set(params) <= {"weights", "rngs"}:
+        return params["weights"]
+    return params["cell"] if _only(params, "cell") else params
+
+
+def _fits(cell: Cell, params: Params, input_size: int) -> bool:
+    """Whether a cell makes parameters of this structure itself."""
+    own = _structure(cell, input_size)
+    if isinstance(own, Mapping) and isinstance(params, Mapping):
+        return set(own) == set(params)  # of whichever class: linen freezes dicts
+    return own is not None and jax.tree.structure(own) == jax.tree.structure(params)
 
 
 def _only(params: Any, name: str) -> bool:
@@ -152,7 +162,7 @@ def _is_raw(params: Any) -> bool:
 def _structure(cell: Cell, input_size: int) -> Params | None:
     """What `cell.init` makes; None where it cannot be told."""
     try:
-        return _expected_params(cell, input_size)
+        return expected_params(cell, input_size)
     except Exception:  # a cell that cannot be made for any number of features
         return None
 
@@ -189,7 +199,7 @@ def _entries(like: Any, names: tuple[str, ...], given: Any) -> list[Any] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _expected_params(cell: Cell, input_size: int) -> Params | None:
+def expected_params(cell: Cell, input_size: int) -> Params | None:
     """The shapes that `cell.init` makes; None for a cell that does not define it."""
     try:
         return jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))

@@ -283,7 +283,7 @@ def test_a_carry_may_come_as_lists_or_by_name_but_not_as_an_unnamed_pair(api):
     equal(module(XS, list(carry)), want)
     equal(module(XS, [carry[0]._asdict(), carry[1]._asdict()]), want)
     equal(module(XS, {"0": carry[0]._asdict(), "1": carry[1]._asdict()}), want)
-    with pytest.raises(ValueError, match=r"Make it by name: LSTMCarry\(h=..., c=...\)"):
+    with pytest.raises(ValueError, match=r"Make it by name: LSTMCarry\(h=\.\.\., c=\.\.\.\)"):
         api("Recurrent", jaxrnn.LSTMCell(H), I, batch_first=False)(XS, (carry[0].h, carry[0].c))
 
 
@@ -311,6 +311,11 @@ def test_a_wrong_state_is_told_what_was_expected(api):
         lstm(XS, GRUCarry(h=draw(B, H)))
     with pytest.raises(TypeError, match="the array h_0, got LSTMState"):
         gru(XS, LSTMState(draw(1, B, H), draw(1, B, H)))
+    two = api("LSTM", I, H, 2)
+    for kind in (tuple, list):
+        pairs = kind(kind((draw(B, H), draw(B, H))) for _ in range(2))
+        with pytest.raises(TypeError, match=r"go by name, LSTMCarry\(h=\.\.\., c=\.\.\.\)"):
+            two(XS, pairs)
     with pytest.raises(ValueError, match="holds 2 carries, expected 1"):
         lstm(XS, [LSTMCarry(draw(B, H), draw(B, H))] * 2)
     recurrent = api("Recurrent", jaxrnn.GRUCell(H), I, batch_first=False)
@@ -854,3 +859,161 @@ def test_a_bare_cell_in_the_loop_of_flax_is_told_of_its_adapter(use):
     with pytest.raises(AttributeError, match=r"jaxrnn\.nnx\.CellForRNN\(cell, input_size"):
         attempts[use]()
     assert not hasattr(cell, "num_feature_axes")
+
+
+# --- what a fresh reader found --------------------------------------------------------------------
+
+
+def test_a_view_of_a_network_switches_dropout_off():
+    net = NnxNet(nnx.Rngs(0), num_layers=2, dropout=0.5)
+    assert (net(XS) != net(XS)).any()
+    view = nnx.view(net, deterministic=True)
+    equal(view(XS), view(XS))
+    alone = nnx.view(net.rnn, deterministic=True)
+    equal(alone(XS), alone(XS))
+
+
+@both
+def test_a_module_that_runs_backwards_is_not_taken_for_its_cell(api):
+    own = api("Recurrent", jaxrnn.GRUCell(H), I, batch_first=False, reverse=True)
+    for attempt in (
+        lambda: jaxrnn.unroll(own.module, own.params, XS),
+        lambda: jaxrnn.stepper(own.module, own.params),
+    ):
+        with pytest.raises(ValueError, match="this module has reverse=True"):
+            attempt()
+    assert jaxrnn.explain(own.module, (T, B, I))[0].method == "fused"
+    (found,) = jaxrnn.explain(own.module, (70, B, I), remat="sqrt")
+    assert found == jaxrnn.explain(own.module.cell, (70, B, I), remat="sqrt")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named(jaxrnn.Cell):
+    """A moving average as wide as its input, whose parameters have a name that modules use."""
+
+    name: str = "weights"
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return {self.name: jax.random.uniform(key, (input_size,), dtype)}
+
+    def init_carry(self, params, like):
+        return jnp.zeros_like(like)
+
+    def project(self, params, xs, noise=None):
+        return xs
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        carry = params[self.name] * carry + (1 - params[self.name]) * u
+        return carry, carry
+
+
+@both
+@pytest.mark.parametrize("name", ["weights", "cell", "params"])
+def test_parameters_with_the_names_of_collections_are_a_cells_own(api, name):
+    cell = Named(name)
+    params = cell.init(jax.random.key(0), I)
+    want = jaxrnn.unroll(cell, params, XS)
+    module = api("Recurrent", cell, I, batch_first=False)
+    module.load(params)
+    equal(module(XS), want[::-1])
+    equal(module.initial_state(B), np.zeros((B, I), np.float32))
+    y, state = module.step(XS[0])
+    equal(module.step(XS[0], module.initial_state(B)), (y, state))
+    with pytest.raises(ValueError, match=r"have shapes .*\(1,\).*expected"):
+        module.load({name: jnp.ones(1)})
+
+
+@both
+def test_load_checks_a_cell_whose_parameters_tell_no_size(api):
+    cell = jaxrnn.linen.FromLinen(nn.GRUCell(H))
+    module = api("Recurrent", cell, I, batch_first=False)
+    before = jax.tree.map(np.array, jax.tree.leaves(module.weights))
+    for other in (
+        cell.init(jax.random.key(1), I + 1),
+        jaxrnn.linen.FromLinen(nn.GRUCell(2)).init(jax.random.key(1), I),
+    ):
+        with pytest.raises(ValueError, match="have shapes"):
+            module.load(other)
+    equal(jax.tree.leaves(module.weights), before)
+
+
+@both
+def test_tensors_of_torch_are_inputs_and_weights(api):
+    torch = pytest.importorskip("torch")
+    module = random_weights(api("GRU", I, H))
+    tensor = torch.as_tensor(XS).requires_grad_()
+    equal(module(tensor), module(XS))
+    equal(
+        jaxrnn.unroll(module.module.cell, module.params, tensor),
+        jaxrnn.unroll(module.module.cell, module.params, XS),
+    )
+    other = api("GRU", I, H)
+    other.load(jax.tree.map(lambda a: torch.as_tensor(np.array(a)), module.params))
+    equal(other(XS), module(XS))
+
+
+def test_split_batch_takes_a_network_with_one_stream_in_two_places():
+    class Sub(nnx.Module):
+        def __init__(self, rngs):
+            self.rngs = rngs
+
+        def __call__(self, xs):
+            return xs + jax.random.normal(self.rngs.noise(), xs.shape)
+
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.a = Sub(rngs)
+            self.b = Sub(rngs)
+
+        def __call__(self, xs):
+            return self.b(self.a(xs))
+
+    split = jaxrnn.split_batch(lambda net, xs: net(xs).mean(), (None, 1), jax.devices()[:2])
+    run = nnx.jit(split)
+    net = Net(nnx.Rngs(0))
+    assert len({float(run(net, XS)) for _ in range(3)}) == 3
+
+
+@both
+def test_the_state_of_a_gru_is_taken_by_recurrent_and_states_of_files_by_name(api):
+    gru = random_weights(api("GRU", I, H, 2))
+    recurrent = api("Recurrent", gru.module.cell, I, batch_first=False)
+    recurrent.load(gru.params)
+    _, h_n = gru(XS)
+    equal(recurrent(XS, h_n)[0], gru(XS, h_n)[0])
+    equal(recurrent(XS, tuple(GRUCarry(h=nnx.Param(h)) for h in h_n))[0], gru(XS, h_n)[0])
+    lstm = random_weights(api("LSTM", I, H, 2))
+    _, state = lstm(XS)
+    want = lstm(XS, state)
+    equal(lstm(XS, state._asdict()), want)
+    rows = [{"h": h, "c": c} for h, c in zip(*state, strict=True)]
+    close(lstm(XS, rows), want)
+
+
+def test_an_initial_state_may_have_a_symbol_for_its_batch():
+    from jax import export
+
+    module = jaxrnn.nnx.LSTM(I, H, rngs=nnx.Rngs(0))
+    jaxrnn.interop.register_for_export()
+
+    def run(xs):
+        return module(xs, module.initial_state(xs.shape[1]))
+
+    xs = jax.ShapeDtypeStruct((T, *export.symbolic_shape("B"), I), jnp.float32)
+    program = export.export(jax.jit(run))(xs)
+    assert_close(program.call(XS), run(XS), 1e-6)
+
+
+def test_an_initial_state_follows_x64_and_takes_lists_of_sizes():
+    module = jaxrnn.nnx.Recurrent(jaxrnn.GRUCell(H), I, batch_first=True, rngs=nnx.Rngs(0))
+    assert module.initial_state(2, jnp.float64).h.dtype == jnp.float32
+    with jax.enable_x64(True):
+        assert module.initial_state(2, jnp.float64).h.dtype == jnp.float64
+    conv = jaxrnn.linen.Recurrent(cells.ConvLSTMCell(2, (3, 3)), 1, batch_first=True)
+    assert conv.initial_state([B], spatial_shape=[4, 5]).c.shape == (B, 4, 5, 2)
+
+
+def test_no_layer_follows_a_tree_of_outputs():
+    stack = jaxrnn.Stack((TwoOutputs(H), jaxrnn.GRUCell(2)))
+    with pytest.raises(ValueError, match="puts out a tree of arrays, so that no layer may follow"):
+        stack.init(jax.random.key(0), I)

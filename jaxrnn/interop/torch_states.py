@@ -1,6 +1,6 @@
 """The states of torch's layers as carries, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from jaxrnn.cell import Array, Carry, Cell
 from jaxrnn.cells import GRUCarry, GRUCell, LSTMCarry, LSTMCell, LSTMPCell, RNNCarry, RNNCell
 from jaxrnn.interop.layouts import to_numpy
 from jaxrnn.stack import Stack
+from jaxrnn.structure import unboxed
 
 _CARRIES: dict[type, Any] = {
     RNNCell: RNNCarry,
@@ -54,7 +55,7 @@ def normal_state(stack: Stack, state: Any, batch: tuple[int, ...]) -> Any:
     cell: Any = stack.cells[0]
     count = len(stack.cells) * stack.directions
     kind = _CARRIES[type(cell)]
-    state = without_torch(state)
+    state = _by_name(kind, unboxed(without_torch(state)))
     if isinstance(state, kind) and np.ndim(state.h) == len(batch) + 1 and count == 1:
         return (state,)
     if _is_all(state, kind):
@@ -93,18 +94,33 @@ def to_state(carries: tuple[Carry, ...]) -> Array | LSTMState:
 
 
 def from_named(cell: Cell, state: Any, batch: tuple[int, ...]) -> Carry:
-    """The carry of a cell from what is one by name: the `LSTMState` of torch-like layers too."""
-    state = without_torch(state)
-    if not isinstance(state, LSTMState):
-        return state
+    """The carry of a cell from what is one by name, or from the state of torch-like layers."""
+    state = unboxed(without_torch(state))
     stack = cell if isinstance(cell, Stack) else Stack((cell,))
     kinds = {type(part) for part in stack.cells}
-    if not kinds <= {LSTMCell, LSTMPCell}:
+    if hasattr(state, "shape"):  # the h_n of a GRU or RNN
+        if len(kinds) > 1 or not kinds <= {RNNCell, GRUCell}:
+            return state
+    elif not isinstance(state, LSTMState):
+        return state
+    elif not kinds <= {LSTMCell, LSTMPCell}:
         raise TypeError(f"an LSTMState is no carry of {cell}.")
-    if not isinstance(cell, Stack) and np.ndim(state.h_n) == len(batch) + 1:
+    elif not isinstance(cell, Stack) and np.ndim(state.h_n) == len(batch) + 1:
         return LSTMCarry(h=state.h_n, c=state.c_n)
     carries = to_carries(stack, normal_state(stack, state, batch))
     return carries if isinstance(cell, Stack) else carries[0]
+
+
+def _by_name(kind: Any, state: Any) -> Any:
+    """Dicts, as files hold states, as what has their names."""
+    if isinstance(state, list):
+        return [_by_name(kind, part) if isinstance(part, Mapping) else part for part in state]
+    if not isinstance(state, Mapping):
+        return state
+    for made in (LSTMState, kind):
+        if set(state) == set(made._fields):
+            return made(**state)
+    return state
 
 
 def _is_all(state: Any, kind: type) -> bool:
@@ -120,12 +136,23 @@ def _parts(cell: Cell, kind: Any, state: Any) -> tuple[Any, ...]:
         named = not hasattr(state, "_fields") or isinstance(state, LSTMState | LSTMCarry)
         if not pair or not named:
             raise _no_state("the pair (h_0, c_0)", state)
+        # Two layers' (h, c), (h, c) have the shape of a pair of stacked h and c.
+        if any(isinstance(part, tuple | list) and _holds_arrays(part) for part in state):
+            raise TypeError(
+                "the state of this module is the pair (h_0, c_0) of two arrays, got a pair of "
+                f"{type(state[0]).__name__}s; states layer by layer go by name, "
+                "LSTMCarry(h=..., c=...)."
+            )
         return tuple(state)
     if isinstance(state, kind):
         return tuple(state)
     if isinstance(state, tuple) or np.ndim(state) == 0:
         raise _no_state("the array h_0", state)
     return (jnp.asarray(state),)
+
+
+def _holds_arrays(part: Any) -> bool:
+    return any(hasattr(entry, "shape") for entry in part)
 
 
 def _no_state(expected: str, state: Any) -> TypeError:

@@ -93,7 +93,8 @@ class Module(nn.Module):
         else:
             params = fit_params(cell, variables, self.input_size)
         chosen = dtype or self.dtype or self.param_dtype
-        return call.first_state(cell, params, batch_size, self._options(), chosen, spatial_shape)
+        given = (batch_size, self.input_size, spatial_shape)
+        return call.first_state(cell, params, given, self._options(), chosen)
 
     @nn.nowrap
     def load(self, params: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 one compiled program."""
 
 import functools
+import numbers
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,10 @@ import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cell import Array, Carry, Cell, DType, Params, carry_dtype
+from jaxrnn.cell import Array, Carry, Cell, DType, Params, carry_dtype, cast
 from jaxrnn.checks import as_floating, axes_of, check_boolean, check_features
 from jaxrnn.interop.torch_states import LSTMState, from_named, normal_state, to_carries, to_state
-from jaxrnn.running import initial_carry, unroll
+from jaxrnn.running import unroll
 from jaxrnn.running.method import Method
 from jaxrnn.running.unroll import compiled
 from jaxrnn.sequences import lengths_to_mask
@@ -82,31 +83,33 @@ def step(
 
 
 def first_state(
-    cell: Cell,
-    params: Params,
-    batch_size: Any,
-    options: Options,
-    dtype: DType,
-    spatial_shape: tuple[int, ...] = (),
+    cell: Cell, params: Params, given: tuple[Any, int, Any], options: Options, dtype: DType
 ) -> Any:
-    """The state before the first step, for a number of sequences or batch axes.
+    """The state before the first step. `given` is the number of sequences or the batch axes, the
+    number of features, and the spatial axes of the inputs.
 
     `params` may be shapes only, where the first carry is not learned.
     """
+    batch_size, input_size, spatial_shape = given
     batch = axes_of("batch_size", batch_size)
+    space = axes_of("spatial_shape", spatial_shape)
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
     if options.torch:
         if len(batch) > 1:
             raise ValueError(f"batch_size is one number, or () for none, got {batch_size}.")
         return jax.tree.map(jnp.asarray, _zero_state(cell, batch, carry_dtype(dtype)))
-    size = cell.input_size(params) or 1
-    row = _first_row(cell, size, spatial_shape, jnp.dtype(dtype))
+    if len(space) != cell.feature_axes - 1:
+        raise ValueError(
+            f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got {space}."
+        )
+    row = _first_row(cell, (*space, input_size), dtype)
     if row is not None:
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), row)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
         raise ValueError(
             f"the first state of {cell} is learned: initial_state(batch_size, variables)."
         )
-    return initial_carry(cell, params, batch, dtype, spatial_shape=spatial_shape)
+    return _begin(cell, params, (*batch, *space, input_size), dtype)
 
 
 def like_inputs(carry: Carry, like: Array, feature_axes: int) -> Carry:
@@ -185,10 +188,10 @@ def _state(
     dtype = jax.dtypes.canonicalize_dtype(at.dtype if options.dtype is None else options.dtype)
     if options.torch:
         return _zero_state(cell, batch, carry_dtype(dtype))
-    space = at.shape[at.ndim - cell.feature_axes : -1]
-    row = _first_row(cell, at.shape[-1], space, dtype)
+    features = at.shape[at.ndim - cell.feature_axes :]
+    row = _first_row(cell, features, dtype)
     if row is None:
-        return initial_carry(cell, params, batch, dtype, spatial_shape=space)
+        return _begin(cell, params, (*batch, *features), dtype)
     return jax.tree.map(lambda a: np.broadcast_to(a, (*batch, *a.shape)), row)
 
 
@@ -196,23 +199,29 @@ def _zero_state(stack: Any, batch: tuple[int, ...], dtype: DType) -> Any:
     """torch's first state, of NumPy zeros that take no memory."""
     cell = stack.cells[0]
     count = len(stack.cells) * stack.directions
+    known = all(isinstance(size, numbers.Integral) for size in batch)
+    spread: Any = np.broadcast_to if known else jnp.broadcast_to  # a symbol of `jax.export`
     zero = np.zeros((), dtype)
-    h_n: Any = np.broadcast_to(zero, (count, *batch, getattr(cell, "proj_size", cell.hidden_size)))
+    h_n: Any = spread(zero, (count, *batch, getattr(cell, "proj_size", cell.hidden_size)))
     if not hasattr(cell, "forget_bias"):
         return h_n
-    c_n: Any = np.broadcast_to(zero, (count, *batch, cell.hidden_size))
+    c_n: Any = spread(zero, (count, *batch, cell.hidden_size))
     return LSTMState(h_n=h_n, c_n=c_n)
 
 
+def _begin(cell: Cell, params: Params, shape: tuple[int, ...], dtype: DType) -> Carry:
+    """The first carry, for one step's inputs of that shape."""
+    wide = carry_dtype(dtype)
+    return cell.init_carry(cell.prepare(cast(params, wide)), jnp.zeros(shape, wide))
+
+
 @functools.lru_cache(maxsize=256)
-def _first_row(
-    cell: Cell, input_size: int, spatial_shape: tuple[int, ...], dtype: DType
-) -> Carry | None:
+def _first_row(cell: Cell, features: tuple[int, ...], dtype: DType) -> Carry | None:
     """The first carry of one sequence, as NumPy arrays; None where it is made of parameters."""
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), features[-1]))
 
     def make(params: Params) -> Carry:
-        return initial_carry(cell, params, (), dtype, spatial_shape=spatial_shape)
+        return _begin(cell, params, features, dtype)
 
     program = jax.make_jaxpr(make)(params)
     behind = set(program.jaxpr.invars)

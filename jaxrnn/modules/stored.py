@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, DType, Params
-from jaxrnn.structure import check_params, fit_params
+from jaxrnn.interop.torch_states import without_torch
+from jaxrnn.structure import check_params, expected_params, fit_params
 
 
 def as_dicts(params: Any) -> Any:
@@ -34,15 +35,18 @@ def loaded(cell: Cell, params: Any, input_size: int, dtype: DType | None) -> Par
     """
     if not hasattr(params, "_fields") and hasattr(params, "weights"):
         params = params.weights
-    params = fit_params(cell, params, input_size)
+    params = without_torch(fit_params(cell, params, input_size))
     for path, leaf in jax.tree.leaves_with_path(params):
         if not jnp.issubdtype(getattr(leaf, "dtype", type(leaf)), jnp.floating):
             raise TypeError(
                 f"params{jax.tree_util.keystr(path)} must be an array of floating point, "
                 f"got {type(leaf).__name__}."
             )
-    params = check_params(cell, params)
-    size = cell.input_size(params)
+    size = cell.input_size(check_params(cell, params))
     if size is not None and size != input_size:
         raise ValueError(f"params are for input_size={size}, this module has {input_size}.")
+    own = expected_params(cell, input_size)
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (params, own)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"params of {cell} have shapes {shapes[0]}, expected {shapes[1]}.")
     return jax.tree.map(lambda a: jnp.array(a, dtype), params)

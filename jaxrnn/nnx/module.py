@@ -153,7 +153,8 @@ class Module(nnx.Module):
         """
         params = self.params
         chosen = dtype or self.dtype or jnp.result_type(*jax.tree.leaves(params))
-        return call.first_state(self.cell, params, batch_size, self.options, chosen, spatial_shape)
+        given = (batch_size, self.input_size, spatial_shape)
+        return call.first_state(self.cell, params, given, self.options, chosen)
 
     def load(self, params: Any) -> None:
         """Takes parameters of any source, in place; dtype and sharding stay the module's own.
@@ -177,6 +178,16 @@ class Module(nnx.Module):
             if placed and old.committed:
                 array = jax.device_put(array, old.sharding)
             variable[...] = array
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """What `nnx.view` calls of a module in a view.
+
+        Args:
+            deterministic: True switches dropout off, False on; None leaves it.
+        """
+        if deterministic is not None:
+            check_flag("deterministic", deterministic)
+            self.deterministic = deterministic
 
     def _key(self, key: Array | None, deterministic: bool | None) -> Array | None:
         """The key of this call's noise; None where nothing is drawn."""

@@ -69,9 +69,11 @@ def explain(
         >>> found.refused["persistent"]
         'its step has 0 products with a weight, expected one.'
     """
-    if not isinstance(cell, Cell) and method is None:
-        method = getattr(cell, "method", None)
-        remat = getattr(cell, "remat", remat)
+    if not isinstance(cell, Cell):
+        method = getattr(cell, "method", None) if method is None else method
+        remat = getattr(cell, "remat", remat) if remat == "none" else remat
+        own: Any = getattr(cell, "cell", cell)  # in whichever direction it runs
+        cell = own
     cell = as_cell(cell)
     resolved = resolve(method, remat)
     found: list[Explanation] = []
