@@ -734,23 +734,21 @@ def test_dropout_captured_by_a_plain_transformation_says_pass_key():
     assert np.isfinite(jax.jit(lambda xs: module(xs, key=key)[0])(XS)).all()
 
 
-@pytest.mark.parametrize("transform", ["grad", "jit"])
-def test_split_batch_draws_other_masks_at_each_call_and_on_each_device(transform):
+def test_split_batch_draws_other_masks_at_each_call_and_on_each_device():
     module = jaxrnn.nnx.GRU(I, H, 2, dropout=0.5, rngs=nnx.Rngs(0))
     same = np.repeat(XS[:, :1], 2, axis=1)  # two equal sequences, one for each device
+    sign = np.array([1, -1], np.float32)[None, :, None]  # whose outputs cancel under one mask
 
-    def loss(module, xs):
-        return module(xs)[0].mean()
+    def loss(module, xs, sign):
+        return (sign * module(xs)[0]).mean()
 
-    split = jaxrnn.split_batch(loss, in_axes=(None, 1), devices=jax.devices()[:2])
-    run = nnx.jit(split) if transform == "jit" else lambda *a: nnx.value_and_grad(split)(*a)[0]
-    values = [float(run(module, same)) for _ in range(3)]
-    assert len(set(values)) == 3
-    alone = jaxrnn.nnx.GRU(I, H, 2, dropout=0.5, rngs=nnx.Rngs(0))
-    each = [float(loss(alone, same[:, :1])) for _ in range(40)]
-    assert not any(abs(value - one) < 1e-7 for value in values for one in each)
+    split = jaxrnn.split_batch(loss, (None, 1, 1), devices=jax.devices()[:2])
+    run = nnx.jit(nnx.value_and_grad(split))
+    values = [float(run(module, same, sign)[0]) for _ in range(3)]
+    assert len(set(values)) == 3 and min(map(abs, values)) > 1e-4
+    assert float(split(module, same, sign)) not in values
     module.eval()
-    assert_close(run(module, same), loss(module, same), 1e-6)
+    assert abs(run(module, same, sign)[0]) < 1e-7
 
 
 @both
