@@ -116,24 +116,23 @@ def _renamed(given: Any, like: Any) -> Any:
 
     What has several names is never made of what has none: libraries order h and c differently.
     """
-    if not isinstance(like, tuple):
-        return given
-    fields = getattr(like, "_fields", None)
-    names = fields or tuple(map(str, range(len(like))))
-    if isinstance(given, Mapping):
-        parts = in_order(given, names)
-    elif type(given) is type(like):
-        parts = list(given)
-    elif isinstance(given, list | tuple) and not hasattr(given, "_fields") and len(names) != 1:
-        if fields is not None:
-            return given
-        parts = list(given)
-    else:
-        return given
-    if isinstance(parts, Mapping) or len(parts) != len(like):
+    parts = _entries(given, like) if isinstance(like, tuple) else None
+    if parts is None:
         return given
     rebuilt = [_renamed(part, own) for part, own in zip(parts, like, strict=True)]
-    return type(like)(*rebuilt) if fields is not None else tuple(rebuilt)
+    return type(like)(*rebuilt) if hasattr(like, "_fields") else tuple(rebuilt)
+
+
+def _entries(given: Any, like: tuple[Any, ...]) -> Sequence[Any] | None:
+    """What is given for each entry of `like`; None where it does not fit."""
+    fields = getattr(like, "_fields", None)
+    if isinstance(given, Mapping):
+        given = in_order(given, fields or [str(k) for k in range(len(like))])
+        return given if isinstance(given, tuple) else None
+    unnamed = fields is None and isinstance(given, list)
+    if type(given) is not type(like) and not unnamed:
+        return None
+    return given if len(given) == len(like) else None
 
 
 def _check_structure(carry: Carry, first: Carry, names: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 does with them, for nnx and linen alike."""
 
 import dataclasses
+import functools
 import re
 from typing import NamedTuple
 
@@ -283,6 +284,10 @@ def test_a_carry_may_come_as_lists_or_by_name_but_not_as_an_unnamed_pair(api):
     equal(module(XS, list(carry)), want)
     equal(module(XS, [carry[0]._asdict(), carry[1]._asdict()]), want)
     equal(module(XS, {"0": carry[0]._asdict(), "1": carry[1]._asdict()}), want)
+    one = jaxrnn.Stack((jaxrnn.GRUCell(H),))
+    params = one.init(jax.random.key(0), I)
+    for run in (jaxrnn.unroll, functools.partial(jaxrnn.unroll_windows, window=2)):
+        equal(run(one, params, XS, [carry[1]]), run(one, params, XS, (carry[1],)))
     with pytest.raises(ValueError, match=r"Make it by name: LSTMCarry\(h=\.\.\., c=\.\.\.\)"):
         api("Recurrent", jaxrnn.LSTMCell(H), I, batch_first=False)(XS, (carry[0].h, carry[0].c))
 
