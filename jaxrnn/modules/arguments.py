@@ -50,6 +50,11 @@ _WORDS = {
 _ORDER = ("hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
 _FLAGS = ("bias", "batch_first", "bidirectional")
 _SIZES = ("hidden_size", "num_layers", "proj_size")
+_WANTED = {
+    **dict.fromkeys(_FLAGS, "True or False"),
+    **dict.fromkeys(_SIZES, "an integer"),
+    "dropout": "a number between 0 and 1",
+}
 
 
 def told(function: Callable[P, R]) -> Callable[P, R]:
@@ -109,18 +114,18 @@ def check_torch(first: str | None = None, **values: Any) -> None:
     if "proj_size" in values:
         order.append("proj_size")
     for name, value in values.items():
-        flag = isinstance(value, bool | np.bool_)
-        wanted = None
-        if name in _FLAGS and not flag:
-            wanted = "True or False"
-        elif name in _SIZES and (flag or not isinstance(value, numbers.Integral)):
-            wanted = "an integer"
-        elif name == "dropout" and (flag or not isinstance(value, numbers.Real)):
-            wanted = "a number between 0 and 1"
-        if wanted is not None:
+        if name in _WANTED and not _is_of_its_type(name, value):
             raise TypeError(
-                f"{name} must be {wanted}, got {value!r}. The order is torch's: {', '.join(order)}."
+                f"{name} must be {_WANTED[name]}, got {value!r}. "
+                f"The order is torch's: {', '.join(order)}."
             )
+
+
+def _is_of_its_type(name: str, value: Any) -> bool:
+    flag = isinstance(value, bool | np.bool_)
+    if name in _FLAGS:
+        return flag
+    return not flag and isinstance(value, numbers.Integral if name in _SIZES else numbers.Real)
 
 
 def warn_of_idle_dropout(dropout: float, num_layers: int) -> None:
