@@ -48,22 +48,42 @@ def check_features(cell: Cell, params: Params, xs: Array, axes: str) -> Array:
     return xs
 
 
-def as_floating(xs: Any) -> Any:
-    """`xs` as an array; raises TypeError where it holds no real numbers: a cast would lose the
-    imaginary part, and take indices for features.
+def as_array(name: str, given: Any, hint: str = "") -> Any:
+    """What is given as an array: one of NumPy or JAX as it is, a tensor of torch, a number, and
+    lists of them.
 
     NumPy's stay so, since JAX would look at all numbers of a copy under `jax_debug_nans`, also at
     those in the padding.
+
+    Raises:
+        TypeError: anything else; the message ends with `hint`.
     """
-    if hasattr(xs, "detach"):  # a tensor of torch
-        xs = xs.detach().cpu()
-        xs = (xs.float() if str(xs.dtype) == "torch.bfloat16" else xs).numpy()
-    if not hasattr(xs, "dtype") or not hasattr(xs, "ndim"):
-        if xs is None or hasattr(xs, "_fields") or isinstance(xs, Mapping | str):
-            raise TypeError(
-                f"xs must be an array, got {type(xs).__name__}; the order is (cell, params, xs)."
-            )
-        xs = np.asarray(xs)
+    if hasattr(given, "detach"):  # a tensor of torch
+        given = given.detach().cpu()
+        given = (given.float() if str(given.dtype) == "torch.bfloat16" else given).numpy()
+    if not hasattr(given, "dtype") or not hasattr(given, "ndim"):
+        plain = isinstance(given, list | tuple) and not hasattr(given, "_fields")
+        leaves = jax.tree.leaves(given, is_leaf=lambda a: a is None) if plain else [given]
+        known = (hasattr(a, "dtype") or isinstance(a, numbers.Number) for a in leaves)
+        if isinstance(given, type) or not all(known):
+            raise TypeError(f"{name} must be an array, got {type(given).__name__}{hint}.")
+        traced = any(isinstance(a, jax.core.Tracer) for a in leaves)
+        given = jnp.asarray(given) if traced else np.asarray(given)
+    if isinstance(given.dtype, np.dtype) and given.dtype.kind in "OSU":
+        raise TypeError(f"{name} must be an array of numbers, got dtype {given.dtype}{hint}.")
+    return given
+
+
+def as_arrays(name: str, tree: Any) -> Any:
+    """A tree with each leaf as an array; raises TypeError where one is none."""
+    return jax.tree.map(lambda leaf: as_array(f"each leaf of {name}", leaf), tree)
+
+
+def as_floating(xs: Any) -> Any:
+    """`xs` as an array; raises TypeError where it holds no real numbers: a cast would lose the
+    imaginary part, and take indices for features.
+    """
+    xs = as_array("xs", xs, "; the order is (cell, params, xs)")
     if jnp.issubdtype(xs.dtype, jnp.complexfloating):
         raise TypeError(
             f"xs has dtype {xs.dtype}, expected floating point. "
@@ -85,7 +105,7 @@ def fit_carry(carry: Carry, first: Carry) -> Carry:
         ValueError: another structure or other shapes than the cell's own carry.
     """
     names = getattr(first, "_fields", ())
-    carry = _renamed(carry, first)
+    carry = as_arrays("carry", _renamed(carry, first))
     _check_structure(carry, first, names)
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (carry, first)]
     crossed = shapes[0] == shapes[1][::-1] and names == ("h", "c")
@@ -150,6 +170,12 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
+def check_text(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}.")
+
+
 def check_number(
     name: str, value: Any, *, least: float = -math.inf, above: float = -math.inf
 ) -> None:
@@ -172,7 +198,10 @@ def check_float(name: str, dtype: Any) -> None:
 
 
 def check_size(name: str, value: Any, least: int = 1) -> None:
-    """Raises ValueError unless `value` is an integer of at least `least`."""
+    """Raises ValueError unless `value` is an integer of at least `least`, or a symbol of
+    `jax.export`."""
+    if jax.export.is_symbolic_dim(value):
+        return
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or int(value) < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
@@ -185,7 +214,7 @@ def fit_rows(name: str, rows: Any, xs: Array, feature_axes: int) -> Array:
         TypeError: not boolean.
     """
     shape = xs.shape[: xs.ndim - feature_axes]
-    rows = jnp.asarray(rows)
+    rows = jnp.asarray(as_array(name, rows))
     if rows.shape != shape:
         hint = " Is the time axis first?" if rows.shape == (*shape[1:], shape[0]) else ""
         raise ValueError(
@@ -209,8 +238,7 @@ def axes_of(name: str, shape: Any) -> tuple[Any, ...]:
     if not isinstance(shape, tuple | list):
         raise TypeError(f"{name} must be a tuple of sizes, got {shape!r}.")
     for size in shape:
-        if not jax.export.is_symbolic_dim(size):
-            check_size(f"each of {name}", size, least=0)
+        check_size(f"each of {name}", size, least=0)
     return tuple(shape)
 
 
@@ -221,7 +249,8 @@ def check_boolean(name: str, rows: Array) -> None:
 
 
 def check_noise(cell: Cell, noise: Any, xs: Array) -> None:
-    """Raises ValueError unless noise is what `cell.noise` would draw for these inputs [T, ...]."""
+    """Raises ValueError unless noise is what `cell.noise` would draw for these inputs [T, ...],
+    or that of one step for all of them."""
     like = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     want = jax.eval_shape(lambda like: cell.noise(jax.random.key(0), xs.shape[0], like), like)
     if not jax.tree.leaves(want):
@@ -233,26 +262,23 @@ def check_noise(cell: Cell, noise: Any, xs: Array) -> None:
     shapes, wanted = (
         jax.tree.map(lambda a: ("T or 1", *jnp.shape(a)[1:]), tree) for tree in (noise, want)
     )
-    if shapes != wanted:
+    # A NamedTuple equals the tuple of its parts.
+    if shapes != wanted or jax.tree.structure(noise) != jax.tree.structure(want):
         raise ValueError(
             f"noise does not fit {type(cell).__name__} and xs of shape {xs.shape}: "
             f"its leaves have shapes {shapes}, expected "
             f"{wanted}. cell.noise(key, T, like) draws it, with one step of these inputs as `like`."
         )
+    T = xs.shape[0]
     for given, own in zip(jax.tree.leaves(noise), jax.tree.leaves(want), strict=True):
         if own.dtype == jnp.bool_:
             check_boolean("noise", given)
+        if given.shape[:1] not in ((T,), (1,)):
+            raise ValueError(
+                f"noise has a leaf of shape {given.shape}, whose first axis must be T={T} or 1."
+            )
 
 
 def fit_noise(noise: Any, T: int) -> Any:
-    """The noise with T steps: what is held over time (leading axis 1) is repeated.
-
-    Raises:
-        ValueError: a leading axis that is neither T nor 1.
-    """
-    for leaf in jax.tree.leaves(noise):
-        if leaf.shape[:1] not in ((T,), (1,)):
-            raise ValueError(
-                f"noise has a leaf of shape {leaf.shape}, whose first axis must be T={T} or 1."
-            )
+    """The noise with T steps: what is held over time (leading axis 1) is repeated."""
     return jax.tree.map(lambda n: jnp.broadcast_to(n, (T, *n.shape[1:])), noise)

@@ -45,6 +45,7 @@ def split_batch(
         checks.
 
     Raises:
+        TypeError: `in_axes` holds what is no axis, or `devices` what is no device.
         ValueError: when called: no argument has a batch axis, their sizes differ, the devices do
             not divide them, or a result is not a scalar.
 
@@ -60,11 +61,14 @@ def split_batch(
         True
     """
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+    _check_kinds(in_axes, devices)
 
     def averaged(*args: Any) -> Any:
         chosen = jax.local_devices() if devices is None else list(devices)
         if not chosen or len(set(chosen)) < len(chosen):
             raise ValueError(f"devices must be one or more, each once, got {chosen}.")
+        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+            raise ValueError(f"in_axes has {len(in_axes)} entries for {len(args)} arguments.")
         pairs = _with_axes(in_axes, args)
         _check_sizes({(jnp.shape(a), axis) for axis, a in pairs if axis is not None}, len(chosen))
         if len(chosen) == 1:
@@ -90,6 +94,18 @@ def split_batch(
         return jax.tree.map(lambda means: jnp.mean(means, axis=0), run(keys, *args))
 
     return averaged
+
+
+def _check_kinds(in_axes: Any, devices: Any) -> None:
+    """Raises TypeError where `in_axes` holds what is no axis, or `devices` what is no device."""
+    whole = in_axes is None or isinstance(in_axes, int | tuple)
+    if not whole or any(type(axis) is not int for axis in jax.tree.leaves(in_axes)):
+        raise TypeError(
+            f"in_axes must be an axis, None, or a tuple of them for each argument, got {in_axes!r}."
+        )
+    listed = isinstance(devices, Sequence | np.ndarray) and not isinstance(devices, str)
+    if devices is not None and not (listed and all(isinstance(d, jax.Device) for d in devices)):
+        raise TypeError(f"devices must be a list of jax.Device, got {devices!r}.")
 
 
 def _streams(args: Any) -> list[Any]:

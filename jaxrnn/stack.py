@@ -98,7 +98,7 @@ class Stack(Cell):
             raise ValueError(
                 "a layer whose directions stay apart has no next layer: it has an axis more."
             )
-        if self.merge not in MERGES or (self.merge != "concat" and not self.bidirectional):
+        if self.merge not in tuple(MERGES) or (self.merge != "concat" and not self.bidirectional):
             raise ValueError(
                 f"merge joins the directions of a bidirectional stack by one of {tuple(MERGES)}, "
                 f"got {self.merge!r}."

@@ -21,7 +21,13 @@ def check_params(cell: Cell, params: Params) -> Params:
     """
     params = fit_params(cell, params)
     size = cell.input_size(params)
-    expected = None if size is None else expected_params(cell, int(size))
+    if size is None:
+        # A cell that tells the features of what it makes itself has made other parameters.
+        expected = _structure(cell, 1)
+        if expected is None or cell.input_size(expected) is None:
+            return params
+    else:
+        expected = expected_params(cell, int(size))
     if expected is None:
         return params
     if jax.tree.structure(params) != jax.tree.structure(expected):

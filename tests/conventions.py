@@ -16,7 +16,7 @@ from jaxrnn.cells import GRUCarry, LSTMCarry
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 I, H, B = 2, 3, 4
-LIBRARIES = ("jaxrnn", "torch", "Flax linen", "Flax nnx", "Keras", "Haiku", "Equinox")
+LIBRARIES = ("jaxrnn", "torch", "Flax linen", "Flax nnx", "Keras", "Haiku", "Equinox", "ONNX")
 
 
 class Step(NamedTuple):
@@ -179,4 +179,38 @@ def equinox(kind):
     return fused, first, cell.bias.size + (H if kind == "gru" else 0)
 
 
-PROBES = dict(zip(LIBRARIES, (ours, torch, linen, flax_nnx, keras, haiku, equinox), strict=True))
+def onnx(kind):
+    """ONNX's operators, by its reference evaluator; they have weights, and no initial ones."""
+    size = 4 if kind == "lstm" else 3
+    p = draw({"W": np.zeros((1, size * H, I)), "R": np.zeros((1, size * H, H))})
+    p["B"] = draw(np.zeros((1, 2 * size * H)), seed=2)
+    before = (H0, C0) if kind == "lstm" else (H0,)
+    states = dict(zip(("initial_h", "initial_c"), (a[None] for a in before), strict=False))
+    after = run_onnx(kind.upper(), {"X": X[None]} | p | states, len(before))
+    after = tuple(a[0] for a in after)
+    b, b_h = np.split(p["B"][0], 2)
+    return Step(p["W"][0].T, p["R"][0].T, b, b_h, before, after, after[0]), None, p["B"].size
+
+
+def run_onnx(operator, inputs, states):
+    """The last states of an operator of ONNX; its inputs by name, absent where not given."""
+    library = pytest.importorskip("onnx", reason="its row needs it")
+    names = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+    given = [name if name in inputs else "" for name in names[: 6 if operator == "GRU" else 8]]
+    found = ["", "Y_h", "Y_c"][: 1 + states]
+    node = library.helper.make_node(operator, given, found, hidden_size=H)
+    value = library.helper.make_tensor_value_info
+    kind = library.TensorProto.FLOAT
+    graph = library.helper.make_graph(
+        [node],
+        operator,
+        [value(name, kind, a.shape) for name, a in inputs.items()],
+        [value(name, kind, None) for name in found[1:]],
+    )
+    model = library.helper.make_model(graph)
+    reference = pytest.importorskip("onnx.reference", reason="its row needs it")
+    return reference.ReferenceEvaluator(model).run(None, inputs)
+
+
+PEERS = (ours, torch, linen, flax_nnx, keras, haiku, equinox, onnx)
+PROBES = dict(zip(LIBRARIES, PEERS, strict=True))

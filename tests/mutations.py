@@ -90,8 +90,8 @@ def _of_sequences() -> Iterator[tuple[str, Call]]:
 
 
 def _constructors() -> Iterator[tuple[str, Call]]:
-    given = {"proj_size": 2, "kernel_size": (3,), "hidden_size": 4, "cell": GRU, "heads": 2}
-    given |= {"forward": GRU, "cells": (GRU, GRU)}
+    given = {"proj_size": 2, "kernel_size": (3,), "hidden_size": 4, "heads": 2}
+    given |= {"cell": jaxrnn.GRUCell(4), "forward": GRU, "cells": (GRU, GRU)}
     for module in (cells, wrappers, jaxrnn):
         for name in module.__all__:
             kind = getattr(module, name)
@@ -298,6 +298,8 @@ def main() -> None:
             if argument in ("kind", "name", "method") or callable(value):
                 continue
             for changed in changes(value):
+                if argument in ("delays", "steps") and changed == 2**40:
+                    continue  # JAX waits for memory that never comes
                 what, text = outcome(call, right, argument, changed)
                 counts[what] += 1
                 if what in chosen.show:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conventions import LIBRARIES, PROBES, B, H, I, X
+from conventions import LIBRARIES, PROBES, B, H, I, X, draw, run_onnx
 from flax import linen as nn
 from flax import nnx
 
@@ -71,11 +71,40 @@ def test_the_row_is_the_only_lstm_that_gives_the_numbers(library):
     order, offset, state = " ".join(found[0]), found[1], found[2]
     assert (order, state) == (told["lstm"].split(",")[0], told["state"].split(",")[0])
     assert np.array_equal(step.y, step.after[state.split().index("h")])
-    place = "ifgo".index("f") if order[2] == "f" else order.split().index("f")
-    forget = np.asarray(first).reshape(4, H)[place]
-    start = str(int(forget[0]) + offset) if np.ptp(forget) == 0 else "random"
+    start = "none" if first is None else forget_bias(order, offset, first)
     assert told["forget"] == start + ", in the step" * offset
     assert told["biases"].split(", ")[0] == f"{biases // H}H"
+
+
+def forget_bias(order, offset, first):
+    place = "ifgo".index("f") if order[2] == "f" else order.split().index("f")
+    forget = np.asarray(first).reshape(4, H)[place]
+    return str(int(forget[0]) + offset) if np.ptp(forget) == 0 else "random"
+
+
+def test_peepholes_of_onnx_stand_in_the_order_i_o_f():
+    (step, _, _), cell = PROBES["ONNX"]("lstm"), jaxrnn.cells.PeepholeLSTMCell(H)
+    peepholes = draw(np.zeros((1, 3 * H)), seed=3)
+    inputs = {"X": X[None], "W": step.w_x.T[None], "R": step.w_h.T[None], "P": peepholes}
+    inputs |= {"B": np.concatenate([step.b, step.b_h])[None]}
+    inputs |= {"initial_h": step.before[0][None], "initial_c": step.before[1][None]}
+    after = [a[0] for a in run_onnx("LSTM", inputs, 2)]
+
+    def ours(order):
+        by_gate = [
+            dict(zip("iofg", np.split(a, 4, axis=-1), strict=True))
+            for a in (step.w_x, step.w_h, step.b + step.b_h)
+        ]
+        w_x, w_h, b = (np.stack([a[gate] for gate in "ifgo"], axis=-2) for a in by_gate)
+        rows = dict(zip(order, np.split(peepholes[0], 3), strict=True))
+        like = cell.init(jax.random.key(0), I)
+        params = like._replace(
+            w_x=w_x, w_h=w_h, b=b.reshape(-1), **{f"p_{gate}": rows[gate] for gate in "ifo"}
+        )
+        return cell(params, type(cell.init_carry(like, X))(*step.before), X)[0]
+
+    (found,) = [order for order in itertools.permutations("ifo") if fits(ours(order), after)]
+    assert " ".join(found) in README and found == ("i", "o", "f")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -112,12 +141,19 @@ def final_state(library, xs):
         return pytest.importorskip("keras", reason="its row needs it").layers.GRU(
             H, return_state=True
         )(xs)[1]
+    if library == "ONNX":
+        return onnx_final_state(np.array(xs))
     hk = pytest.importorskip("haiku", reason="its row needs it")
     run = hk.transform(lambda xs: hk.dynamic_unroll(hk.GRU(H), xs, jnp.zeros((xs.shape[1], H)))[1])
     return run.apply(run.init(jax.random.key(0), xs), None, xs)
 
 
-@pytest.mark.parametrize("library", LIBRARIES[:-1])
+def onnx_final_state(xs):
+    zeros = {"W": np.zeros((1, 3 * H, I), np.float32), "R": np.zeros((1, 3 * H, H), np.float32)}
+    return run_onnx("GRU", {"X": xs} | zeros, 1)[0][0]
+
+
+@pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "Equinox"])
 def test_the_row_tells_the_time_axis(library):
     state = final_state(library, jnp.ones((T, B, I)))
     assert {(B, H): "0", (T, H): "1"}[tuple(state.shape)] == row(library)["time"].split(",")[0]

@@ -321,3 +321,130 @@ def test_packing_is_best_fit_decreasing(seed):
         else:
             free.append(length - n)
     assert sorted((~packed.mask).sum(0).tolist()) == sorted(free)
+
+
+# --- what is no array -----------------------------------------------------------------------------
+
+
+NO_ARRAYS = ["x", object, 2**40, {"a": "x"}]
+
+
+@pytest.mark.parametrize("wrong", NO_ARRAYS, ids=["text", "type", "large", "dict"])
+@pytest.mark.parametrize("argument", ["carry", "mask", "reset", "noise"])
+def test_what_is_no_array_is_refused_by_name_before_jax_sees_it(argument, wrong):
+    given = {argument: wrong}
+    refused(argument, lambda: jaxrnn.unroll(GRU, PARAMS, XS, **given))
+    refused(argument, lambda: jaxrnn.unroll_carries(GRU, PARAMS, XS, **given))
+    refused(argument, lambda: jaxrnn.unroll_windows(GRU, PARAMS, XS, window=2, **given))
+    if argument == "reset":
+        step = jaxrnn.stepper(GRU, PARAMS)
+        refused(argument, lambda: step(step.first((B,)), XS[0], reset=wrong))
+
+
+@pytest.mark.parametrize("wrong", ["x", {}, None, object], ids=["text", "dict", "none", "type"])
+def test_functions_of_sequences_refuse_what_is_no_array(wrong):
+    sequences = jaxrnn.sequences
+    packed = pack([XS[:, 0]], T)
+    for attempt in (
+        lambda: last_output(wrong),
+        lambda: sequences.activation_regularization(wrong),
+        lambda: sequences.temporal_activation_regularization(wrong),
+        lambda: pack(wrong, T),
+        lambda: sequences.pad(wrong),
+        lambda: sequences.unpack(wrong, packed.xs),
+        lambda: sequences.unpack(packed, wrong),
+        lambda: sequences.unpad(wrong, [1]),
+        lambda: sequences.bucket_sizes(wrong, 2),
+        lambda: sequences.bucket_size(3, wrong),
+        lambda: sequences.resets_from_segment_ids(wrong),
+        lambda: sequences.resets_from_dones(wrong),
+        lambda: effective_memory(wrong),
+    ):
+        refused("must be", attempt)
+
+
+@pytest.mark.parametrize("wrong", [None, "4", 4.5, math.nan, True, -1])
+def test_numbers_of_steps_are_integers(wrong):
+    sequences = jaxrnn.sequences
+    for attempt in (
+        lambda: jaxrnn.lengths_to_mask([1], wrong),
+        lambda: pack([XS[:, 0]], wrong),
+        lambda: sequences.bucket_sizes([1, 2], wrong),
+        lambda: sequences.bucket_size(wrong, (3, 9)),
+        lambda: largest_lyapunov_exponent(GRU, PARAMS, XS[:, 0], washout=wrong),
+        lambda: from_torch(jaxrnn.Stack((GRU,)), wrong, {}),
+    ):
+        refused("must be an integer", attempt)
+    if wrong is not None:
+        refused("must be an integer", lambda: sequences.pad([XS[:, 0]], wrong))
+    refused("shape", lambda: jaxrnn.explain(GRU, None))
+    refused("xs has shape", lambda: jaxrnn.explain(GRU, 5))
+
+
+def test_ids_that_jax_would_cut_to_one_are_refused():
+    ids = np.array([1, 2**32 + 1])
+    resets = jaxrnn.sequences.resets_from_segment_ids
+    refused("beyond int32", lambda: resets(ids))
+    refused("beyond int32", lambda: resets(np.array([1, 1]), before=np.int64(2**32 + 1)))
+    assert resets(np.unique(ids, return_inverse=True)[1] + 1).tolist() == [True, True]
+    with jax.enable_x64(True):
+        assert resets(ids).tolist() == [True, True]
+
+
+def test_penalties_of_integers_and_the_memory_of_nan_are_refused():
+    whole = np.ones((T, B, H), np.int8)
+    for penalty in ("activation_regularization", "temporal_activation_regularization"):
+        refused("floating", lambda f=penalty: getattr(jaxrnn.sequences, f)(whole))
+    refused("NaN", lambda: effective_memory(jnp.full(5, math.nan)))
+
+
+def test_lengths_that_are_no_integers_have_no_buckets():
+    refused("integers", lambda: jaxrnn.sequences.bucket_sizes([2.5, 3.0], 2))
+
+
+def test_parameters_with_an_entry_that_is_none_are_refused():
+    for cell in (GRU, jaxrnn.LSTMCell(H), wrappers.Residual(jaxrnn.RNNCell(I)), cells.LEMCell(H)):
+        params = cell.init(jax.random.key(0), I)
+        for name in params._fields:
+            broken = params._replace(**{name: None})
+            refused("params", lambda c=cell, p=broken: jaxrnn.unroll(c, p, XS))
+            refused("params", lambda c=cell, p=broken: c(p, None, XS[0]))
+            refused("params", lambda c=cell, p=broken: jaxrnn.stepper(c, p))
+            refused("params", lambda c=cell, p=broken: carry_jacobians(c, p, XS[:, 0]))
+
+
+def test_noise_of_another_structure_or_number_of_steps_is_refused_also_for_one_step():
+    stack = jaxrnn.Stack((GRU, GRU), dropout=0.5)
+    params = stack.init(jax.random.key(0), I)
+    noise = stack.noise(jax.random.key(1), T, XS[0])
+    refused("noise", lambda: jaxrnn.unroll(stack, params, XS, noise=tuple(noise)))
+    late = "first axis must be T=4 or 1"
+    refused(late, lambda: jaxrnn.unroll(stack, params, XS[:4], noise=noise))
+    refused(late, lambda: jaxrnn.unroll_windows(stack, params, XS[:4], window=2, noise=noise))
+    step = jaxrnn.stepper(stack, params)
+    now = step.noise_at(noise, 0)
+    step(None, XS[0], noise=now)
+    refused("noise", lambda: step(None, XS[0], noise=tuple(now)))
+    refused("noise", lambda: step(None, XS[0], noise="x"))
+
+
+def test_split_batch_takes_axes_and_devices_only():
+    for wrong in ("x", {}, 1.5, (1.5,), (True,)):
+        refused("in_axes", lambda w=wrong: jaxrnn.split_batch(jnp.mean, w))
+    for wrong in (5, "x", [0]):
+        refused("devices", lambda w=wrong: jaxrnn.split_batch(jnp.mean, 0, devices=w))
+    refused("in_axes", lambda: jaxrnn.split_batch(jnp.mean, (0, 0))(XS))
+
+
+@pytest.mark.parametrize("wrong", [{}, [], None, 3])
+def test_names_of_options_may_be_anything_and_are_refused_in_words(wrong):
+    for attempt in (
+        lambda: jaxrnn.Stack((GRU, GRU), merge=wrong),
+        lambda: Bidirectional(GRU, merge=wrong),
+        lambda: cells.ExpRNNCell(H, recurrent_init=wrong),
+        lambda: to_torch(jaxrnn.Stack((GRU,)), (PARAMS,), prefix=wrong),
+        lambda: from_torch(jaxrnn.Stack((GRU,)), I, {}, prefix=wrong),
+    ):
+        refused("merge|recurrent_init|prefix", attempt)
+    for names in (wrong or None, "w_h", (3,)):
+        refused("names", lambda n=names: wrappers.DropConnect(GRU, names=n))

@@ -241,7 +241,7 @@ STACK = jaxrnn.Stack([jaxrnn.GRUCell(4)], bidirectional=True)
     (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs[..., :2], window=2),
      "xs has 2 features but .* input_size=3"),
     (lambda cell, p, xs: jaxrnn.unroll_windows(cell, p, xs, window=4, noise=MASK[:4]),
-     "first axis must be T=8 or 1"),
+     "LSTMCell draws none"),
     (lambda cell, p, xs: jaxrnn.unroll_carries(cell, p, xs, method="cudnn", remat="sqrt"),
      "remat must be one of"),
 ])  # fmt: skip

@@ -62,7 +62,7 @@ class ExpRNNCell(Cell):
     input_init: Initializer | None = None
 
     def __post_init__(self) -> None:
-        if self.recurrent_init not in ANGLES:
+        if self.recurrent_init not in tuple(ANGLES):
             raise ValueError(
                 f"recurrent_init must be one of {tuple(ANGLES)}, got {self.recurrent_init!r}."
             )

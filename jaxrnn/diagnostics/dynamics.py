@@ -8,6 +8,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
+from jaxrnn.checks import check_size
 from jaxrnn.diagnostics.given import checked, projected
 
 
@@ -58,7 +59,8 @@ def largest_lyapunov_exponent(
     """
     cell, params, xs, first = checked(cell, params, xs, carry)
     T = xs.shape[0]
-    if not 0 <= washout < T:
+    check_size("washout", washout, least=0)
+    if washout >= T:
         raise ValueError(f"washout must be from 0 to T - 1 = {T - 1}, got {washout}.")
     flat, unravel = ravel_pytree(first)
     params, us = projected(cell, params, xs)

@@ -1,12 +1,13 @@
 """How much of the past a gradient reaches, and how much of it a state holds."""
 
+import numbers
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.checks import check_number, check_size
+from jaxrnn.checks import as_array, check_number, check_size
 from jaxrnn.running import unroll
 from jaxrnn.structure import fit_params
 
@@ -31,7 +32,8 @@ def effective_memory(log10_norms: Array, share: float = 0.01) -> Array:
         [...], from 0 to T. T means that they reach beyond the sequence.
 
     Raises:
-        ValueError: `share` is not between 0 and 1.
+        ValueError: `share` is not between 0 and 1, or norms without an axis, or with NaN, which
+            under `jax.jit` counts as not reached.
         TypeError: norms that are not floating point.
 
     Example:
@@ -41,11 +43,15 @@ def effective_memory(log10_norms: Array, share: float = 0.01) -> Array:
         >>> int(effective_memory(log_norms))  # 0.9^43 = 0.0108, 0.9^44 = 0.0097
         43
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share must be between 0 and 1, got {share}.")
-    log10_norms = jnp.asarray(log10_norms)
+    if not (isinstance(share, numbers.Real) and 0 < share < 1):
+        raise ValueError(f"share must be between 0 and 1, got {share!r}.")
+    log10_norms = jnp.asarray(as_array("log10_norms", log10_norms))
+    if log10_norms.ndim == 0:
+        raise ValueError("log10_norms has no axis, expected [..., T + 1].")
     if not jnp.issubdtype(log10_norms.dtype, jnp.floating):
         raise TypeError(f"log10_norms must be floating point, got dtype {log10_norms.dtype}.")
+    if not isinstance(log10_norms, jax.core.Tracer) and bool(jnp.isnan(log10_norms).any()):
+        raise ValueError("log10_norms holds NaN: these gradients have no norm to compare.")
     relative = log10_norms[..., 1:] - log10_norms[..., :1]
     return jnp.sum(relative > jnp.log10(jnp.asarray(share, log10_norms.dtype)), axis=-1)
 

@@ -24,7 +24,7 @@ from jaxrnn.cells import (
     RNNCell,
     RNNParams,
 )
-from jaxrnn.checks import check_float
+from jaxrnn.checks import check_float, check_size, check_text
 from jaxrnn.interop.layouts import (
     Arrays,
     ConversionError,
@@ -63,10 +63,12 @@ def from_torch(
         The parameters, as `stack.init` gives them.
 
     Raises:
-        ValueError: missing, unexpected or misshapen entries, all of them listed.
+        ValueError: missing, unexpected or misshapen entries, all of them listed; an `input_size`
+            below 1.
         ConversionError: a cell that torch does not have, layers that differ, or directions that are
             not concatenated.
-        TypeError: no mapping of names to arrays, or an entry that is not floating point.
+        TypeError: no mapping of names to arrays, an entry that is not floating point, or a prefix
+            that is no string.
 
     Example:
         >>> import jax, jaxrnn
@@ -81,6 +83,8 @@ def from_torch(
     """
     if dtype is not None:
         check_float("dtype", dtype)
+    check_size("input_size", input_size)
+    check_text("prefix", prefix)
     _check_arrays(state_dict)
     _check_stack(stack)
     own = jax.eval_shape(lambda: stack.init(jax.random.key(0), input_size))
@@ -119,6 +123,7 @@ def to_torch(
             not concatenated.
         ValueError: parameters of another structure or other shapes than the stack's.
     """
+    check_text("prefix", prefix)
     _check_stack(stack)
     half = jnp.bfloat16
     params = check_params(stack, params)

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxrnn.cell import Cell, DType, Params
 from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNParams
+from jaxrnn.checks import check_text
 from jaxrnn.interop.layouts import Arrays, Layout, check_activations, layout_of, load, store
 from jaxrnn.interop.torch import export_cell, import_cell
 
@@ -52,6 +53,7 @@ def from_torch_cell(
         >>> from_torch_cell(cell, weights).w_x.shape
         (3, 4, 4)
     """
+    check_text("prefix", prefix)
     layout = layout_of(cell, _LAYOUTS, "torch")
     check_activations(cell, "torch")
     if prefix and isinstance(state_dict, Mapping):
@@ -78,6 +80,7 @@ def to_torch_cell(cell: Cell, params: Params, *, prefix: str = "") -> dict[str, 
     Raises:
         ConversionError: a cell that torch does not have.
     """
+    check_text("prefix", prefix)
     layout = layout_of(cell, _LAYOUTS, "torch")
     check_activations(cell, "torch")
     params = jax.tree.map(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Array, Carry, Cell, DType, Params, carry_dtype, cast
-from jaxrnn.checks import as_floating, axes_of, check_boolean, check_features
+from jaxrnn.checks import as_array, as_floating, axes_of, check_boolean, check_features
 from jaxrnn.interop.torch_states import LSTMState, from_named, normal_state, to_carries, to_state
 from jaxrnn.running import unroll
 from jaxrnn.running.method import Method
@@ -241,7 +241,7 @@ def _rows(
     shape: tuple[int, ...],
     axes: str = "the leading axes of xs, as it was passed",
 ) -> Array:
-    rows = jnp.asarray(rows)
+    rows = jnp.asarray(as_array(name, rows))
     if rows.shape != shape:
         swapped = rows.shape == shape[::-1] and len(shape) > 1
         hint = " Are time and batch swapped?" if swapped else ""

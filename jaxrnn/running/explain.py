@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, DType, Params, as_cell
-from jaxrnn.checks import check_features
+from jaxrnn.checks import axes_of, check_features
 from jaxrnn.running.method import NAMES, Choice, Method, Refusal, name_of, named, resolve
 from jaxrnn.running.problem import Problem
 from jaxrnn.running.run import Run
@@ -75,6 +75,7 @@ def explain(
         own: Any = getattr(cell, "cell", cell)  # in whichever direction it runs
         cell = own
     cell = as_cell(cell)
+    shape = axes_of("shape", shape)
     resolved = resolve(method, remat)
     found: list[Explanation] = []
 

@@ -18,7 +18,15 @@ from jaxrnn.cell import (
     cast,
     single_step,
 )
-from jaxrnn.checks import axes_of, check_features, check_float
+from jaxrnn.checks import (
+    as_array,
+    as_arrays,
+    axes_of,
+    check_boolean,
+    check_features,
+    check_float,
+    check_noise,
+)
 from jaxrnn.structure import check_params, fit_params
 
 
@@ -63,7 +71,8 @@ class Stepper:
             reset = _fit_reset(reset, batch)
         absorbed = None
         if noise is not None:
-            whole = jax.tree.map(lambda n: n[None], noise)
+            whole = jax.tree.map(lambda n: n[None], as_arrays("noise", noise))
+            check_noise(self.cell, whole, x[None])
             absorbed, whole = self.cell.absorb(self.params, whole)
             noise = jax.tree.map(lambda n: n[0], whole)
         return single_step(self.cell, self.params, carry, x, reset, noise, absorbed)
@@ -183,9 +192,8 @@ def _float_dtype(params: Params) -> Any:
 
 
 def _fit_reset(reset: Any, batch: tuple[int, ...]) -> Array:
-    reset = jnp.asarray(reset)
-    if reset.dtype != jnp.bool_:
-        raise TypeError(f"reset must be boolean, got dtype {reset.dtype}; reset != 0 makes one.")
+    reset = jnp.asarray(as_array("reset", reset))
+    check_boolean("reset", reset)
     if reset.shape != batch:
         raise ValueError(f"reset has shape {reset.shape}, expected {batch}: the batch axes of x.")
     return reset

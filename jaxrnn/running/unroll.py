@@ -10,12 +10,14 @@ from jax import lax
 
 from jaxrnn.cell import Array, Carry, Cell, Noise, Params, as_cell
 from jaxrnn.checks import (
+    as_array,
+    as_arrays,
     as_floating,
     check_features,
     check_flag,
+    check_noise,
     check_size,
     fit_carry,
-    fit_noise,
     fit_rows,
 )
 from jaxrnn.running.chunks import scan_chunks
@@ -94,12 +96,10 @@ def unroll(
         >>> ys.shape, carry.h.shape
         ((15, 5, 20), (5, 20))
     """
-    cell = as_cell(cell)
-    xs = as_floating(xs)  # of a list each number would be an argument of the jit
-    params = fit_params(cell, params, features_of(xs))
+    cell, arrays = _given(cell, params, xs, carry, mask, reset, noise)
     check_flag("reverse", reverse)
     options = (resolve(method, remat), remat, bool(reverse))
-    return compiled(_sequence, cell, options, params, xs, carry, mask, reset, noise)
+    return compiled(_sequence, cell, options, *arrays)
 
 
 def unroll_carries(
@@ -129,12 +129,10 @@ def unroll_carries(
     Raises:
         TypeError, ValueError: as `unroll`.
     """
-    cell = as_cell(cell)
-    xs = as_floating(xs)  # of a list each number would be an argument of the jit
-    params = fit_params(cell, params, features_of(xs))
+    cell, arrays = _given(cell, params, xs, carry, mask, reset, noise)
     check_flag("reverse", reverse)
     options = (resolve(method, remat), remat, bool(reverse))
-    return compiled(_carries, cell, options, params, xs, carry, mask, reset, noise)
+    return compiled(_carries, cell, options, *arrays)
 
 
 def unroll_windows(
@@ -173,9 +171,7 @@ def unroll_windows(
     Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories"; here the gradient reaches back to the beginning of the window.
     """
-    cell = as_cell(cell)
-    xs = as_floating(xs)  # of a list each number would be an argument of the jit
-    params = fit_params(cell, params, features_of(xs))
+    cell, arrays = _given(cell, params, xs, carry, mask, reset, noise)
     check_size("window", window)
     if not cell.causal:
         raise ValueError(
@@ -183,7 +179,20 @@ def unroll_windows(
             "windows."
         )
     options = (resolve(method, remat), remat, window)
-    return compiled(_windows, cell, options, params, xs, carry, mask, reset, noise)
+    return compiled(_windows, cell, options, *arrays)
+
+
+def _given(
+    cell: Cell, params: Params, xs: Any, carry: Any, mask: Any, reset: Any, noise: Any
+) -> tuple[Cell, tuple[Any, ...]]:
+    """What an entry is given, as a cell and arrays: of a list each number would be an argument of
+    the jit, and of what is no array the jit's error would say nothing."""
+    cell = as_cell(cell)
+    xs = as_floating(xs)
+    params = fit_params(cell, params, features_of(xs))
+    mask = None if mask is None else as_array("mask", mask)
+    reset = None if reset is None else as_array("reset", reset)
+    return cell, (params, xs, as_arrays("carry", carry), mask, reset, as_arrays("noise", noise))
 
 
 def compiled(
@@ -272,7 +281,8 @@ def _windows(
     params = own if prepared else params
     first = start(cell, own, xs, carry, mask, reset, noise)
     carry = first if carry is None else fit_carry(carry, first)
-    fit_noise(noise, T)  # checks its lengths
+    if noise is not None:
+        check_noise(cell, noise, xs)
     leaves, tree = jax.tree.flatten(noise)
     timed = [leaf if leaf.shape[0] == T else None for leaf in leaves]  # others last for all windows
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import checkify
 
 from jaxrnn.cell import Array
+from jaxrnn.checks import as_array, check_size
 
 
 def lengths_to_mask(lengths: Any, T: int) -> Array:
@@ -23,13 +24,14 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
 
     Raises:
         TypeError: lengths are not integers.
-        ValueError: a length is negative or beyond T.
+        ValueError: a length is negative or beyond T, or T is no number of steps.
 
     Example:
         >>> import jaxrnn
         >>> jaxrnn.lengths_to_mask([2, 0], T=3).astype(int).tolist()
         [[1, 0], [1, 0], [0, 0]]
     """
+    check_size("T", T, least=0)
     lengths = as_lengths(lengths, T)
     return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
 
@@ -42,7 +44,7 @@ def as_lengths(lengths: Any, T: int) -> Array:
         ValueError: a length is negative or beyond T.
     """
     traced = isinstance(lengths, jax.core.Tracer)
-    lengths = lengths if traced else np.asarray(lengths)
+    lengths = lengths if traced else np.asarray(as_array("lengths", lengths))
     # an empty list is one of floats to NumPy
     lengths = lengths if traced or lengths.size else lengths.astype(np.int32)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Array, carry_dtype
-from jaxrnn.checks import check_boolean, check_flag
+from jaxrnn.checks import as_array, check_boolean, check_flag, check_float
 
 
 def last_output(
@@ -92,10 +92,13 @@ def activation_regularization(
         A scalar, in float32 at least: the mean over valid steps; 0 where there is none.
 
     Raises:
+        TypeError: outputs that are not floating point.
         TypeError, ValueError: as `last_output`, of the mask.
 
     Source: Merity et al. 2017, arXiv:1708.01009, section 4.3.
     """
+    ys = as_array("ys", ys)
+    check_float("the dtype of ys", ys.dtype)
     return _mean(*_time_first(ys, mask, batch_first))
 
 
@@ -121,10 +124,13 @@ def temporal_activation_regularization(
         A scalar, in float32 at least: the mean over pairs of valid steps; 0 where there is none.
 
     Raises:
+        TypeError: outputs that are not floating point.
         TypeError, ValueError: as `last_output`, of mask and reset.
 
     Source: Merity et al. 2017, arXiv:1708.01009, section 4.3.
     """
+    ys = as_array("ys", ys)
+    check_float("the dtype of ys", ys.dtype)
     begins = None
     if reset is not None:
         _, begins = _time_first(ys, reset, batch_first, name="reset")
@@ -149,12 +155,12 @@ def _time_first(
         name: what `rows` is called.
     """
     check_flag("batch_first", batch_first)
-    ys = jnp.asarray(ys)
+    ys = jnp.asarray(as_array("ys", ys))
     if rows is None:
         axis = ys.ndim - 1 - features if batch_first else 0
         ys = jnp.moveaxis(ys, axis, 0)
         return ys, jnp.ones(ys.shape[:1], jnp.bool_)
-    rows = jnp.asarray(rows)
+    rows = jnp.asarray(as_array(name, rows))
     if rows.shape != ys.shape[: rows.ndim] or rows.ndim == 0:
         axes = "(*batch, T)" if batch_first else "(T, *batch)"
         raise ValueError(

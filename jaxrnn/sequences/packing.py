@@ -4,7 +4,7 @@ resets that keep them apart.
 
 import bisect
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Array, DType
-from jaxrnn.checks import check_size
+from jaxrnn.checks import as_array, axes_of, check_size
 from jaxrnn.sequences.lengths import as_lengths
 
 
@@ -89,8 +89,12 @@ def unpack(packed: Packed, ys: Array) -> list[Array]:
         One [T_i, ...] for each sequence.
 
     Raises:
+        TypeError: `packed` is not from `pack`, or `ys` no array.
         ValueError: other leading axes than those of the rows.
     """
+    if not isinstance(packed, Packed):
+        raise TypeError(f"packed must be what pack returned, got {type(packed).__name__}.")
+    ys = as_array("ys", ys)
     if ys.shape[:2] != packed.segment_ids.shape:
         raise ValueError(
             f"ys has shape {ys.shape}, expected {packed.segment_ids.shape} and features: "
@@ -137,6 +141,7 @@ def pad(
     arrays = _checked(sequences)
     lengths = np.array([len(a) for a in arrays])
     T = int(lengths.max()) if length is None else length
+    check_size("length", T, least=0)
     if lengths.max() > T:
         raise ValueError(
             f"length is {T}, but sequence {int(lengths.argmax())} has {lengths.max()} steps."
@@ -166,6 +171,7 @@ def unpad(xs: Array, lengths: Any, *, batch_first: bool = False) -> list[Array]:
         TypeError: lengths that are not integers.
         ValueError: lengths of another number than the sequences, or beyond T.
     """
+    xs = as_array("xs", xs)
     if xs.ndim < 2:
         raise ValueError(f"xs has shape {xs.shape}, expected time and sequences.")
     T, rows = xs.shape[1::-1] if batch_first else xs.shape[:2]
@@ -195,7 +201,8 @@ def bucket_sizes(lengths: Any, count: int) -> tuple[int, ...]:
         The sizes in ascending order; the last is the longest length.
 
     Raises:
-        ValueError: no lengths, a negative one, or `count` below 1.
+        TypeError: lengths that are not integers.
+        ValueError: no lengths, a negative one, or a `count` that is no integer of at least 1.
 
     Example:
         >>> import jaxrnn
@@ -203,12 +210,12 @@ def bucket_sizes(lengths: Any, count: int) -> tuple[int, ...]:
         >>> sizes, jaxrnn.sequences.bucket_size(50, sizes)
         ((4, 100), 100)
     """
-    values, counts = np.unique(np.asarray(lengths), return_counts=True)
-    if count < 1 or values.size == 0 or values[0] < 0:
-        raise ValueError(
-            "bucket_sizes needs lengths of at least 0 and count of at least 1, "
-            f"got {len(values)} and {count}."
-        )
+    check_size("count", count)
+    values, counts = np.unique(as_array("lengths", lengths), return_counts=True)
+    if values.size == 0 or values[0] < 0:
+        raise ValueError("lengths must be at least one length, none below 0.")
+    if values.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers, got dtype {values.dtype}.")
     total = np.concatenate([[0], np.cumsum(counts)])
     # cost[j]: steps for all lengths below values[j] with the sizes so far; last[k][j]: where the
     # last bucket before j begins
@@ -232,11 +239,14 @@ def bucket_size(T: int, sizes: Sequence[int]) -> int:
     """The smallest of `sizes` that holds T steps.
 
     Raises:
-        ValueError: T is beyond all of them.
+        TypeError: `sizes` are no list.
+        ValueError: T is beyond all of them, or one is no number of steps.
     """
+    check_size("T", T, least=0)
+    sizes = axes_of("sizes", sizes)
     fitting = [size for size in sizes if size >= T]
     if not fitting:
-        raise ValueError(f"T={T} is beyond the largest bucket of {tuple(sizes)}.")
+        raise ValueError(f"T={T} is beyond the largest bucket of {sizes}.")
     return min(fitting)
 
 
@@ -255,10 +265,10 @@ def resets_from_segment_ids(segment_ids: Array, before: Array | None = None) -> 
 
     Raises:
         TypeError: not integers.
-        ValueError: no time axis, or `before` does not have the batch axes of `segment_ids`.
+        ValueError: no time axis, integers that JAX would cut, or `before` does not have the batch
+            axes of `segment_ids`.
     """
-    ids = _timed("segment_ids", segment_ids, before, jnp.integer)
-    earlier = jnp.zeros_like(ids[:1]) if before is None else jnp.asarray(before)[None]
+    ids, earlier = _timed("segment_ids", segment_ids, before, jnp.integer)
     # A narrow type would make 300 of `before` the 44 of an id.
     if earlier.dtype != ids.dtype:
         with jax.numpy_dtype_promotion("standard"):
@@ -289,27 +299,40 @@ def resets_from_dones(dones: Array, before: Array | None = None) -> Array:
         >>> jaxrnn.sequences.resets_from_dones(jnp.array([False, True, False])).tolist()
         [False, False, True]
     """
-    dones = _timed("dones", dones, before, jnp.bool_)
-    first = jnp.zeros_like(dones[:1]) if before is None else jnp.asarray(before)[None]
+    dones, first = _timed("dones", dones, before, jnp.bool_)
     return jnp.concatenate([first, dones])[: dones.shape[0]]
 
 
-def _timed(name: str, rows: Array, before: Array | None, kind: DType) -> Array:
-    """`rows` as an array, checked together with what came before."""
-    rows = jnp.asarray(rows)
-    word = "boolean" if kind == jnp.bool_ else "integers"
-    for label, a in ((name, rows), ("before", before)):
-        if a is not None and not jnp.issubdtype(jnp.asarray(a).dtype, kind):
-            raise TypeError(f"{label} must be {word}, got dtype {jnp.asarray(a).dtype}.")
-    if rows.ndim == 0 or (before is not None and jnp.shape(before) != rows.shape[1:]):
+def _timed(name: str, rows: Any, before: Any, kind: DType) -> tuple[Array, Array]:
+    """`rows` as an array, and what came before with a time axis, zeros for None."""
+    rows = _of_kind(name, rows, kind)
+    earlier = None if before is None else _of_kind("before", before, kind)
+    if rows.ndim == 0 or (earlier is not None and earlier.shape != rows.shape[1:]):
         raise ValueError(
             f"{name} has shape {rows.shape}, expected (T, *batch), and `before` {rows.shape[1:]}."
         )
-    return rows
+    return rows, jnp.zeros_like(rows[:1]) if earlier is None else earlier[None]
+
+
+def _of_kind(name: str, given: Any, kind: DType) -> Array:
+    given = as_array(name, given)
+    if not jnp.issubdtype(given.dtype, kind):
+        word = "boolean" if kind == jnp.bool_ else "integers"
+        raise TypeError(f"{name} must be {word}, got dtype {given.dtype}.")
+    array = jnp.asarray(given)
+    # Without 64 bits JAX cuts integers, which would make two ids one.
+    if not isinstance(given, jax.Array) and not np.array_equal(np.asarray(array), given):
+        raise ValueError(
+            f"{name} has integers beyond {array.dtype}: number the sequences, as "
+            "np.unique(ids, return_inverse=True) does, or enable jax_enable_x64."
+        )
+    return array
 
 
 def _checked(sequences: Sequence[Any]) -> list[np.ndarray]:
-    arrays = list(map(_on_host, sequences))
+    if isinstance(sequences, Mapping | str) or not isinstance(sequences, Iterable):
+        raise TypeError(f"sequences must be a list of arrays, got {type(sequences).__name__}.")
+    arrays = [_on_host(as_array("each of sequences", a)) for a in sequences]
     if not arrays:
         raise ValueError("there must be at least one sequence.")
     shapes = {a.shape[1:] for a in arrays if a.ndim}

@@ -70,7 +70,7 @@ class Bidirectional(Cell):
             raise ValueError(
                 "both directions read the same inputs; their cells must agree in axes."
             )
-        if self.merge not in MERGES:
+        if self.merge not in tuple(MERGES):
             raise ValueError(f"merge must be one of {tuple(MERGES)}, got {self.merge!r}.")
 
     @property

@@ -31,6 +31,9 @@ class DropConnect(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rates(self, ("rate",))
+        listed = isinstance(self.names, tuple | list)
+        if not listed or not all(isinstance(name, str) for name in self.names):
+            raise TypeError(f"names must be a tuple of strings, got {self.names!r}.")
         object.__setattr__(self, "names", tuple(self.names))
 
     def noise(self, key: Array, T: int, like: Array) -> Around | None:
