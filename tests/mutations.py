@@ -4,6 +4,7 @@
 error is ours where it is raised by a line of jaxrnn, foreign where it comes from below. `same` and
 `other` tell whether a call that is not refused gives the result of the right one: `other` is to be
 looked at, since a change may mean something (another seed) or nothing that anyone would want.
+`stuck` is a call that did not end.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import signal
 import sys
 import traceback
 import warnings
@@ -37,6 +39,8 @@ KEY = jax.random.key(0)
 GRU = jaxrnn.GRUCell(H)
 LSTM = jaxrnn.LSTMCell(H)
 STACK = jaxrnn.Stack((LSTM, LSTM), dropout=0.5)
+
+SECONDS = 20  # for one call
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
@@ -247,19 +251,28 @@ def _containers(value: Any) -> Iterator[Any]:
 
 
 def outcome(call: Call, right: Any, name: str, value: Any) -> tuple[str, str]:
-    """ "own", "foreign", "same" or "other", and a line that says more."""
+    """ "own", "foreign", "same", "other" or "stuck", and a line that says more."""
     function, arguments = call
     try:
+        signal.alarm(SECONDS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = leaves(function(**arguments | {name: value}))
+    except TimeoutError:
+        return "stuck", f"after {SECONDS} s"
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         last = frames[-1]
         ours = "/jaxrnn/" in last.filename and (last.line or "").startswith(("raise", "assert"))
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         return ("own" if ours else "foreign"), text
+    finally:
+        signal.alarm(0)
     return ("same" if equal(result, right) else "other"), ""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise TimeoutError
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -284,6 +297,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     chosen = parser.parse_args()
     jax.config.update("jax_disable_most_optimizations", True)
+    signal.signal(signal.SIGALRM, _stop)
     counts: collections.Counter[str] = collections.Counter()
     for name, call in entries():
         if chosen.only not in name:

@@ -271,37 +271,45 @@ def _windows(
     T = xs.shape[0]
     if _is_one_window(T, window):
         return _sequence(cell, (method, remat, False), params, xs, carry, mask, reset, noise)
-    rows = {"mask": mask, "reset": reset}
-    for name, given in rows.items():
-        if given is not None:
-            rows[name] = fit_rows(name, given, xs, cell.feature_axes)
+    mask, reset = (
+        rows if rows is None else fit_rows(name, rows, xs, cell.feature_axes)
+        for name, rows in (("mask", mask), ("reset", reset))
+    )
+    if noise is not None:
+        check_noise(cell, noise, xs)
     # A cell of parts that does not prepare them itself leaves it to the run of each part.
     prepared = not hasattr(cell, "unroll_layers") or type(cell).prepare is not Cell.prepare
     own = prepare(cell, params, xs)
     params = own if prepared else params
     first = start(cell, own, xs, carry, mask, reset, noise)
     carry = first if carry is None else fit_carry(carry, first)
-    if noise is not None:
-        check_noise(cell, noise, xs)
-    leaves, tree = jax.tree.flatten(noise)
-    timed = [leaf if leaf.shape[0] == T else None for leaf in leaves]  # others last for all windows
+    timed, rejoin = _timed(noise, T)
 
     def body(state: Any, piece: Any) -> tuple[Any, Array]:
         index, carry = state
-        xs, (mask, reset), drawn = piece
+        xs, mask, reset, drawn = piece
         # Of the first window the carry is the caller's, and its gradient too.
         carry = jax.tree.map(lambda c: jnp.where(index == 0, c, lax.stop_gradient(c)), carry)
-        pairs = zip(leaves, drawn, strict=True)
-        noise = jax.tree.unflatten(tree, [all_ if now is None else now for all_, now in pairs])
         run = Run(mask=mask, reset=reset, method=method, remat=remat, prepared=prepared)
-        carry, ys = run(cell, params, xs, carry, noise=noise, reverse=False)
+        carry, ys = run(cell, params, xs, carry, noise=rejoin(drawn), reverse=False)
         return (index + 1, carry), ys
 
     state = (jnp.zeros((), jnp.int32), carry)
-    (_, carry), ys = scan_chunks(
-        body, state, (xs, tuple(rows.values()), timed), window, reverse=False
-    )
+    (_, carry), ys = scan_chunks(body, state, (xs, mask, reset, timed), window, reverse=False)
     return carry, ys
+
+
+def _timed(noise: Noise, T: int) -> tuple[list[Any], Callable[[list[Any]], Noise]]:
+    """The leaves of noise that have T steps, None for those that last for all windows; and what
+    puts the leaves of a window in their places."""
+    leaves, tree = jax.tree.flatten(noise)
+    timed = [leaf if leaf.shape[0] == T else None for leaf in leaves]
+
+    def rejoin(drawn: list[Any]) -> Noise:
+        pairs = zip(leaves, drawn, strict=True)
+        return jax.tree.unflatten(tree, [always if now is None else now for always, now in pairs])
+
+    return timed, rejoin
 
 
 def _is_one_window(T: int, window: int) -> bool:

@@ -48,8 +48,9 @@ class Adjoint(NamedTuple):
 
     reading: Reading
     problem: Problem
-    weights: list[Array]
-    turned: list[Array | None]  # the weights, transposed
+    weights: list[Array]  # as a step has them, of which the gradients are
+    matrices: list[Array]  # as the loop multiplies by them
+    turned: list[Array | None]  # those, transposed
 
     def run(self, state: Any, constants: Constants, chunk: Chunk) -> tuple[Any, Found]:
         """Runs the adjoint of the carry through a chunk.
@@ -108,7 +109,7 @@ class Adjoint(NamedTuple):
 
         def step_on(start: Carry) -> tuple[Carry, Any]:
             known = trace.known(problem.consts, problem.params, start, us)
-            given = at(reading, self.weights)
+            given = at(reading, self.matrices)
             return trace.step(known, multiply, given, replaced=replaced)[:2]
 
         return problem.around(step_on, carry, now)
@@ -119,7 +120,7 @@ class Adjoint(NamedTuple):
         vectors = self._vectors(chunk)
         gradients = []
         for k, (number, v) in enumerate(zip(numbers(self.reading), vectors, strict=True)):
-            op = operation(self.reading, self.problem.trace, number)
+            op = self.problem.trace.products[number].op
             d = self._unflat(k, found.d_products[k])
             gradients.append(products.weight_gradient(dot, op, v, self.weights[k], d))
         return gradients

@@ -14,7 +14,7 @@ from jaxrnn.running.fused.adjoint import Adjoint, Chunk, Constants, acting_param
 from jaxrnn.running.fused.forward import Kept, recorded_step
 from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
-from jaxrnn.running.fused.recorded import turned
+from jaxrnn.running.fused.recorded import in_loops, turned
 from jaxrnn.running.fused.saved import Saved
 from jaxrnn.running.fused.shown import Outputs
 from jaxrnn.running.problem import Problem, Steps
@@ -51,7 +51,8 @@ def backward(
         first=None if problem.steps.reset is None else problem.first,
     )
     sums = Sums(problem.params, weights, None if layout.sum_inside or not acting else acting)
-    adjoint = Adjoint(reading, problem, weights, turned(reading, problem, weights))
+    matrices = in_loops(reading, problem, weights)
+    adjoint = Adjoint(reading, problem, weights, matrices, turned(reading, problem, matrices))
     outputs = None if kept.ys is None else Outputs(kept.ys, problem.carry)
     body = functools.partial(_chunk, loop or Adjoint.run, adjoint, constants, outputs)
     start = (d_carry, *jax.tree.map(nothing, (constants, sums)))
@@ -114,7 +115,7 @@ def _again(adjoint: Adjoint, chunk: Chunk) -> Kept:
     problem = adjoint.problem
 
     def one(now: Steps, u: Any, carry: Carry) -> Saved | None:
-        return recorded_step(adjoint.reading, problem, adjoint.weights, True, carry, u, now)[2]
+        return recorded_step(adjoint.reading, problem, adjoint.matrices, True, carry, u, now)[2]
 
     us = problem.project(chunk.steps)
     return chunk.kept._replace(step=each_step(one, chunk.steps, us, chunk.kept.carry))

@@ -10,7 +10,7 @@ from jaxrnn.running.fused import saved
 from jaxrnn.running.fused.columns import step_in_columns
 from jaxrnn.running.fused.layout import Layout
 from jaxrnn.running.fused.reading import Reading
-from jaxrnn.running.fused.recorded import at, operation, outs
+from jaxrnn.running.fused.recorded import at, in_loops, operation, outs
 from jaxrnn.running.fused.saved import Saved
 from jaxrnn.running.fused.shown import activations_shown, is_shown, without, without_activations
 from jaxrnn.running.problem import Problem, Steps
@@ -32,6 +32,7 @@ def forward(
     shown = is_shown(problem)
     twice = activations_shown(problem, reading)
     keep = save and problem.remat == "none"
+    weights = in_loops(reading, problem, weights)
     if layout.columns:
         one = step_in_columns(reading, problem, weights, keep)
     else:

@@ -16,20 +16,30 @@ def weights(reading: Reading, problem: Problem) -> list[Array]:
     trace = problem.trace
     targets = [trace.products[k].w for k in numbers(reading)]
     known = trace.known(problem.consts, problem.params)
-    found = trace.evaluate(known, targets, multiplying(problem))
-    # Outside the loop, and outside the differentiable shell: from here on autodiff goes on, through
-    # a weight made of several parameters, and from a dense matrix to its blocks.
-    for place, (k, w) in enumerate(zip(numbers(reading), found, strict=True)):
+    # Outside the differentiable shell: from here on autodiff goes on, through a weight made of
+    # several parameters.
+    return trace.evaluate(known, targets, multiplying(problem))
+
+
+def in_loops(reading: Reading, problem: Problem, weights: list[Array]) -> list[Array]:
+    """The weights as the loops multiply by them: a kernel of blocks as one dense matrix.
+
+    Its gradient is that of the blocks: it is one product of all rows, in which the zeros of a
+    matrix of 4 heads would cost 4 times as much.
+    """
+    found = list(weights)
+    for place, k in enumerate(numbers(reading)):
         if reading.dense[k]:
             # `op` is linear in v and takes any leading axes: the rows of the identity are a batch.
-            v = trace.products[k].v.aval
-            identity = jnp.eye(v.shape[-1], dtype=v.dtype)
-            found[place] = problem.dot(identity, w, trace.products[k].op)
+            product = problem.trace.products[k]
+            identity = jnp.eye(product.v.aval.shape[-1], dtype=product.v.aval.dtype)
+            found[place] = problem.dot(identity, weights[place], product.op)
     return found
 
 
 def operation(reading: Reading, trace: Trace, k: int) -> Any:
-    """The operation of a product; None for the plain product, that of a dense matrix included."""
+    """The operation of a product in loops; None for the plain product, that of a dense matrix
+    included."""
     return None if reading.dense[k] else trace.products[k].op
 
 
