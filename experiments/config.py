@@ -13,7 +13,8 @@ import yaml
 from experiments.cells import CELLS
 from experiments.tasks import TASKS, Task, make
 
-# updates per compiled call; losses are reported, and "solved" is judged, as means over so many
+# updates per compiled call; losses are reported as means over so many, and after them "solved" is
+# judged
 CHUNK = 50
 HERE = Path(__file__).parent
 PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
@@ -54,10 +55,18 @@ class Config:
         layers: how many layers of each cell.
         batch_size: sequences per update, drawn anew for each.
         learning_rates: of Adam; each cell is trained at each, all in one program.
+        widen_rates: where the best of several learning rates is the largest or the smallest,
+            another beyond it is tried, in the ratio of the last two, and so on: at most so many.
+        select_seeds: learning rates are compared on so many seeds of their own, those after
+            `seeds`, and only the best is trained with `seeds`, which are the results; 0 compares
+            and reports the same.
         clip: the largest global norm of a gradient.
-        steps: the most updates, a multiple of 50; a cell stops before at a learning rate that has
-            solved the task for all seeds.
-        patience: it stops as well when for so many updates, a multiple of 50, no seed had a loss
+        steps: the most updates, a multiple of 50.
+        until: "solved" ends each seed where it has solved the task: its loss on sequences held out,
+            looked at every 50 updates, stayed below the bar for `checks` looks. "steps" trains all
+            for as long, as what is said of final accuracy and of other lags needs it.
+        checks: how many looks in a row.
+        patience: a seed ends as well when for so many updates, a multiple of 50, that loss was not
             lower than before; 0 is never.
         not_finite: what a loss that becomes NaN or infinite does: "stop" ends the run as failed,
             "go_on" counts the seed as lost.
@@ -78,8 +87,12 @@ class Config:
     layers: int = 1
     batch_size: int = 64
     learning_rates: tuple[float, ...] = (5e-3,)
+    widen_rates: int = 4
+    select_seeds: int = 0
     clip: float = 1.0
     steps: int = 2000
+    until: Literal["solved", "steps"] = "solved"
+    checks: int = 3
     patience: int = 0
     not_finite: Literal["stop", "go_on"] = "stop"
     checkpoint_every: int = 500
@@ -114,7 +127,10 @@ class Config:
             "batch_size": 1,
             "seeds": 1,
             "layers": 1,
+            "checks": 1,
             "parameters": 0,
+            "widen_rates": 0,
+            "select_seeds": 0,
         }.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}.")
@@ -123,10 +139,14 @@ class Config:
         for rate in (*self.learning_rates, self.clip):
             if not 0 < rate < float("inf"):
                 raise UsageError(f"learning_rates and clip must be positive numbers, got {rate}.")
-        if not 0 <= self.seed <= 2**31 - 2 - self.seeds:
+        last = self.seed + self.seeds + self.select_seeds
+        if not 0 <= self.seed <= last <= 2**31 - 2:
             raise UsageError(
-                f"seed must not be negative, and seed + seeds stay below 2^31 - 1, got {self.seed}."
+                "seed must not be negative, and seed + seeds + select_seeds stay below 2^31 - 1, "
+                f"got {self.seed}."
             )
+        if self.select_seeds and len(self.learning_rates) < 2:
+            raise UsageError("select_seeds needs several learning_rates to choose from.")
 
     def _check_cell(self, name: str) -> None:
         choose("cell", name, CELLS)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from experiments.cells import CELLS
 from experiments.folder import read_json, read_metrics
-from experiments.report import Row
+from experiments.report import Row, by_step
 from experiments.tasks import make
 
 # Okabe & Ito's
@@ -85,8 +85,8 @@ def learning_figure(folder: Path) -> Figure:
     panels = learning_panels(config, read_metrics(folder), most=100)
     fig, _ = together(panels, len(panels), (3.2 + 4.6 / len(panels), 4.2))
     fig.suptitle(
-        f"{config['task']}, lag {config['lag']}: median and range of {config['seeds']} seeds, "
-        "until all have solved it"
+        f"{config['task']}, lag {config['lag']}: median and range of {config['seeds']} seeds"
+        + (", each until it has solved it" if config.get("until", "solved") == "solved" else "")
     )
     return fig
 
@@ -95,31 +95,33 @@ def learning_panels(config: Row, metrics: list[Row], most: int = 6) -> list[Pane
     """The loss of every cell against the updates:
     a panel for each learning rate and at most `most` cells.
     """
+    metrics = [row for row in metrics if not row.get("selection")]
+    rates = sorted({*config["learning_rates"], *(row["learning_rate"] for row in metrics)})
+    if config.get("select_seeds"):
+        rates = [None]  # of each cell its best
     cells = list(dict.fromkeys(row["cell"] for row in metrics))
     groups = [cells[k : k + most] for k in range(0, len(cells) or 1, most)]
-    return [
-        partial(_losses, config, metrics, rate, group)
-        for rate in config["learning_rates"]
-        for group in groups
-    ]
+    return [partial(_losses, config, metrics, rate, group) for rate in rates for group in groups]
 
 
-def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: Axes) -> str:
-    """Median, range over the seeds, and a dot where the run ended."""
+def _losses(config: Row, metrics: list[Row], rate: float | None, cells: list[str], ax: Axes) -> str:
+    """Median, range over the seeds, and a dot where the run ended; None is each cell's own rate."""
+    at = "each at its best learning rate" if rate is None else f"learning rate {rate:g}"
     task = make(config["task"], config["lag"], config.get("task_options", {})).levels
     words = []
     for name in cells:
-        rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (name, rate)]
-        steps = [row["step"] for row in rows[:: config["seeds"]]]
-        # null becomes NaN
-        losses = np.array([row["loss"] for row in rows], dtype=float).reshape(-1, config["seeds"])
-        low, middle, high = np.quantile(losses / task.baseline, (0, 0.5, 1), axis=1)
+        rows = [
+            row for row in metrics if row["cell"] == name and rate in (None, row["learning_rate"])
+        ]
+        if not rows:
+            continue
+        steps, losses = by_step(rows)
+        low, middle, high = np.quantile(_to_the_end(losses) / task.baseline, (0, 0.5, 1), axis=1)
         colour = curve(ax, name, steps, middle)
         ax.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
         ax.plot(steps[-1:], middle[-1:], "o", color=colour, markersize=4)
-        if steps:
-            ends = f"{middle[-1]:.2f} ({low[-1]:.2f} to {high[-1]:.2f})"
-            words.append(f"{name} {ends} after {steps[-1]:,} updates")
+        ends = f"{middle[-1]:.2f} ({low[-1]:.2f} to {high[-1]:.2f})"
+        words.append(f"{name} {ends} after {steps[-1]:,} updates")
     levels = {"best constant": 1.0, "solved": task.solved / task.baseline}
     levels |= {task.partial_label: task.partial / task.baseline} if task.partial else {}
     for text, level in levels.items():
@@ -129,7 +131,7 @@ def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: 
         xlabel="updates",
         ylabel="training loss / baseline",
         yscale="log",
-        title=f"Adam, learning rate {rate:g}",
+        title=f"Adam, {at}",
     )
     ax.set(
         xlim=(0, 1.02 * max((row["step"] for row in metrics), default=1)),
@@ -137,9 +139,19 @@ def _losses(config: Row, metrics: list[Row], rate: float, cells: list[str], ax: 
     )
     ax.yaxis.set_major_formatter("{x:g}")
     return (
-        f"Training loss over baseline at learning rate {rate:g}, "
+        f"Training loss over baseline, {at}, "
         f"median and range of the seeds at the end: {'; '.join(words)}."
     )
+
+
+def _to_the_end(losses: np.ndarray) -> np.ndarray:
+    """The losses [steps, seeds] with the last of each seed in place of those after its end; NaN
+    where, or once, they are not finite."""
+    filled = losses.copy()
+    for seed in filled.T:
+        last = np.flatnonzero(~np.isnan(seed))[-1]
+        seed[last + 1 :] = seed[last]
+    return np.where(np.isfinite(filled), filled, np.nan)
 
 
 def curve(ax: Axes, name: str, xs: Any, ys: Any, marker: str = "", label: str = "") -> str:

@@ -173,9 +173,8 @@ def environment() -> dict[str, Any]:
         text=True,
         check=False,
     )
-    versions = {
-        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")
-    }
+    known = ("jaxrnn", "jax", "jaxlib", "optax", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in known}
     device = {"platform": jax.default_backend(), "device": jax.devices()[0].device_kind}
     # Batches are split over all devices, which decides the last digits.
     counts = {

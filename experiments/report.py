@@ -11,7 +11,7 @@ import yaml
 
 from experiments.config import UsageError, choose
 from experiments.folder import read_json
-from experiments.history import History
+from experiments.history import History, merit
 from experiments.tasks import TASKS, make
 
 Row = dict[str, Any]
@@ -22,6 +22,7 @@ COLUMNS = dict(
     parameters="parameters",
     solved="solved",
     steps_to_solve="updates to solve",
+    first_below="first below",
 )
 # entries that are a number of the row, and its form
 PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")
@@ -72,7 +73,7 @@ def load(folder: Path, label: str, swept: bool) -> Run:
     config = _config(folder, swept)
     summary = read_json(folder / "summary.json", missing={})
     env = summary.get("env") or read_json(folder / "env.json", missing={})
-    metrics = read_json(folder / "metrics.jsonl", lambda text: whole(text, config["seeds"]), [])
+    metrics = read_json(folder / "metrics.jsonl", whole, [])
     gradients = read_json(folder / "gradients.json", missing={})
     status = summary.get("status", "not ended" if config else "not begun")
     summary = summary or (so_far(config, metrics) if metrics else {})
@@ -104,24 +105,48 @@ def so_far(config: Row, metrics: list[Row]) -> Row:
         "metric": task.score.label,
         "results": [],
     }
+    metrics = [row for row in metrics if not row.get("selection")]
     for cell, rate in dict.fromkeys((row["cell"], row["learning_rate"]) for row in metrics):
         rows = [row for row in metrics if (row["cell"], row["learning_rate"]) == (cell, rate)]
-        # null becomes NaN
-        losses = np.array([row["loss"] for row in rows], dtype=float).reshape(-1, config["seeds"])
-        seconds = np.diff([row["seconds"] for row in rows[:: config["seeds"]]], prepend=0)
-        history = History(cell, rate, losses.tolist(), [0] * config["seeds"], seconds.tolist())
-        summary["results"].append(
-            history.outcome(config["lag"], task.levels.solved) | {"parameters": None}
+        keys = ("loss", "held_out_loss", "held_out_metric", "gradient_norm")
+        losses, *held_out, norms = (by_step(rows, key)[1] for key in keys)
+        seconds = list(dict((row["step"], row["seconds"]) for row in rows).values())
+        history = History(
+            cell,
+            rate,
+            losses.tolist(),
+            np.stack(held_out, axis=1).tolist(),
+            norms.tolist(),
+            [0] * losses.shape[1],
+            np.diff(seconds, prepend=0).tolist(),
         )
+        outcome = history.outcome(config["lag"], task.levels.solved, config["checks"])
+        summary["results"].append(outcome | {"parameters": None})
     return summary
 
 
-def whole(text: str, seeds: int) -> list[Row]:
-    """The losses that are there of all seeds: a run that was killed may have left half a line,
-    or some of the seeds.
-    """
-    rows = [json.loads(line) for line in text.split("\n")[:-1]]
-    return rows[: len(rows) // seeds * seeds]
+def by_step(rows: list[Row], key: str = "loss") -> tuple[list[int], np.ndarray]:
+    """The steps of one training, and a value of each step and seed, [steps, seeds]: infinite where
+    it was not finite, and NaN from where a seed has ended."""
+    steps = sorted({row["step"] for row in rows})
+    seeds = sorted({row["seed"] for row in rows})
+    table = np.full((len(steps), len(seeds)), np.nan)
+    for row in rows:
+        place = (steps.index(row["step"]), seeds.index(row["seed"]))
+        table[place] = np.inf if row[key] is None else row[key]
+    return steps, table
+
+
+def whole(text: str) -> list[Row]:
+    """The lines that are whole: a run that was killed may have left half of one, and then some of
+    the seeds of its step."""
+    *lines, torn = text.split("\n")
+    rows = [json.loads(line) for line in lines]
+    if not torn or not rows:
+        return rows
+    keys = ("cell", "learning_rate", "step")
+    last = [rows[-1][key] for key in keys]
+    return [row for row in rows if [row[key] for key in keys] != last]
 
 
 def settings(config: Row) -> str:
@@ -173,12 +198,19 @@ def report(summary: Row) -> str:
     )
     table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
     parts = (
-        [head, f"{level}; solved below {summary['solved_below']:g}"],
+        [head, level, _bar(summary)],
         table,
         notes,
-        [*remarks(rows), *end],
+        [*remarks(rows), *edges([*rows, *summary.get("selection", [])]), *end],
     )
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _bar(summary: Row) -> str:
+    """What counts as solved."""
+    checks = summary["checks"]
+    often = "once" if checks == 1 else f"at {checks} checks in a row"
+    return f"solved: the loss held out is below {summary['solved_below']:g} {often}"
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
@@ -200,7 +232,6 @@ def entries(row: Row, baseline: float) -> dict[str, str]:
     """What tables say of a row of the results, by key.
     Losses and shares are medians over the seeds.
     """
-    steps = [step for step in row["steps_to_solve"] if step is not None]
     loss = median(row["final_loss"])
     share = median(row["final_metric"])
     return {
@@ -208,14 +239,21 @@ def entries(row: Row, baseline: float) -> dict[str, str]:
         "description": row["description"],
         "learning_rate": f"{row['learning_rate']:g}",
         "solved": solved(row["steps_to_solve"]),
-        "steps_to_solve": f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})"
-        if steps
-        else "-",
+        "steps_to_solve": _updates(row["steps_to_solve"]),
+        "first_below": _updates(row.get("first_below", [])),
         "final_loss": "nan" if loss is None and row["finished"] else number(loss, ".5f"),
         "loss_ratio": number(loss and loss / baseline, ".4f"),
         "final_metric": number(share, ".3f"),
         **{key: number(row[key], form) for key, form in PLAIN.items()},
     }
+
+
+def _updates(steps: list[int | None]) -> str:
+    """Median and range, of those that there are."""
+    known = [step for step in steps if step is not None]
+    if not known:
+        return "-"
+    return f"{statistics.median(known):,.0f} ({min(known):,}-{max(known):,})"
 
 
 def solved(steps: list[int | None]) -> str:
@@ -231,6 +269,21 @@ def median(values: list[float | None]) -> float | None:
     """The median; None counts as the largest, and is the result where most are None."""
     ordered = sorted(values, key=lambda v: float("inf") if v is None else v)
     return ordered[len(ordered) // 2]
+
+
+def edges(rows: list[Row]) -> list[str]:
+    """A sentence for each cell whose best learning rate is the largest or smallest of several."""
+    lines = []
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        mine = [row for row in rows if row["cell"] == cell and row["finished"]]
+        rates = sorted({row["learning_rate"] for row in mine})
+        best = min(mine, key=merit)["learning_rate"] if len(rates) > 1 else None
+        if best is not None and best in (rates[0], rates[-1]):
+            which = "smallest" if best == rates[0] else "largest"
+            lines.append(
+                f"{cell}: the best learning rate, {best:g}, is the {which} that was tried."
+            )
+    return lines
 
 
 def remarks(rows: list[Row]) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from experiments import checkpoint, figures, folder, train
 from experiments.checkpoint import Saved
 from experiments.config import Config, RunError
-from experiments.history import History
+from experiments.history import History, beyond, merit
 from experiments.progress import Show
 from experiments.train import Job, Rows, State, make_job
 
@@ -60,12 +60,10 @@ class Training:
     def step(self) -> int:
         return max(history.step for history in self.histories)
 
-    def going(self) -> list[bool]:
-        """Whether each history goes on."""
-        return [
-            not history.ended(self.config, self.job.task.levels.solved)
-            for history in self.histories
-        ]
+    def going(self) -> np.ndarray:
+        """Which seeds of each history go on, [histories, seeds]."""
+        solved = self.job.task.levels.solved
+        return np.array([history.going(self.config, solved) for history in self.histories])
 
 
 def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
@@ -105,17 +103,49 @@ def run(config: Config, path: Path, hooks: Hooks) -> dict[str, Any]:
 
 
 def _train(config: Config, name: str, path: Path, histories: list[History], hooks: Hooks) -> None:
-    """Trains one cell from its newest checkpoint on; its histories join `histories`."""
-    with checkpoint.checkpoints(path / "checkpoints" / name) as manager:
-        training = _begin(config, name, manager, hooks.show)
+    """Trains one cell: at all learning rates, at those beyond where the best is at the edge, and
+    with its own seeds at the best, where others were for choosing it."""
+    chosen = config.select_seeds > 0
+    compared = config
+    if chosen:
+        seed = config.seed + config.seeds
+        compared = dataclasses.replace(config, seed=seed, seeds=config.select_seeds)
+    folders = path / "checkpoints"
+    known = _stage(compared, name, folders / name, histories, hooks, chosen)
+    while True:
+        merits = {h.learning_rate: merit(_outcome(config, h)) for h in known}
+        rate = beyond(merits, config.widen_rates, len(config.learning_rates))
+        if rate is None:
+            break
+        wider = dataclasses.replace(compared, learning_rates=(rate,), select_seeds=0)
+        known = known + _stage(wider, name, folders / f"{name}-{rate:g}", histories, hooks, chosen)
+    if chosen:
+        best = min(merits, key=lambda rate: (merits[rate], rate))
+        alone = dataclasses.replace(config, learning_rates=(best,), select_seeds=0)
+        _stage(alone, name, folders / f"{name}-best", histories, hooks)
+
+
+def _stage(
+    config: Config,
+    name: str,
+    path: Path,
+    histories: list[History],
+    hooks: Hooks,
+    selection: bool = False,
+) -> list[History]:
+    """Trains one cell from its newest checkpoint on; its histories, which are returned, join
+    `histories`. With `selection` they only serve to choose a learning rate."""
+    with checkpoint.checkpoints(path) as manager:
+        training = _begin(config, name, manager, hooks.show, selection)
         histories += training.histories
-        folder.append(path, _rows(training.histories, config.seed))
-        while any(training.going()):
-            rows = _rows(_advance(training, manager), config.seed, newest=True)
-            folder.append(path, rows)
+        run = path.parents[1]
+        folder.append(run, _rows(training.histories))
+        while training.going().any():
+            rows = _rows(_advance(training, manager), newest=True)
+            folder.append(run, rows)
             hooks.record(rows)
             asked = hooks.stop()
-            ended = not any(training.going())
+            ended = not training.going().any()
             if ended:
                 _finish(training)
             if asked or ended or training.step % config.checkpoint_every == 0:
@@ -123,14 +153,20 @@ def _train(config: Config, name: str, path: Path, histories: list[History], hook
             _show(training, hooks.show, ended)
             if asked and not ended:
                 raise KeyboardInterrupt  # as by Ctrl-C: what the run needs to go on is saved
+    return training.histories
 
 
-def _rows(histories: list[History], seed: int, newest: bool = False) -> list[dict[str, Any]]:
+def _rows(histories: list[History], newest: bool = False) -> list[dict[str, Any]]:
     """What metrics.jsonl says of some histories."""
-    return [row for history in histories for row in history.rows(seed, newest)]
+    return [row for history in histories for row in history.rows(newest)]
 
 
-def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
+def _outcome(config: Config, history: History) -> dict[str, Any]:
+    solved = config.make_task().levels.solved
+    return history.outcome(config.lag, solved, config.checks)
+
+
+def _begin(config: Config, name: str, manager: Any, show: Show, selection: bool) -> Training:
     """The training of a cell as it was saved last, or at its start."""
     job = make_job(config, name)
     rows = train.rows(config)
@@ -139,36 +175,55 @@ def _begin(config: Config, name: str, manager: Any, show: Show) -> Training:
     for remark in remarks if jax.process_index() == 0 else ():
         print(f"warning: {remark}", file=sys.stderr, flush=True)
     if saved:
-        histories = [
-            History(**history | {"final": history["final"] or {}})
-            for history in saved.facts["histories"]
-        ]
+        histories = _histories(saved.facts["histories"], path=manager.directory)
     else:
         parameters = sum(leaf[0].size for leaf in jax.tree.leaves(like.params))
-        histories = [History(name, rate, parameters=parameters) for rate in config.learning_rates]
+        what = {"parameters": parameters, "seed": config.seed, "selection": selection}
+        histories = [History(name, rate, **what) for rate in config.learning_rates]
     state = saved.state if saved else train.start(job, rows)
     training = Training(config, job, name, rows, histories, state)
     words = "goes on from here" if saved else "compiling"
-    show(training.label, training.step, config.steps, words, not any(training.going()))
+    show(training.label, training.step, config.steps, words, not training.going().any())
     return training
 
 
+def _histories(saved: list[dict[str, Any]], path: Any) -> list[History]:
+    """The histories of a checkpoint.
+
+    Raises:
+        RunError: another version of the experiments, which judged otherwise, has saved it.
+    """
+    known = {field.name for field in dataclasses.fields(History)}
+    if any(set(history) != known for history in saved):
+        raise RunError(
+            f"{path} was saved by another version of the experiments, with other rules; "
+            "begin the run anew in another folder."
+        )
+    return [History(**history) for history in saved]
+
+
 def _advance(training: Training, manager: Any) -> list[History]:
-    """CHUNK more updates of the histories that go on, which are returned."""
+    """CHUNK more updates of the seeds that go on; returns the histories that have some."""
     going = training.going()
     seeds = training.config.seeds
     progress = train.advance(
-        training.job, training.state, training.rows, np.repeat(going, seeds), training.step
+        training.job, training.state, training.rows, going.ravel(), training.step
     )
     if np.any(progress.lost) and training.config.not_finite == "stop":
         _lose(training, progress.lost, manager)
     training.state = progress.state
+    some = [bool(seeds.any()) for seeds in going]
     for k, history in enumerate(training.histories):
-        if going[k]:
+        if some[k]:
             mine = slice(k * seeds, (k + 1) * seeds)
-            seconds = progress.seconds / sum(going)
-            history.add(progress.losses[mine].tolist(), progress.lost[mine].tolist(), seconds)
-    return [history for history, goes in zip(training.histories, going, strict=True) if goes]
+            history.add(
+                progress.losses[mine].tolist(),
+                progress.held_out[:, mine].tolist(),
+                progress.norms[mine].tolist(),
+                progress.lost[mine].tolist(),
+                progress.seconds / sum(some),
+            )
+    return [history for history, goes in zip(training.histories, some, strict=True) if goes]
 
 
 def _lose(training: Training, lost: np.ndarray, manager: Any) -> None:
@@ -194,18 +249,21 @@ def _finish(training: Training) -> None:
     config = training.config
     for lag in (config.lag, *config.test_lags):
         there = dataclasses.replace(job, task=job.task.at_lag(lag))
-        scores = np.reshape(train.evaluate(there, training.state.params), (2, -1, config.seeds))
+        scores = {
+            which: np.reshape(train.evaluate(there, params), (2, -1, config.seeds))
+            for which, params in (("last", training.state.params), ("best", training.state.best))
+        }
         for k, history in enumerate(training.histories):
-            history.final[str(lag)] = scores[:, k].tolist()
+            history.final[str(lag)] = {name: found[:, k].tolist() for name, found in scores.items()}
 
 
 def _show(training: Training, show: Show, ended: bool) -> None:
     baseline = training.job.task.levels.baseline
     ratios = [
-        "  ".join(f"{loss / baseline:.3f}" for loss in history.losses[-1])
+        "  ".join(f"{loss / baseline:.3f}" for loss in history.held_out[-1][0])
         for history in training.histories
     ]
-    text = f"loss/baseline {' | '.join(ratios)}"
+    text = f"held out: loss/baseline {' | '.join(ratios).replace('nan', 'ended')}"
     show(training.label, training.step, training.config.steps, text, ended)
 
 
@@ -224,7 +282,9 @@ def summarise(config: Config, path: Path, histories: list[History], status: str)
         "evaluation_baseline": folder.finite(task.evaluation_baseline()),
     }
     levels |= {"partial": task.levels.partial, "solved_below": task.levels.solved}
+    levels |= {"checks": config.checks, "until": config.until}
     seconds = {"seconds": round(sum(sum(history.seconds) for history in histories), 1)}
     env = {"env": folder.read_json(path / "env.json")}
-    results = [history.outcome(config.lag, task.levels.solved) for history in histories]
-    return what | levels | seconds | env | {"results": results}
+    results = [_outcome(config, history) for history in histories if not history.selection]
+    selection = [_outcome(config, history) for history in histories if history.selection]
+    return what | levels | seconds | env | {"results": results, "selection": selection}

@@ -26,7 +26,7 @@ import jaxrnn
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config, UsageError
 from experiments.model import Model, ModelParams, units
-from experiments.tasks import Batch, Task, evaluation_batch
+from experiments.tasks import Batch, Task, evaluation_batch, held_out_batch
 
 LEAST_SHARE = 16  # sequences
 
@@ -42,22 +42,39 @@ class Job:
     devices: int = 1  # over how many each batch is split
 
     def compiled(self) -> "Job":
-        """The same without the initialisation, so that cells that differ
-        in nothing else are compiled once.
+        """The same with the initialisation that its cell has by default, so that cells that differ
+        in nothing else are compiled once; itself where that would compute something else.
         """
-        return dataclasses.replace(
-            self, model=dataclasses.replace(self.model, cell=_plain(self.model.cell))
-        )
+        plain = dataclasses.replace(self.model, cell=_plain(self.model.cell))
+        if plain == self.model or _program(self.task, plain) != _program(self.task, self.model):
+            return self
+        return dataclasses.replace(self, model=plain)
 
 
 def _plain(cell: Any) -> Any:
-    """The cell with the initialisation that it has by default."""
+    """The cell with the default of each option that is named like one of initialisation."""
     if isinstance(cell, jaxrnn.Stack):
         return dataclasses.replace(cell, cells=tuple(map(_plain, cell.cells)))
     defaults = {
-        f.name: f.default for f in dataclasses.fields(cell) if f.name.endswith(("_init", "_bias"))
+        f.name: f.default
+        for f in dataclasses.fields(cell)
+        if f.name.endswith(("_init", "_bias")) and f.default is not dataclasses.MISSING
     }
     return dataclasses.replace(cell, **defaults)
+
+
+@functools.lru_cache(maxsize=256)
+def _program(task: Task, model: Model) -> tuple[Any, str]:
+    """What a model computes from its parameters and one sequence of a task: their shapes, and the
+    program before it is compiled, with every constant."""
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), task.input_size))
+    batch = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1))
+
+    def run(params: ModelParams, batch: Batch) -> Array:
+        return model(params, batch)
+
+    shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), params)
+    return shapes, jax.jit(run).lower(params, batch).as_text()
 
 
 class State(NamedTuple):
@@ -67,8 +84,8 @@ class State(NamedTuple):
 
     params: ModelParams
     optimizer: optax.OptState
-    best: ModelParams  # after the chunk of updates with the lowest mean loss so far
-    best_loss: Array  # [rows]
+    best: ModelParams  # at the check with the lowest held-out loss so far
+    best_loss: Array  # [rows], that loss
 
 
 class Rows(NamedTuple):
@@ -84,9 +101,11 @@ class Progress(NamedTuple):
     """After CHUNK more updates."""
 
     state: State  # NumPy arrays
-    losses: np.ndarray  # [rows], means over these updates
+    losses: np.ndarray  # [rows], means over these updates; NaN where a row was not active
     lost: np.ndarray  # [rows], the number of the first update whose loss was not finite, or 0
     seconds: float  # that these updates took, with compilation where it came first
+    norms: np.ndarray  # [rows], means over these updates of the gradient's norm before clipping
+    held_out: np.ndarray  # [2, rows], loss and metric of the sequences held out, after them
 
 
 def make_job(config: Config, name: str) -> Job:
@@ -164,11 +183,16 @@ def advance(job: Job, state: State, rows: Rows, active: np.ndarray, step: int) -
     order, which changes the last digits, and over many updates those before them.
     """
     began = time.perf_counter()
-    state, losses = jax.device_get(_updates(job.compiled(), state, rows, active, np.int32(step)))
+    job = job.compiled()
+    held_out = jax.device_get(held_out_batch(job.task))
+    state, losses, norms, scores = jax.device_get(
+        _updates(job, state, rows, active, np.int32(step), held_out)
+    )
     bad = ~np.isfinite(losses) & active[:, None]
     lost = np.where(bad.any(axis=1), step + 1 + bad.argmax(axis=1), 0)
     # On the host: every call, and whoever reads, finds the state as at first, and compiles once.
-    return Progress(state, losses.mean(axis=1), lost, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Progress(state, losses.mean(axis=1), lost, seconds, norms.mean(axis=1), np.stack(scores))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -184,43 +208,46 @@ def _init(job: Job, keys: Array) -> State:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _updates(
-    job: Job, state: State, rows: Rows, active: Array, first: Array
-) -> tuple[State, Array]:
-    """CHUNK updates of every active row, the first of them number `first`,
-    and their losses [rows, CHUNK].
+    job: Job, state: State, rows: Rows, active: Array, first: Array, held_out: Batch
+) -> tuple[State, Array, Array, tuple[Array, Array]]:
+    """CHUNK updates of every active row, the first of them number `first`; their losses and the
+    norms of their gradients [rows, CHUNK], and loss and metric of `held_out` after them, [rows].
     """
 
     def loss(params: ModelParams, batch: Batch) -> Array:
         return job.task.score.loss(job.model(params, batch), batch)
 
-    def one_row(state: State, row: Rows) -> tuple[State, Array]:
+    def one_row(state: State, row: Rows) -> tuple[State, Array, Array, tuple[Array, Array]]:
         data = jax.random.split(jax.random.wrap_key_data(row.keys))[1]
 
-        def update(at: tuple[ModelParams, optax.OptState], step: Array) -> tuple[Any, Array]:
+        def update(at: tuple[ModelParams, optax.OptState], step: Array) -> tuple[Any, Any]:
             batch = job.task.sample(jax.random.fold_in(data, step), job.batch_size)
             split = jaxrnn.split_batch(loss, (None, batch.batch_axes), jax.devices()[: job.devices])
             value, grads = jax.value_and_grad(split)(at[0], batch)
             # optax raises a float to its int32 count, which "strict" refuses
             with jax.numpy_dtype_promotion("standard"):
                 changes, moments = optimizer(job, row.rates).update(grads, at[1])
-            return (optax.apply_updates(at[0], changes), moments), value
+            return (optax.apply_updates(at[0], changes), moments), (value, optax.tree.norm(grads))
 
-        (params, moments), losses = jax.lax.scan(
+        (params, moments), (losses, norms) = jax.lax.scan(
             update, (state.params, state.optimizer), first + jnp.arange(CHUNK)
         )
         sound = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
         # the next loss would be lost: no checkpoint of this
         losses = losses.at[-1].set(jnp.where(sound, losses[-1], jnp.nan))
-        mean = jnp.mean(losses)
+        scores = _scores(job, params, held_out)
         best = jax.tree.map(
-            lambda new, old: jnp.where(mean < state.best_loss, new, old), params, state.best
+            lambda new, old: jnp.where(scores[0] < state.best_loss, new, old), params, state.best
         )
-        return State(params, moments, best, jnp.fmin(mean, state.best_loss)), losses
+        state = State(params, moments, best, jnp.fmin(scores[0], state.best_loss))
+        return state, losses, norms, scores
 
-    def if_active(row: tuple[State, Rows, Array]) -> tuple[State, Array]:
-        return jax.lax.cond(
-            row[2], one_row, lambda state, _: (state, jnp.full(CHUNK, jnp.nan)), *row[:2]
-        )
+    def as_it_is(state: State, row: Rows) -> tuple[State, Array, Array, tuple[Array, Array]]:
+        unknown = jnp.full(CHUNK, jnp.nan)
+        return state, unknown, unknown, (unknown[0], unknown[0])
+
+    def if_active(row: tuple[State, Rows, Array]) -> Any:
+        return jax.lax.cond(row[2], one_row, as_it_is, *row[:2])
 
     one_by_one = job.devices > 1 and jax.default_backend() == "cpu"
     return (functools.partial(jax.lax.map, if_active) if one_by_one else jax.vmap(if_active))(
@@ -235,8 +262,10 @@ def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _evaluate(job: Job, params: ModelParams, batch: Batch) -> tuple[Array, Array]:
-    def one_row(params: ModelParams) -> tuple[Array, Array]:
-        outputs = job.model(params, batch)
-        return job.task.score.loss(outputs, batch), job.task.score.metric(outputs, batch)
+    return jax.vmap(lambda params: _scores(job, params, batch))(params)
 
-    return jax.vmap(one_row)(params)
+
+def _scores(job: Job, params: ModelParams, batch: Batch) -> tuple[Array, Array]:
+    """Loss and metric of a batch."""
+    outputs = job.model(params, batch)
+    return job.task.score.loss(outputs, batch), job.task.score.metric(outputs, batch)

@@ -31,7 +31,7 @@ from experiments.tasks.parity import Parity
 from experiments.tasks.reverse import Duplicate, Reverse
 from experiments.tasks.santa_fe import SantaFe
 from experiments.tasks.selective_copying import SelectiveCopying
-from experiments.tasks.task import Batch, Levels, Task, evaluation_batch
+from experiments.tasks.task import Batch, Levels, Task, evaluation_batch, held_out_batch
 from experiments.tasks.temporal_order import TemporalOrder
 
 TASKS: dict[str, type[Task]] = {
@@ -65,7 +65,7 @@ TASKS: dict[str, type[Task]] = {
     "temporal_order": TemporalOrder,
 }
 
-__all__ = ["TASKS", "Batch", "Levels", "Task", "evaluation_batch", "make"]
+__all__ = ["TASKS", "Batch", "Levels", "Task", "evaluation_batch", "held_out_batch", "make"]
 
 
 def make(name: str, lag: int, options: Mapping[str, Any]) -> Task:

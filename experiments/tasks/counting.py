@@ -84,6 +84,10 @@ class AnBn(Task):
             self.lag,
         )
 
+    def held_out(self) -> Batch:
+        """The evaluation: every string there is."""
+        return self.evaluation()
+
     def evaluation(self) -> Batch:
         """Every string once."""
         return strings(jnp.arange(self.shortest, self.lag + 1), self.letters, self.lag)

@@ -35,6 +35,7 @@ class Examples(NamedTuple):
 
 class Split(NamedTuple):
     training: Examples
+    held_out: Examples  # on which a training is checked as it goes on
     test: Examples
 
 
@@ -77,11 +78,16 @@ def mnist_1d(shuffled: bool) -> Split:
     arguments.shuffle_seq = shuffled
     with _global_seeds_kept():
         data = module.make_dataset(arguments)
-    parts = [
-        (data["x" + end].astype(np.float32), data["y" + end].astype(np.int32))
+    whole, test = (
+        Examples(data["x" + end].astype(np.float32), data["y" + end].astype(np.int32))
         for end in ("", "_test")
-    ]
-    return Split(*(Examples(*part) for part in parts))
+    )
+    most = len(whole.classes) * 9 // 10
+    training, held_out = (
+        Examples(whole.values[part], whole.classes[part])
+        for part in (slice(most), slice(most, None))
+    )
+    return Split(training, held_out, test)
 
 
 @functools.cache
@@ -93,13 +99,14 @@ def santa_fe() -> np.ndarray:
         return module.santafe_laser()[:, 0].astype(float)
 
 
-def stratified(values: np.ndarray, classes: np.ndarray, share: float = 0.8) -> Split:
-    """A fixed split with this share of every class in the training part."""
+def stratified(values: np.ndarray, classes: np.ndarray) -> Split:
+    """A fixed split of every class: seven tenths, one tenth and two tenths."""
     rng = np.random.default_rng(0)
-    parts: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+    parts: tuple[list[np.ndarray], ...] = [], [], []
     for k in np.unique(classes):
         members = rng.permutation(np.flatnonzero(classes == k))
-        for part, some in zip(parts, np.split(members, [round(share * len(members))]), strict=True):
+        ends = [round(share * len(members)) for share in (0.7, 0.8)]
+        for part, some in zip(parts, np.split(members, ends), strict=True):
             part.append(some)
     chosen = [np.sort(np.concatenate(part)) for part in parts]
     return Split(*(Examples(values[index], classes[index].astype(np.int32)) for index in chosen))

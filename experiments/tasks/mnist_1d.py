@@ -57,7 +57,15 @@ class Mnist1D(Task):
         curves, classes = data.draw(key, data.mnist_1d(self.shuffled).training, batch_size)
         return Batch(curves.T[..., None], classes)
 
+    def held_out(self) -> Batch:
+        return self.read(data.mnist_1d(self.shuffled).held_out)
+
     def evaluation(self) -> Batch:
-        """All the curves that are kept from training."""
-        curves, classes = data.mnist_1d(self.shuffled).test
+        """The test part."""
+        return self.read(data.mnist_1d(self.shuffled).test)
+
+    @staticmethod
+    def read(examples: data.Examples) -> Batch:
+        """Curves as sequences."""
+        curves, classes = examples
         return Batch(jnp.asarray(curves.T[..., None]), jnp.asarray(classes))

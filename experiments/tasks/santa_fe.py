@@ -12,18 +12,19 @@ from experiments.tasks import data
 from experiments.tasks.scores import SquaredError
 from experiments.tasks.task import Batch, Levels, Task, check_options
 
-TRAINING = 8000  # values of the 10,093
+TRAINING = 7000  # values of the 10,093
+HELD_OUT = 1000  # behind them
 WASHOUT = 20  # steps that are not scored: about two and a half of the oscillations
 
 
 @dataclasses.dataclass(frozen=True)
 class SantaFe(Task):
-    """The laser of the Santa Fe competition, standardised by its first 8,000 values.
+    """The laser of the Santa Fe competition, standardised by its first 7,000 values.
 
-    Training draws windows of `lag` steps at random places of these; the evaluation is the whole
-    windows that the rest holds, each of which begins 20 steps before the last one ends, so that no
-    value is scored twice. Every step of a window but the first 20 is asked for the value `horizon`
-    steps later.
+    Training draws windows of `lag` steps at random places of these; it is checked on the whole
+    windows of the next 1,000, and the evaluation is those that the rest holds, each of which begins
+    20 steps before the last one ends, so that no value is scored twice. Every step of a window but
+    the first 20 is asked for the value `horizon` steps later.
 
     Baselines: the variance of the scored values over all windows of the training part, where those
     near its ends are in fewer of them than others; the best constant is their mean.
@@ -42,7 +43,7 @@ class SantaFe(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_options(self, lag=(WASHOUT + 1, 1000), horizon=(1, 1000))
+        check_options(self, lag=(WASHOUT + 1, 500), horizon=(1, 500))
 
     @property
     def score(self) -> SquaredError:
@@ -68,10 +69,17 @@ class SantaFe(Task):
             jax.random.randint(key, (batch_size,), 0, TRAINING - self.lag - self.horizon + 1)
         )
 
+    def held_out(self) -> Batch:
+        return self.whole(TRAINING, TRAINING + HELD_OUT)
+
     def evaluation(self) -> Batch:
-        """The windows of the part that is kept from training."""
-        last = len(standardised()) - self.lag - self.horizon
-        return self.windows(jnp.arange(TRAINING, last + 1, self.lag - WASHOUT))
+        """The windows of the part that is kept for it."""
+        return self.whole(TRAINING + HELD_OUT, len(standardised()))
+
+    def whole(self, begin: int, end: int) -> Batch:
+        """All windows between two values, of which each is scored once."""
+        last = end - self.lag - self.horizon
+        return self.windows(jnp.arange(begin, last + 1, self.lag - WASHOUT))
 
     def windows(self, starts: Array) -> Batch:
         """The windows that begin there, [B]."""

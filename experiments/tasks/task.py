@@ -11,6 +11,7 @@ from jax import Array
 from experiments.tasks.scores import Score
 
 EVALUATION = 1024  # sequences of the fixed evaluation batch
+HELD_OUT = 256  # of that on which a training is checked
 
 
 class Batch(NamedTuple):
@@ -31,7 +32,7 @@ class Batch(NamedTuple):
 
 class Levels(NamedTuple):
     baseline: float  # the loss of the best outputs that do not depend on the inputs
-    solved: float  # a task is solved when the mean training loss falls below this
+    solved: float  # a task is solved when the held-out loss stays below this
     partial: float | None = None  # the loss of one who knows part of the answer
     partial_label: str = ""  # what that is
 
@@ -100,6 +101,11 @@ class Task:
         """
         return self.sample(jax.random.key(2**31 - 1), EVALUATION)
 
+    def held_out(self) -> Batch:
+        """The sequences on which a training is checked as it goes on, which says when it has
+        solved the task: neither trained on nor those of the evaluation."""
+        return self.sample(jax.random.key(2**31 - 2), HELD_OUT)
+
     def at_lag(self, lag: int) -> Self:
         """The same task at another lag; where sequences differ in length, and it is longer, with
         only those that are longer.
@@ -112,6 +118,12 @@ class Task:
 def evaluation_batch(task: Task) -> Batch:
     """`task.evaluation()`, compiled once."""
     return task.evaluation()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def held_out_batch(task: Task) -> Batch:
+    """`task.held_out()`, compiled once."""
+    return task.held_out()
 
 
 def check_options(task: Task, **bounds: tuple[float, float]) -> None:

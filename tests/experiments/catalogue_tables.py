@@ -127,26 +127,29 @@ def lags() -> list[str]:
 
 
 def every_cell() -> list[str]:
-    """How many of five seeds of every cell solved first_symbol,
-    and the gradient that it began with, the largest first.
+    """How many of five seeds of every cell solved first_symbol, and how often they were right at
+    the end; and the gradient that it began with, the largest first.
     """
     lags, found = (50, 200), {}
     for sweep in ("first_symbol_lags", "first_symbol_lags_cells"):
         for run in json.loads((RESULTS / sweep / "sweep.json").read_text())["runs"]:
             summary = json.loads((RESULTS / sweep / run["folder"] / "summary.json").read_text())
             for row in summary["results"] if summary["lag"] in lags else ():
-                found.setdefault(row["cell"], {})[summary["lag"]] = row["steps_to_solve"]
+                found.setdefault(row["cell"], {})[summary["lag"]] = row
     curves = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())["curves"]
     left = {cell: curves[cell]["before"]["jacobian"][50] for cell in found}
     lines = [
-        "| cell | gradient left over 50 steps | solved at lag 50 | at lag 200 |",
-        "|---|---|---|---|",
+        "| cell | gradient left over 50 steps | below the bar at lag 50 | right at the end | "
+        "at lag 200 | right at the end |",
+        "|---|---|---|---|---|---|",
     ]
     for cell in sorted(found, key=lambda cell: (-left[cell], cell)):
         kept = round(left[cell], 1) + 0.0  # no negative zero
-        lines.append(
-            f"| `{cell}` | 10^{kept:.1f} | {' | '.join(seeds(found[cell][lag]) for lag in lags)} |"
-        )
+        columns = [
+            f"{seeds(found[cell][lag]['steps_to_solve'])} | {share(found[cell][lag])}"
+            for lag in lags
+        ]
+        lines.append(f"| `{cell}` | 10^{kept:.1f} | {' | '.join(columns)} |")
     return lines
 
 
@@ -156,19 +159,28 @@ def seeds(steps) -> str:
     return f"{len(some)}/{len(steps)}" + (f", {statistics.median(some):,.0f}" if some else "")
 
 
+def share(row) -> str:
+    """How often the seeds were right after the last update: median and range."""
+    low, *_, high = right = sorted(row["final_metric"])
+    middle = statistics.median(right)
+    return f"{middle:.3f}" if low == high else f"{middle:.3f} ({low:.3f}-{high:.3f})"
+
+
 FAR = ("adding_1000", "adding_2000", "first_symbol_1000")
 
 
 def far() -> list[str]:
     """A row for each cell across 1,000 steps and more, the fastest first."""
     lines = [
-        "| preset | cell | parameters | solved | updates to solve, of each seed |",
-        "|---|---|---|---|---|",
+        "| preset | cell | parameters | below the bar | updates until then, of each seed | "
+        "evaluation loss at the end, over the bar |",
+        "|---|---|---|---|---|---|",
     ]
     for name in FAR:
-        rows = json.loads((RESULTS / name / "summary.json").read_text())["results"]
+        summary = json.loads((RESULTS / name / "summary.json").read_text())
         for found in sorted(
-            rows, key=lambda found: sum(step or 10**9 for step in found["steps_to_solve"])
+            summary["results"],
+            key=lambda found: sum(step or 10**9 for step in found["steps_to_solve"]),
         ):
             steps = sorted(found["steps_to_solve"], key=lambda step: step or 10**9)
             words = ", ".join(f"{step:,}" for step in steps if step)
@@ -178,8 +190,10 @@ def far() -> list[str]:
                 else ""
             )
             solved = f"{len(steps) - steps.count(None)}/{len(steps)}"
+            low, *_, high = sorted(loss / summary["solved_below"] for loss in found["final_loss"])
             lines.append(
-                f"| `{name}` | {found['cell']} | {found['parameters']:,} | {solved} | {words} |"
+                f"| `{name}` | {found['cell']} | {found['parameters']:,} | {solved} | {words} | "
+                f"{low:.2g}-{high:.2g} |"
             )
     return lines
 

@@ -26,6 +26,7 @@ CONFIG = {
         "batch_size": 64,
     },
     **{"learning_rates": [0.005], "clip": 1.0, "steps": 200, "seed": 0, "seeds": 3},
+    "checks": 1,
 }
 ROW = {
     **{
@@ -37,6 +38,7 @@ ROW = {
     },
     **{
         "steps_to_solve": [None, None, None],
+        "first_below": [None, None, None],
         "not_finite_at": [None, None, None],
         "final_loss": [0.15, 0.17, 0.16],
     },
@@ -54,6 +56,7 @@ GRU = ROW | {
         "parameters": 3425,
         "steps": 150,
         "steps_to_solve": [150, None, 100],
+        "first_below": [100, None, 50],
     },
     **{
         "not_finite_at": [None, 150, None],
@@ -74,6 +77,7 @@ SUMMARY = {
     **{
         "partial": 1 / 12,
         "solved_below": 0.01,
+        "checks": 3,
         "metric": "error below 0.04",
         "seconds": 39.1,
         "env": ENV,
@@ -100,6 +104,9 @@ def make(path, config=(), summary=(), losses=LOSSES):
             "learning_rate": 0.005,
             "seed": seed,
             "loss": loss and loss * factor,
+            "held_out_loss": loss and loss * factor,
+            "held_out_metric": 0.5,
+            "gradient_norm": 1.0,
             "seconds": k + 1.0,
         }
         for cell, values in losses.items()

@@ -91,7 +91,7 @@ def test_experiments_stay_small():
         for file in (ROOT / "experiments").rglob("*.py")
         if not {"tasks", "bench"} & set(file.parts)
     ]
-    assert 10_000 < sum(map(syntax_nodes, files)) <= 15_500  # 1,594 lines of 130 columns
+    assert 10_000 < sum(map(syntax_nodes, files)) <= 17_000
 
 
 def syntax_nodes(path):

@@ -20,7 +20,10 @@ from jaxrnn import Chrono
         ("sweep adding", "sweep needs a grid or a list"),
         ("sweep adding --grid.lag []", "grid.lag must have values"),
         ("sweep adding --grid.out a,b", "unknown key 'out'"),
-        ("run adding --seed 4294967296", "seed + seeds stay below 2^31 - 1, got 4294967296"),
+        (
+            "run adding --seed 4294967296",
+            "seed + seeds + select_seeds stay below 2^31 - 1, got 4294967296",
+        ),
         ("run adding --out=", "out must name a folder"),
         ("sweep adding --grid.lagg 10,20", "unknown key 'lagg'; did you mean 'lag'?"),
         ("sweep adding --grid.lag 10,x", "lag must be of type int, got 'x'"),

@@ -13,7 +13,10 @@ from experiments.config import RunError, UsageError
 
 def expected(row, baseline):
     """What the page must say of a row of results."""
-    solved = [step for step in row["steps_to_solve"] if step is not None]
+    solved, below = (
+        [step for step in row.get(key, []) if step is not None]
+        for key in ("steps_to_solve", "first_below")
+    )
     size = len(row["final_loss"]) // 2
     loss, share = (
         sorted(float("inf") if v is None else v for v in row[key])[size]
@@ -26,6 +29,9 @@ def expected(row, baseline):
         "solved": f"{len(solved)}/{len(row['steps_to_solve'])}",
         "steps_to_solve": f"{statistics.median(solved):,.0f} ({min(solved):,}-{max(solved):,})"
         if solved
+        else "-",
+        "first_below": f"{statistics.median(below):,.0f} ({min(below):,}-{max(below):,})"
+        if below
         else "-",
         "steps": f"{row['steps']:,}",
         "final_loss": f"{loss:.5f}" if loss < float("inf") else "nan" if row["finished"] else "-",
@@ -68,6 +74,7 @@ def test_every_number_of_saved_results_is_on_the_page_and_no_other(names, tmp_pa
 def test_missing_numbers_are_dashes(tmp_path):
     lost = GRU | {
         "steps_to_solve": [None] * 3,
+        "first_below": [None] * 3,
         "final_loss": [None] * 3,
         "final_metric": [None] * 3,
         "ms_per_update": None,
@@ -76,7 +83,14 @@ def test_missing_numbers_are_dashes(tmp_path):
     found = read(tmp_path, run).numbers()
     assert found == all_expected(run)
     dashes = {key for (_, _, key), texts in found.items() if texts == {"-"}}
-    assert dashes == {"steps_to_solve", "final_loss", "loss_ratio", "final_metric", "ms_per_update"}
+    assert dashes == {
+        "steps_to_solve",
+        "first_below",
+        "final_loss",
+        "loss_ratio",
+        "final_metric",
+        "ms_per_update",
+    }
 
 
 def test_the_page_loads_nothing_and_runs_nothing(tmp_path):
@@ -191,8 +205,9 @@ def test_a_run_that_has_not_ended_shows_its_losses_and_says_so(tmp_path):
     run = make(tmp_path / "run", {"seeds": 3}, None)
     with open(run / "metrics.jsonl", "a") as file:  # killed while it wrote
         file.write(
-            '{"step": 200, "cell": "gru", "learning_rate": 0.005, "seed": 0, "loss": 9, "seconds": '
-            '4}\n{"step": 200, "ce'
+            '{"step": 200, "cell": "gru", "learning_rate": 0.005, "seed": 0, "loss": 9, '
+            '"held_out_loss": 9, "held_out_metric": 0, "gradient_norm": 1, "seconds": 4}\n'
+            '{"step": 200, "ce'
         )
     found = read(tmp_path, run)
     assert "Status: not ended." in found.text and found.numbers() == {}

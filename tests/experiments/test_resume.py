@@ -16,7 +16,6 @@ import time
 import jax
 import numpy as np
 import pytest
-import yaml
 from commands import ROOT, TINY, command, finish, numbers, wait_for
 
 from experiments import checkpoint, cli, folder, run, train
@@ -279,24 +278,21 @@ def test_a_folder_with_another_configuration_is_refused_and_says_the_difference(
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
-def test_a_run_of_an_earlier_version_goes_on(tmp_path, whole, monkeypatch):
-    """Its configuration lacks newer keys, and its evaluation says not at which lag it was made."""
+def test_a_run_of_another_version_is_told_as_such_and_left_as_it_is(tmp_path, monkeypatch):
     asdict = dataclasses.asdict
 
     def earlier(value):
         found = asdict(value)
-        return found | {"final": found["final"].get("10")} if "final" in found else found
+        found.pop("held_out", None)
+        return found
 
     monkeypatch.setattr(run.dataclasses, "asdict", earlier)
     ran(tmp_path, after(6))
     monkeypatch.undo()
-    held = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    newer = ("task_options", "test_lags", "parameters", "layers")
-    (tmp_path / "config.yaml").write_text(
-        yaml.safe_dump({key: held[key] for key in held if key not in newer})
-    )
-    ran(tmp_path)
-    assert_same(tmp_path, whole)
+    before = sorted(path.name for path in (tmp_path / "checkpoints").rglob("*"))
+    with pytest.raises(RunError, match="another version of the experiments"):
+        ran(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").rglob("*")) == before
 
 
 def test_a_run_that_is_done_is_reported_and_not_run_again(tmp_path, capsys):

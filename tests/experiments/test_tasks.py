@@ -143,3 +143,17 @@ def test_options_out_of_bounds_are_refused_with_their_bounds():
         TemporalOrder(100, symbols=5)
     with pytest.raises(ValueError, match="shortest must be from 1 to 20, got 21"):
         TASKS["parity"](20, shortest=21)
+
+
+@pytest.mark.parametrize("name", sorted(set(TASKS) - {"a_n_b_n", "a_n_b_n_c_n"}))
+def test_sequences_held_out_are_always_the_same_and_none_of_the_evaluation(name):
+    try:
+        task = TASKS[name]()
+        _ = task.levels
+    except ImportError as error:
+        pytest.skip(str(error))
+    first, again, evaluation = task.held_out(), task.held_out(), task.evaluation()
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    count = min(first.inputs.shape[1], evaluation.inputs.shape[1])
+    assert not np.array_equal(first.inputs[:, :count], evaluation.inputs[:, :count])

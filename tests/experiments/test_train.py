@@ -11,12 +11,22 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import jaxrnn
 from experiments import cli, figures, folder, report, run, train
 from experiments.config import Config
+from experiments.history import merit
 from experiments.run import Hooks
+from experiments.tasks import held_out_batch
 
 TINY = Config(
-    lag=10, cells=("gru",), hidden_size=8, batch_size=16, steps=100, seeds=2, learning_rates=(1e-2,)
+    lag=10,
+    cells=("gru",),
+    hidden_size=8,
+    batch_size=16,
+    steps=100,
+    seeds=2,
+    learning_rates=(1e-2,),
+    widen_rates=0,
 )
 
 
@@ -75,8 +85,12 @@ def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
     state = train.start(job, rows)
     assert job.devices == 2
     each = [dataclasses.replace(job, devices=n) for n in (1, 2)]
-    one, two = (train._updates(job, state, rows, np.full(2, True), np.int32(0)) for job in each)
-    np.testing.assert_allclose(two[1], one[1], rtol=1e-5, atol=1e-5)
+    held_out = held_out_batch(job.task)
+    one, two = (
+        train._updates(job, state, rows, np.full(2, True), np.int32(0), held_out) for job in each
+    )
+    for a, b in zip(two[1:3], one[1:3], strict=True):  # losses, and norms of gradients
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params), strict=True):
         # 50 updates of Adam, which divides by small numbers
         np.testing.assert_allclose(a, b, atol=1e-4)
@@ -118,14 +132,15 @@ def test_what_is_not_active_stays_as_it_is(batch_size):
     assert np.isfinite(now[0]) and np.isnan(now[1])
 
 
-def test_the_best_parameters_are_those_after_the_lowest_mean_loss():
+def test_the_best_parameters_are_those_with_the_lowest_loss_held_out():
     config = dataclasses.replace(TINY, learning_rates=(1.0,), steps=200)  # jumps up and down
     job, rows = train.make_job(config, "gru"), train.rows(config)
     state = train.start(job, rows)
     seen = []
     for step in range(0, 200, 50):
-        state, now, *_ = train.advance(job, state, rows, np.full(2, True), step)
-        seen.append((now, state.params))
+        progress = train.advance(job, state, rows, np.full(2, True), step)
+        state = progress.state
+        seen.append((progress.held_out[0], state.params))
     for seed in range(2):
         now, params = min(seen, key=lambda pair: pair[0][seed])
         np.testing.assert_allclose(state.best_loss[seed], now[seed], rtol=1e-6)
@@ -137,7 +152,9 @@ def test_a_gru_learns_a_short_lag_and_the_evaluation_agrees(finished):
     _, summary = finished
     rnn, gru = summary["results"]
     assert gru["cell"] == "gru" and gru["finished"] and None not in gru["steps_to_solve"]
-    assert gru["steps"] == max(gru["steps_to_solve"]) <= 600
+    # three checks in a row, of which the first is that from which on it holds
+    assert gru["updates"] == [step + 100 for step in gru["steps_to_solve"]]
+    assert gru["steps"] == max(gru["updates"]) <= 600
     assert max(gru["final_loss"]) < 0.02 < summary["baseline"] / 5
     # 0.197: the deviation of the constant's squared error
     assert abs(summary["evaluation_baseline"] - 1 / 6) < 4 * 0.197 / 32
@@ -162,7 +179,7 @@ def test_a_run_folder_holds_everything_and_each_line_of_metrics_is_flat(finished
         (path / "env.json").read_text()
     )
     rows = folder.read_metrics(path)
-    assert len(rows) == sum(row["steps"] // 50 * 2 for row in summary["results"])
+    assert len(rows) == sum(sum(row["updates"]) // 50 for row in summary["results"])
     assert next(iter(rows[0])) == "step" and all(
         not isinstance(v, dict | list) for row in rows for v in row.values()
     )
@@ -224,7 +241,7 @@ def test_parameters_that_are_not_finite_are_lost_before_the_next_loss_shows_it()
         train.rows(TINY)._replace(rates=np.array([1e-3, np.inf], np.float32)),
     )
     state = train.start(job, rows)
-    *_, (state, losses, lost, _) = [train.advance(job, state, rows, np.full(2, True), 0)]
+    state, losses, lost, *_ = train.advance(job, state, rows, np.full(2, True), 0)
     assert lost[0] == 0 and 0 < lost[1] <= 50 and np.isfinite(losses[0]) and np.isnan(losses[1])
     poisoned = state._replace(
         params=state.params._replace(b_y=np.full_like(state.params.b_y, np.nan))
@@ -267,10 +284,8 @@ def test_a_learning_rate_that_has_solved_the_task_waits_for_the_others_and_stays
 def test_patience_ends_a_cell_that_gets_no_better(tmp_path):
     config = dataclasses.replace(TINY, learning_rates=(1e-30,), steps=5000, patience=150)
     (row,) = ran(config, tmp_path / "run")["results"]
-    losses = [row["loss"] for row in folder.read_metrics(tmp_path / "run")]
-    # the data differ, nothing else
-    newest = max(50 * (np.argmin(losses[s::2]) + 1) for s in range(2))
-    assert row["steps"] == newest + 150 < 5000 and row["finished"]
+    # nothing changes, so that the first check is the lowest
+    assert row["updates"] == [200, 200] and row["steps"] == 200 and row["finished"]
 
 
 def test_ctrl_c_leaves_a_readable_summary(tmp_path):
@@ -349,5 +364,92 @@ def test_what_is_compiled_does_not_depend_on_the_initialisation():
         for name in ("rnn_orth", "rnn_glorot", "rnn_small", "irnn")
     ]
     assert jobs[0].compiled() == jobs[1].compiled() == jobs[2].compiled() != jobs[3].compiled()
+    pairs = ("lstm", "lstm_fb0", "lstm_chrono"), ("gru", "gru_chrono")
+    for names in pairs:
+        assert len({train.make_job(Config(lag=50), name).compiled() for name in names}) == 1
     orth, small = (train.start(job, train.rows(TINY)).params.cell.w_h for job in (jobs[0], jobs[2]))
     assert float(jnp.std(orth)) > 1.5 * float(jnp.std(small))
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasInStep(jaxrnn.RNNCell):
+    """A cell whose options are named as those of initialisation, and act in `step`."""
+
+    gate_bias: float = 0.0
+    scale_init: float = dataclasses.field(kw_only=True)
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        carry, _ = super().step(params, carry, u, dot)
+        h = jax.nn.sigmoid(self.gate_bias * self.scale_init + carry.h)
+        return carry._replace(h=h), h
+
+
+def test_an_option_that_acts_in_the_step_is_kept_whatever_its_name():
+    def first(cell):
+        job = train.make_job(TINY, "gru")
+        job = dataclasses.replace(job, model=dataclasses.replace(job.model, cell=cell))
+        rows = train.rows(TINY)
+        return train.advance(job, train.start(job, rows), rows, np.full(2, True), 0).losses
+
+    zero, four, twice = (
+        first(BiasInStep(8, gate_bias=bias, scale_init=scale))
+        for bias, scale in ((0.0, 1.0), (4.0, 1.0), (4.0, 2.0))
+    )
+    assert not np.allclose(zero, four) and not np.allclose(four, twice)
+
+
+def test_a_budget_of_steps_trains_every_seed_for_as_long(tmp_path):
+    config = dataclasses.replace(TINY, learning_rates=(2e-2,), steps=600, until="steps")
+    (row,) = ran(config, tmp_path / "run")["results"]
+    assert row["updates"] == [600, 600] and max(row["steps_to_solve"]) < 500
+
+
+def test_how_long_a_seed_trains_does_not_depend_on_the_others(tmp_path):
+    config = dataclasses.replace(TINY, learning_rates=(1e-2,), steps=800, seeds=3)
+    (row,) = ran(config, tmp_path / "all")["results"]
+    assert len(set(row["updates"])) > 1
+    for seed in range(3):
+        alone = dataclasses.replace(config, seed=seed, seeds=1)
+        (one,) = ran(alone, tmp_path / str(seed))["results"]
+        assert one["updates"] == row["updates"][seed : seed + 1]
+
+
+def test_metrics_hold_the_checks_and_the_norm_of_the_gradient_before_clipping(tmp_path):
+    config = dataclasses.replace(TINY, clip=1e-6, steps=50)
+    summary = ran(config, tmp_path / "run")
+    row, _ = folder.read_metrics(tmp_path / "run")
+    assert row["gradient_norm"] > 1e-3  # it was clipped to a millionth
+    assert row["held_out_loss"] == summary["results"][0]["best_loss"][0]
+    assert 0 <= row["held_out_metric"] <= 1
+    assert summary["env"]["jaxrnn"]
+
+
+def test_the_best_learning_rate_at_an_edge_of_the_grid_widens_it(tmp_path):
+    config = dataclasses.replace(
+        TINY, learning_rates=(1e-4, 1e-3), steps=500, seeds=1, widen_rates=2
+    )
+    summary = ran(config, tmp_path / "run")
+    rates = [row["learning_rate"] for row in summary["results"]]
+    assert rates == [1e-4, 1e-3, 1e-2, 1e-1][: len(rates)] and len(rates) > 2
+    words = report.report(summary)
+    best = min(summary["results"], key=merit)["learning_rate"]
+    assert ("the largest that was tried" in words) == (best == rates[-1])
+
+
+def test_learning_rates_are_chosen_on_other_seeds_than_those_reported(tmp_path):
+    config = dataclasses.replace(
+        TINY, learning_rates=(1e-5, 1e-2), steps=300, seeds=2, select_seeds=1
+    )
+    summary = ran(config, tmp_path / "run")
+    (row,) = summary["results"]
+    assert row["learning_rate"] == 1e-2 and len(row["steps_to_solve"]) == 2
+    assert [other["learning_rate"] for other in summary["selection"]] == [1e-5, 1e-2]
+    lines = folder.read_metrics(tmp_path / "run")
+    assert {line["seed"] for line in lines if line.get("selection")} == {2}
+    assert {line["seed"] for line in lines if not line.get("selection")} == {0, 1}
+    alone = dataclasses.replace(config, learning_rates=(1e-2,), select_seeds=0)
+    (plain,) = ran(alone, tmp_path / "alone")["results"]
+    assert plain["steps_to_solve"] == row["steps_to_solve"]
+    # a run that is done goes on to the same end
+    figure = figures.learning_figure(tmp_path / "run")
+    assert "each at its best learning rate" in figure.axes[0].get_title()

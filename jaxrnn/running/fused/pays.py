@@ -16,6 +16,7 @@ forward, scan's time over the fused method's, at (T,B,I,H) = (128,16,64,64), (64
 | products beside `dot` (attention) | 0.84-1.1 / 1.0 | autodiff backward |
 | a narrow product (rank 4; 8 units, 128 rows) | 0.8-1.0 / 1.0; 0.9 / 2.3 | autodiff backward |
 | inputs wider than products (a product for two gates) | 0.93-0.96 / 2.6 | autodiff backward |
+| blocks as a dense matrix, 2^22 multiplications a step | 0.81 / 1.0-1.6 | autodiff backward |
 """
 
 import math
@@ -41,6 +42,7 @@ WORK = (  # operations that are computed again in the backward loop, and cost mo
     "while",
 )
 NARROW = 8  # multiplications for each number that a product reads or writes
+ZEROS = 2**22  # multiplications of a step by dense matrices that stand for blocks
 
 
 def forward_pays(problem: Problem, reading: Reading) -> bool:
@@ -85,6 +87,8 @@ def _loses_by_shape(problem: Problem, reading: Reading) -> str | None:
     # Under vmap one row is seen: what is said of one row must not be wrong of many.
     rows = math.prod(problem.steps.xs.shape[1:-1])
     if rows > 1:
+        if rows * _dense_entries(problem, reading) >= ZEROS:
+            return "its backward products would be of matrices that are mostly zeros."
         narrow = _width(problem, reading) < NARROW
         return "its products are too narrow." if narrow else None
     if _multiplies_gates(reading) and _all_plain(problem, reading):
@@ -108,6 +112,13 @@ def _all_plain(problem: Problem, reading: Reading) -> bool:
     """Whether every recorded product is one of a vector and a matrix."""
     triples = zip(problem.trace.products, reading.recorded, reading.dense, strict=True)
     return all(dense or product.op is None for product, yes, dense in triples if yes)
+
+
+def _dense_entries(problem: Problem, reading: Reading) -> int:
+    """The entries of the matrices that stand for blocks."""
+    pairs = zip(problem.trace.products, reading.dense, strict=True)
+    products = (product for product, dense in pairs if dense)
+    return sum(p.v.aval.shape[-1] * math.prod(p.out.aval.shape[reading.rows :]) for p in products)
 
 
 def _works_beside(problem: Problem, reading: Reading) -> bool:
