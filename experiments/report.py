@@ -1,6 +1,8 @@
 """What runs have saved: read, and said in words and a table."""
 
+import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ import yaml
 from experiments.config import UsageError, choose
 from experiments.folder import read_json
 from experiments.history import History, merit
+from experiments.statistics import holm, rank_test
 from experiments.tasks import TASKS, make
 
 Row = dict[str, Any]
@@ -32,6 +35,9 @@ COLUMNS |= dict(
     ms_per_update="ms/update",
     seconds="seconds",
 )
+
+
+LEVEL = 0.05  # of the tests of `comparisons`
 
 
 class Run(NamedTuple):
@@ -201,9 +207,10 @@ def report(summary: Row) -> str:
         [head, level, _bar(summary)],
         table,
         notes,
+        comparisons(rows),
         [*remarks(rows), *edges([*rows, *summary.get("selection", [])]), *end],
     )
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def _bar(summary: Row) -> str:
@@ -269,6 +276,31 @@ def median(values: list[float | None]) -> float | None:
     """The median; None counts as the largest, and is the result where most are None."""
     ordered = sorted(values, key=lambda v: float("inf") if v is None else v)
     return ordered[len(ordered) // 2]
+
+
+def comparisons(rows: list[Row]) -> list[str]:
+    """Which cells, each at its best learning rate, these seeds show ahead of which in updates: a
+    sentence, where there are several."""
+    cells = dict.fromkeys(row["cell"] for row in rows if row["finished"])
+    updates = {}
+    for cell in cells:
+        best = min((row for row in rows if row["cell"] == cell), key=merit)
+        updates[cell] = [step or math.inf for step in best["steps_to_solve"]]
+    pairs = itertools.combinations(updates, 2)
+    found = holm({pair: rank_test(*(updates[cell] for cell in pair)) for pair in pairs})
+    if not found:
+        return []
+    test = f"exact rank test of the updates, corrected for {len(found)} comparisons"
+    shown = {pair: p for pair, p in found.items() if p < LEVEL}
+    if not shown:
+        least = min(found.values())
+        return [f"These seeds show no cell ahead of another: {test}, least p = {least:.2g}."]
+    words = []
+    for (a, b), p in shown.items():
+        wins = sum((x < y) - (x > y) for x, y in itertools.product(updates[a], updates[b]))
+        sooner, later = (a, b) if wins > 0 else (b, a)
+        words.append(f"{sooner} before {later} (p = {p:.2g})")
+    return [f"{'; '.join(words)}: {test}."]
 
 
 def edges(rows: list[Row]) -> list[str]:

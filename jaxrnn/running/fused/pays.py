@@ -12,6 +12,9 @@ forward, scan's time over the fused method's, at (T,B,I,H) = (128,16,64,64), (64
 | two gates of one product, one row | 1.9-2.1 / 0.83-0.98 | the backward loop |
 | the same, an input weight of 32x64 | 2 / 1.22-1.46 | both loops |
 | one gate, one row, an input weight of 32x32 | 1.4 / 1.15 | both loops |
+| gates of one product, one row, an input weight of 32x192, 128x384 | 1.8 / 0.7-0.8 | backward |
+| the same, of 32x96, 32x128 | 2 / 1.1-1.5 | both loops |
+| blocks that are no dense matrix (block GRU) | 1.0-1.1 / 0.77-1.08 | the backward loop |
 | no product (IndRNN) | 0.91-1.0 / 1.0 | scan |
 | products beside `dot` (attention) | 0.84-1.1 / 1.0 | autodiff backward |
 | a narrow product (rank 4; 8 units, 128 rows) | 0.8-1.0 / 1.0; 0.9 / 2.3 | autodiff backward |
@@ -50,7 +53,9 @@ def forward_pays(problem: Problem, reading: Reading) -> bool:
     gates = max((u[-2] for u in reading.us if has_gates(u, reading.rows)), default=1)
     if gates > 1:
         rows, _, weight = input_sizes(problem, reading)
-        return gates > 2 or rows > 1 or not gates_meet(reading) or weight <= 2**11
+        if not _all_plain(problem, reading):
+            return False
+        return rows > 1 or not gates_meet(reading) or weight <= (2**11 if gates == 2 else 2**12)
     return any(reading.recorded) and projects_one_row(problem, reading)
 
 

@@ -1,0 +1,49 @@
+"""Whether one cell is ahead of another: an exact test of few seeds, corrected for many of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def rank_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """The two-sided p-value of the exact permutation test of a sum of ranks (Wilcoxon; Mann and
+    Whitney), that the two come from one distribution.
+
+    Args:
+        a, b: a value of each seed, such as the updates that it needed, infinite where it did not
+            solve its task. Equal values share the mean of their ranks.
+
+    Returns:
+        The share of all ways to deal the values out whose sum of ranks lies as far from its mean
+        as this one: with three against three never below 0.1, with five against five 0.008.
+    """
+    values = sorted([*a, *b])
+    # twice the mean rank of each value, so that ties give integers
+    doubled = {value: 2 * values.index(value) + values.count(value) + 1 for value in set(values)}
+    ways = _ways([doubled[value] for value in values], len(a))
+    middle = len(a) * (len(values) + 1)  # of the sum of doubled ranks
+    found = abs(sum(doubled[value] for value in a) - middle)
+    extreme = sum(count for total, count in ways.items() if abs(total - middle) >= found)
+    return extreme / math.comb(len(values), len(a))
+
+
+def _ways(ranks: list[int], chosen: int) -> dict[int, int]:
+    """In how many ways `chosen` of the ranks have each sum."""
+    ways: list[dict[int, int]] = [{0: 1}, *({} for _ in range(chosen))]
+    for rank in ranks:
+        for size in range(chosen, 0, -1):
+            for total, count in ways[size - 1].items():
+                ways[size][total + rank] = ways[size].get(total + rank, 0) + count
+    return ways[chosen]
+
+
+def holm(values: Mapping[Any, float]) -> dict[Any, float]:
+    """p-values corrected for their number (Holm 1979): of all that lie below a level, the chance
+    that one is wrong lies below it too.
+    """
+    corrected = {}
+    largest = 0.0
+    for k, name in enumerate(sorted(values, key=lambda name: values[name])):
+        largest = max(largest, min(1.0, (len(values) - k) * values[name]))
+        corrected[name] = largest
+    return corrected

@@ -1,0 +1,209 @@
+"""The table "What was published, and what came out here": each row says what its files say."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "experiments"
+RESULTS = ROOT / "results"
+PAGE = (ROOT / "README.md").read_text()
+
+
+def results(folder, cell):
+    """The rows of a cell in the summary of a folder of results, one for each learning rate."""
+    path = RESULTS / folder
+    path = path if path.exists() else RESULTS / "calibration" / folder
+    rows = json.loads((path / "summary.json").read_text())["results"]
+    return [row for row in rows if row["cell"] == cell]
+
+
+def found(folder, cell):
+    """The only row of a cell."""
+    (row,) = results(folder, cell)
+    return row
+
+
+def updates(folder, cell):
+    return sorted(step for step in found(folder, cell)["steps_to_solve"] if step)
+
+
+def solved(folder, cell):
+    """ "5/5": how many seeds solved the task."""
+    return f"{len(updates(folder, cell))}/{len(found(folder, cell)['steps_to_solve'])}"
+
+
+def span(values, form=",.0f"):
+    """ "1,000 to 1,550" """
+    return f"{min(values):{form}} to {max(values):{form}}"
+
+
+def right(folder, cell, lag=None):
+    """Percent of what was right at the end, of each seed at each learning rate."""
+    scores = [
+        row["final_metric"] if lag is None else row["tests"][str(lag)]["metric"]
+        for row in results(folder, cell)
+    ]
+    return [100 * score for some in scores for score in some]
+
+
+def percent(values, form=".0f"):
+    return f"{span(values, form)} %"
+
+
+def both(folder, cells, of):
+    return [value for cell in cells for value in of(folder, cell)]
+
+
+def counted(cell):
+    """How far each of 40 seeds counts a^n b^n, of n up to 50."""
+    row = found("a_n_b_n_seeds", cell)
+    return [round(50 * score) for score in row["tests"]["50"]["metric"]]
+
+
+def at_a_length(cell, form):
+    scores = right("fast_cycle_navigation", cell, 60)
+    return form.format(percent(scores), f"{statistics.median(scores):.0f} %")
+
+
+GATED = ("lstm", "gru")
+CHRONO = ("lstm_chrono", "gru_chrono")
+CLAIMS = {
+    "tanh RNNs do not learn temporal order": lambda: [
+        f"`rnn_small` {solved('fast_temporal_order', 'rnn_small')} at 50 steps",
+        f"LSTM {solved('fast_temporal_order', 'lstm')} in "
+        f"{span(updates('fast_temporal_order', 'lstm'))}",
+        {"1/5": "one of five RNNs"}[solved("fast_temporal_order", "rnn_orth")],
+    ],
+    "an LSTM learns adding at T = 200": lambda: [
+        f"{solved('full_adding', 'lstm')}, in {span(updates('full_adding', 'lstm'))} updates",
+        f"Glorot's variance {solved('full_adding', 'rnn_glorot')}",
+    ],
+    "a GRU needs fewer updates": lambda: ["on six tasks of 25, the LSTM on six others"],
+    "biases that know the lag speed up": lambda: [
+        f"{solved('full_first_symbol', 'lstm')} without and "
+        f"{solved('full_first_symbol', 'lstm_chrono')} with"
+    ],
+    "the noisy long lag is solved": lambda: [
+        f"with forget bias 1 ({solved('full_first_symbol', 'lstm')})",
+        f"at lag 50 in {span(updates('fast_first_symbol', 'lstm'))} "
+        f"({solved('fast_first_symbol', 'lstm')})",
+    ],
+    "an Elman network does not learn": lambda: [
+        f"it does, {solved('fast_embedded_reber', 'rnn_orth')}",
+        f"{span(right('fast_embedded_reber', 'rnn_orth'), '.1f')} %".replace("100.0", "100"),
+    ],
+    "LSTMs count, GRUs do not": lambda: [
+        f"up to n = {span(counted('lstm'))} of 50",
+        f"(median {statistics.median(counted('lstm')):.0f}, {len(counted('lstm'))} seeds",
+        f"the GRU to {span(counted('gru'))} ({statistics.median(counted('gru')):.0f})",
+        f"{span([share / 2 for share in right('fast_a_n_b_n', 'peephole', 50)])} with eight",
+    ],
+    "tanh RNN and LSTM keep parity": lambda: [
+        {100.0: "no error on 41 to 256 in 15 of 15 runs"}[
+            min(score for cell in ("rnn_orth", *GATED) for score in right("full_parity", cell, 256))
+        ]
+    ],
+    "so they do the place on a cycle": lambda: [
+        at_a_length("rnn_orth", "the tanh RNN is right in {} (median {})"),
+        at_a_length("lstm", "the LSTM in {} ({})"),
+        at_a_length("gru", "the GRU in {} ({})"),
+    ],
+    "multiplication is brittle": lambda: [
+        f"LSTM and GRU {solved('full_multiplication', 'gru')} in "
+        f"{span(both('full_multiplication', GATED, updates))} updates"
+    ],
+    "LSTMs do not copy where": lambda: [
+        f"{solved('fast_copying', 'lem')} of LEM in {span(updates('fast_copying', 'lem'))} updates",
+        f"of the GRU in {span(updates('fast_copying', 'gru'))}",
+        f"of the LSTM in {span(updates('fast_copying', 'lstm'))}",
+    ],
+    "an orthogonal recurrent matrix solves": lambda: [
+        f"{percent(right('full_copying', 'exprnn'))} recalled",
+        f"LSTMs have {percent(right('full_copying', 'lstm'))}, "
+        f"LEM {percent(right('full_copying', 'lem'))}",
+        f"only begins orthogonal {percent(right('full_copying', 'rnn_orth'))}",
+    ],
+    "an LSTM keeps the first of 1,000": lambda: [
+        f"in {span([32 * step for step in both('first_symbol_1000', CHRONO, updates)])} sequences"
+    ],
+    "an LSTM learns adding at T = 1,000": lambda: [
+        f"{solved('adding_1000', 'lstm')} seeds with forget bias 1"
+    ],
+    "an LSTM with forget bias 1 needs 16,500": lambda: [
+        " and ".join(f"{step:,}" for step in updates("adding_1000", "lstm"))
+    ],
+    "biases that know the lag solve adding": lambda: [
+        f"{solved('adding_1000', 'lstm_chrono')} in "
+        f"{span(updates('adding_1000', 'lstm_chrono'))} updates"
+    ],
+    "LEM solves adding at T = 2,000": lambda: [
+        f"in {span(updates('adding_2000', 'lem'))}",
+        f"the third ended at {max(found('adding_2000', 'lem')['final_loss']):.3f}",
+        f"LSTMs with chrono biases ({span(updates('adding_2000', 'lstm_chrono'))})",
+        f"GRUs ({span(updates('adding_2000', 'gru'))})",
+        f"At 1,000 LEM takes {span(updates('adding_1000', 'lem'))}",
+    ],
+    "read pixel by pixel, MNIST": lambda: [
+        f"GRU {percent(right('full_mnist', 'gru'))}",
+        f"LSTM {percent(right('full_mnist', 'lstm'))}",
+        f"tanh RNN {percent(right('full_mnist', 'rnn_orth'))}",
+    ],
+    "in a fixed random order": lambda: [
+        f"LSTM {percent(right('full_mnist_permuted', 'lstm'))}",
+        f"GRU {percent(right('full_mnist_permuted', 'gru'))}",
+        percent(right("full_mnist_permuted", "rnn_orth")),
+    ],
+    "LSTMs recall 36 %": lambda: [
+        percent(both("full_associative_recall", GATED, right)),
+    ],
+    "a GRU knows 91 %": lambda: [
+        percent(right("full_mnist_1d", "gru"), ".1f"),
+        f"the LSTM {percent(right('full_mnist_1d', 'lstm'), '.1f')}",
+        f"stays at {percent(right('full_mnist_1d', 'rnn_orth'))}",
+    ],
+    "LSTMs stay at chance on induction": lambda: [
+        f"LSTM {solved('full_induction', 'lstm')} in {span(updates('full_induction', 'lstm'))}",
+        f"GRU {solved('full_induction', 'gru')} in {span(updates('full_induction', 'gru'))}",
+    ],
+    "tanh RNN and LSTM do modular": lambda: [
+        f"the tanh RNN {solved('full_modular_arithmetic', 'rnn_orth')}",
+        f"the LSTM {solved('full_modular_arithmetic', 'lstm')}, but "
+        f"{percent(right('full_modular_arithmetic', 'lstm', 25))} right",
+    ],
+    "none of them gives strings back": lambda: [
+        f"{percent(both('full_reverse', ('rnn_orth', *GATED), lambda f, c: right(f, c, 20)))}",
+        f"{percent(both('full_duplicate', GATED, lambda f, c: right(f, c, 20)))} of the bits",
+    ],
+    "the latch is solved": lambda: [
+        f"{solved('full_latch', 'lstm_chrono')} with biases that know the lag, "
+        f"{solved('full_latch', 'lstm')} in 1,000 updates"
+    ],
+    "a tanh RNN learns the flip-flop": lambda: [
+        f"{solved('fast_flip_flop', 'rnn_orth')} in "
+        f"{span(both('fast_flip_flop', ('rnn_orth', 'rnn_glorot'), updates))} updates"
+    ],
+}
+
+
+def rows():
+    """The lines of the table."""
+    (table,) = re.findall(
+        r"^\| claim \| source \| here \|\n\|---.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE
+    )
+    return table.splitlines()
+
+
+def test_every_row_has_numbers_that_are_read_from_its_files():
+    begins = [line.strip("| ") for line in rows()]
+    assert len(begins) == len(CLAIMS)
+    assert all(any(line.startswith(claim) for claim in CLAIMS) for line in begins)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_row_says_what_its_files_say(claim):
+    (line,) = [line for line in rows() if line.strip("| ").startswith(claim)]
+    for words in CLAIMS[claim]():
+        assert words in line, words

@@ -1,0 +1,56 @@
+"""Exact tests of few seeds, against all permutations."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from experiments import report
+from experiments.statistics import holm, rank_test
+
+
+def by_permutations(a, b):
+    values = np.array([*a, *b])
+    ranks = np.array([(values < v).sum() + ((values == v).sum() + 1) / 2 for v in values])
+    sums = [
+        abs(ranks[list(some)].sum() - ranks.mean() * len(a))
+        for some in itertools.combinations(range(len(values)), len(a))
+    ]
+    return np.mean(np.array(sums) >= sums[0] - 1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (5, 5), (2, 6), (4, 5)])
+def test_the_p_value_is_the_share_of_permutations_as_far_apart(sizes):
+    rng = np.random.default_rng(sum(sizes))
+    for _ in range(20):
+        a, b = (rng.integers(0, 6, n).astype(float) for n in sizes)  # with many ties
+        a[rng.random(len(a)) < 0.2] = np.inf
+        assert rank_test(a.tolist(), b.tolist()) == pytest.approx(by_permutations(a, b))
+
+
+def test_few_seeds_cannot_prove_anything():
+    assert rank_test([1, 2, 3], [4, 5, 6]) == pytest.approx(0.1)
+    assert rank_test([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == pytest.approx(2 / math.comb(10, 5))
+    assert rank_test([math.inf] * 3, [math.inf] * 3) == 1
+    assert rank_test([100.0] * 10, [150.0] * 10) == pytest.approx(2 / math.comb(20, 10))
+
+
+def test_the_correction_is_that_of_holm():
+    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert found == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+
+
+def row(cell, steps):
+    return {"cell": cell, "learning_rate": 0.01, "finished": True, "steps_to_solve": steps,
+            "best_params_metric": [1.0] * len(steps)}  # fmt: skip
+
+
+def test_a_report_says_ahead_only_where_the_seeds_show_it():
+    gru, lstm, rnn = ([100, 150, 100, 100, 150], [300, 350, 400, 300, 350], [None] * 5)
+    (words,) = report.comparisons([row("gru", gru), row("lstm", lstm), row("rnn", rnn)])
+    assert "gru before lstm (p = 0.024)" in words and "lstm before rnn" in words
+    (words,) = report.comparisons([row("gru", gru[:3]), row("lstm", lstm[:3])])
+    assert words.startswith("These seeds show no cell ahead of another") and "0.1" in words
+    assert report.comparisons([row("gru", gru)]) == []
