@@ -117,7 +117,10 @@ def _train(config: Config, name: str, path: Path, histories: list[History], hook
         rate = beyond(merits, config.widen_rates, len(config.learning_rates))
         if rate is None:
             break
-        wider = dataclasses.replace(compared, learning_rates=(rate,), select_seeds=0)
+        # Nobody asked for this rate: where it is too large, that ends nothing.
+        wider = dataclasses.replace(
+            compared, learning_rates=(rate,), select_seeds=0, not_finite="go_on"
+        )
         known = known + _stage(wider, name, folders / f"{name}-{rate:g}", histories, hooks, chosen)
     if chosen:
         best = min(merits, key=lambda rate: (merits[rate], rate))

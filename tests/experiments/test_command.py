@@ -91,7 +91,7 @@ def test_experiments_stay_small():
         for file in (ROOT / "experiments").rglob("*.py")
         if not {"tasks", "bench"} & set(file.parts)
     ]
-    assert 10_000 < sum(map(syntax_nodes, files)) <= 17_000
+    assert 10_000 < sum(map(syntax_nodes, files)) <= 17_500
 
 
 def syntax_nodes(path):

@@ -453,3 +453,13 @@ def test_learning_rates_are_chosen_on_other_seeds_than_those_reported(tmp_path):
     # a run that is done goes on to the same end
     figure = figures.learning_figure(tmp_path / "run")
     assert "each at its best learning rate" in figure.axes[0].get_title()
+
+
+def test_a_rate_beyond_the_grid_that_diverges_ends_nothing(tmp_path):
+    config = dataclasses.replace(
+        TINY, learning_rates=(1e-26, 2e-2), steps=600, seeds=1, widen_rates=1
+    )
+    summary = ran(config, tmp_path / "run")
+    assert summary["status"] == "done"
+    *_, wider = summary["results"]
+    assert wider["learning_rate"] > 1e20 and wider["not_finite_at"] != [None]
