@@ -1,8 +1,6 @@
 """What runs have saved: read, and said in words and a table."""
 
-import itertools
 import json
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +11,9 @@ import yaml
 
 from experiments.config import UsageError, choose
 from experiments.folder import read_json
-from experiments.history import History, merit
-from experiments.statistics import holm, rank_test
+from experiments.history import History
 from experiments.tasks import TASKS, make
+from experiments.verdicts import ahead, edges
 
 Row = dict[str, Any]
 # The columns of the table: keys of `entries`, and titles.
@@ -35,9 +33,6 @@ COLUMNS |= dict(
     ms_per_update="ms/update",
     seconds="seconds",
 )
-
-
-LEVEL = 0.05  # of the tests of `comparisons`
 
 
 class Run(NamedTuple):
@@ -207,7 +202,7 @@ def report(summary: Row) -> str:
         [head, level, _bar(summary)],
         table,
         notes,
-        comparisons(rows),
+        ahead(rows),
         [*remarks(rows), *edges([*rows, *summary.get("selection", [])]), *end],
     )
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -276,46 +271,6 @@ def median(values: list[float | None]) -> float | None:
     """The median; None counts as the largest, and is the result where most are None."""
     ordered = sorted(values, key=lambda v: float("inf") if v is None else v)
     return ordered[len(ordered) // 2]
-
-
-def comparisons(rows: list[Row]) -> list[str]:
-    """Which cells, each at its best learning rate, these seeds show ahead of which in updates: a
-    sentence, where there are several."""
-    cells = dict.fromkeys(row["cell"] for row in rows if row["finished"])
-    updates = {}
-    for cell in cells:
-        best = min((row for row in rows if row["cell"] == cell), key=merit)
-        updates[cell] = [step or math.inf for step in best["steps_to_solve"]]
-    pairs = itertools.combinations(updates, 2)
-    found = holm({pair: rank_test(*(updates[cell] for cell in pair)) for pair in pairs})
-    if not found:
-        return []
-    test = f"exact rank test of the updates, corrected for {len(found)} comparisons"
-    shown = {pair: p for pair, p in found.items() if p < LEVEL}
-    if not shown:
-        least = min(found.values())
-        return [f"These seeds show no cell ahead of another: {test}, least p = {least:.2g}."]
-    words = []
-    for (a, b), p in shown.items():
-        wins = sum((x < y) - (x > y) for x, y in itertools.product(updates[a], updates[b]))
-        sooner, later = (a, b) if wins > 0 else (b, a)
-        words.append(f"{sooner} before {later} (p = {p:.2g})")
-    return [f"{'; '.join(words)}: {test}."]
-
-
-def edges(rows: list[Row]) -> list[str]:
-    """A sentence for each cell whose best learning rate is the largest or smallest of several."""
-    lines = []
-    for cell in dict.fromkeys(row["cell"] for row in rows):
-        mine = [row for row in rows if row["cell"] == cell and row["finished"]]
-        rates = sorted({row["learning_rate"] for row in mine})
-        best = min(mine, key=merit)["learning_rate"] if len(rates) > 1 else None
-        if best is not None and best in (rates[0], rates[-1]):
-            which = "smallest" if best == rates[0] else "largest"
-            lines.append(
-                f"{cell}: the best learning rate, {best:g}, is the {which} that was tried."
-            )
-    return lines
 
 
 def remarks(rows: list[Row]) -> list[str]:

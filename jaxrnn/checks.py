@@ -62,16 +62,22 @@ def as_array(name: str, given: Any, hint: str = "") -> Any:
         given = given.detach().cpu()
         given = (given.float() if str(given.dtype) == "torch.bfloat16" else given).numpy()
     if not hasattr(given, "dtype") or not hasattr(given, "ndim"):
-        plain = isinstance(given, list | tuple) and not hasattr(given, "_fields")
-        leaves = jax.tree.leaves(given, is_leaf=lambda a: a is None) if plain else [given]
-        known = (hasattr(a, "dtype") or isinstance(a, numbers.Number) for a in leaves)
-        if isinstance(given, type) or not all(known):
+        leaves = _numbers(given)
+        if leaves is None:
             raise TypeError(f"{name} must be an array, got {type(given).__name__}{hint}.")
         traced = any(isinstance(a, jax.core.Tracer) for a in leaves)
         given = jnp.asarray(given) if traced else np.asarray(given)
     if isinstance(given.dtype, np.dtype) and given.dtype.kind in "OSU":
         raise TypeError(f"{name} must be an array of numbers, got dtype {given.dtype}{hint}.")
     return given
+
+
+def _numbers(given: Any) -> list[Any] | None:
+    """The numbers and arrays of a list, or a number alone; None of anything else."""
+    listed = isinstance(given, list | tuple) and not hasattr(given, "_fields")
+    leaves = jax.tree.leaves(given, is_leaf=lambda a: a is None) if listed else [given]
+    known = (isinstance(a, numbers.Number) or hasattr(a, "dtype") for a in leaves)
+    return leaves if all(known) and not isinstance(given, type) else None
 
 
 def as_arrays(name: str, tree: Any) -> Any:

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from experiments import report
 from experiments.statistics import holm, rank_test
+from experiments.verdicts import ahead
 
 
 def by_permutations(a, b):
@@ -49,8 +49,8 @@ def row(cell, steps):
 
 def test_a_report_says_ahead_only_where_the_seeds_show_it():
     gru, lstm, rnn = ([100, 150, 100, 100, 150], [300, 350, 400, 300, 350], [None] * 5)
-    (words,) = report.comparisons([row("gru", gru), row("lstm", lstm), row("rnn", rnn)])
+    (words,) = ahead([row("gru", gru), row("lstm", lstm), row("rnn", rnn)])
     assert "gru before lstm (p = 0.024)" in words and "lstm before rnn" in words
-    (words,) = report.comparisons([row("gru", gru[:3]), row("lstm", lstm[:3])])
+    (words,) = ahead([row("gru", gru[:3]), row("lstm", lstm[:3])])
     assert words.startswith("These seeds show no cell ahead of another") and "0.1" in words
-    assert report.comparisons([row("gru", gru)]) == []
+    assert ahead([row("gru", gru)]) == []
