@@ -10,7 +10,8 @@ from jax import lax
 import jaxrnn
 from jaxrnn.cells import ExpRNNCell, IndRNNCell, LSTMPCell, PeepholeLSTMCell
 from jaxrnn.methods import Fused, Scan
-from jaxrnn.wrappers import Zoneout
+from jaxrnn.running.fused.method import ALONE, PLAIN
+from jaxrnn.wrappers import MultiHead, Zoneout
 
 SHAPE = (64, 8, 5)
 
@@ -212,3 +213,23 @@ def test_what_unroll_refuses_is_refused_here():
         jaxrnn.explain(jaxrnn.LSTMCell(4), SHAPE, jnp.int32)
     with pytest.raises(ValueError, match="at least 2 axes"):
         jaxrnn.explain(jaxrnn.LSTMCell(4), (5,))
+
+
+@pytest.mark.parametrize(
+    ("cell", "shape", "forward", "backward"),
+    [
+        # blocks as one matrix, of 64 rows by 128 x 512 and by 128 x 384
+        (MultiHead(jaxrnn.LSTMCell(128), 4), (64, 64, 32), True, False),
+        (MultiHead(jaxrnn.GRUCell(128), 4), (64, 64, 32), True, True),
+        (MultiHead(jaxrnn.LSTMCell(128), 4), (64, 32, 64), True, True),
+        # gates of one product, one row, an input weight of 32 x 192 and of 32 x 96
+        (jaxrnn.GRUCell(64), (300, 1, 32), False, True),
+        (jaxrnn.GRUCell(32), (1024, 1, 32), True, True),
+        (jaxrnn.GRUCell(64), (300, 8, 32), True, True),
+    ],
+)
+def test_each_loop_is_the_one_that_was_measured_to_be_faster(cell, shape, forward, backward):
+    (found,) = jaxrnn.explain(cell, shape)
+    assert found.method == "fused"
+    assert (ALONE not in found.details) == forward
+    assert (PLAIN not in found.details) == backward

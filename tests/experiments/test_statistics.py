@@ -54,3 +54,11 @@ def test_a_report_says_ahead_only_where_the_seeds_show_it():
     (words,) = ahead([row("gru", gru[:3]), row("lstm", lstm[:3])])
     assert words.startswith("These seeds show no cell ahead of another") and "0.1" in words
     assert ahead([row("gru", gru)]) == []
+
+
+def test_a_report_says_where_learning_rates_were_chosen_on_the_seeds_that_are_compared():
+    rows = [row("gru", [100] * 5), row("gru", [200] * 5), row("lstm", [300] * 5)]
+    (words,) = ahead(rows)
+    assert "chosen on the same seeds" in words
+    (words,) = ahead([rows[0], rows[2]])
+    assert "chosen on the same seeds" not in words
