@@ -19,7 +19,11 @@ class NamedCell(NamedTuple):
 
     def make(self, hidden_size: int, lag: int) -> jaxrnn.Cell:
         """The cell of a size, with biases for a lag where its options ask for them."""
-        words = {"chrono": lambda: jaxrnn.Chrono(lag), "half": lambda: max(hidden_size // 2, 1)}
+        words = {
+            "chrono": lambda: jaxrnn.Chrono(lag),
+            "two_over_lag": lambda: 2 / lag,
+            "half": lambda: max(hidden_size // 2, 1),
+        }
         options = {
             key: Normal(v["normal"]) if isinstance(v, dict) else v
             for key, v in self.options.items()
