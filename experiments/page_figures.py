@@ -6,10 +6,12 @@ import re
 from functools import partial
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from experiments import figures, report
+from experiments.statistics import share_interval
 
 # inches: at the width of a phone, letters of 10 points are about as large as those of the page
 WIDTH = 4.2
@@ -99,14 +101,11 @@ def _success(shares: Shares, ax: Axes) -> str:
         # so that equal shares do not hide one another
         shift = 0.4 * ((n + 0.5) / len(shares) - 0.5)
         ys = [100 * (1 - seeds.count(None) / len(seeds)) for seeds in steps.values()]
-        figures.curve(
-            ax,
-            cell.split()[0],
-            [lags.index(lag) + shift for lag in steps],
-            ys,
-            marker="osD^vP"[n % 6],
-            label=cell,
-        )
+        xs = [lags.index(lag) + shift for lag in steps]
+        colour = figures.curve(ax, cell.split()[0], xs, ys, marker="osD^vP"[n % 6], label=cell)
+        solved = ((len(seeds) - seeds.count(None), len(seeds)) for seeds in steps.values())
+        low, high = 100 * np.array([share_interval(*counts) for counts in solved]).T
+        ax.vlines(xs, low, high, color=colour, linewidth=1, alpha=0.5)
         words.append(
             f"{cell} "
             f"{', '.join(f'{report.solved(seeds)} at lag {lag}' for lag, seeds in steps.items())}"

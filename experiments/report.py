@@ -12,6 +12,7 @@ import yaml
 from experiments.config import UsageError, choose
 from experiments.folder import read_json
 from experiments.history import History
+from experiments.statistics import range_covers
 from experiments.tasks import TASKS, make
 from experiments.verdicts import ahead, edges
 
@@ -198,14 +199,25 @@ def report(summary: Row) -> str:
         ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
     )
     table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
+    spread = [f"Updates: median ({ranges(summary['seeds'])})."] if summary["seeds"] > 1 else []
     parts = (
         [head, level, _bar(summary)],
         table,
         notes,
-        ahead(rows),
-        [*remarks(rows), *edges([*rows, *summary.get("selection", [])]), *end],
+        [*spread, *ahead(rows)],
+        [*remarks(rows), *tuned(summary), *end],
     )
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def ranges(seeds: int) -> str:
+    """What the range of so many seeds says."""
+    return f"range of {seeds} seeds, which holds the median of all with {range_covers(seeds):.0%}"
+
+
+def tuned(summary: Row) -> list[str]:
+    """Where the best learning rate lies at the edge of those that were tried."""
+    return edges([*summary["results"], *summary.get("selection", [])])
 
 
 def _bar(summary: Row) -> str:

@@ -1,4 +1,6 @@
-"""Whether one cell is ahead of another: an exact test of few seeds, corrected for many of them."""
+"""What few seeds tell: exact tests of whether one cell is ahead of another, corrected for their
+number, and intervals of what was counted.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,6 +37,27 @@ def _ways(ranks: list[int], chosen: int) -> dict[int, int]:
             for total, count in ways[size - 1].items():
                 ways[size][total + rank] = ways[size].get(total + rank, 0) + count
     return ways[chosen]
+
+
+def share_interval(count: int, of: int) -> tuple[float, float]:
+    """The interval that holds a probability with 95 %, of how often something came (Wilson 1927).
+
+    Args:
+        count: how many seeds did.
+        of: how many seeds, 1 or more.
+    """
+    z = 1.96
+    share = count / of
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    low = (middle - half) / (1 + z * z / of)
+    high = (middle + half) / (1 + z * z / of)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def range_covers(seeds: int) -> float:
+    """With what probability the range of so many seeds holds the median of all seeds."""
+    return 1 - 0.5 ** (seeds - 1)
 
 
 def holm(values: Mapping[Any, float]) -> dict[Any, float]:

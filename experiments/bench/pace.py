@@ -1,7 +1,7 @@
 """How long an update of each cell of a sweep takes, side by side:
 what makes "updates to solve" a time.
 
-    python -m experiments.bench.pace experiments/results/lstm_or_gru
+    python -m experiments.bench.pace experiments/results/lstm_or_gru lstm,gru_ub1
 
 A sweep trains its cells one after the other, for minutes each, and what else the machine does
 meanwhile falls on one of them. Here the programs of all cells of a run are compiled first, and then
@@ -64,16 +64,23 @@ def measure(config: Config, rounds: int = ROUNDS) -> dict[str, dict[str, float]]
     return found
 
 
-def main(sweep: Path) -> None:
-    """Writes pace.json beside sweep.json: what `measure` gives for each run of the sweep,
-    by the run's folder.
+def main(sweep: Path, cells: tuple[str, ...]) -> None:
+    """Writes pace.json beside sweep.json: what `measure` gives for each run of the sweep, by the
+    run's folder. Only `cells` are measured, since those that differ in how they begin have one
+    program, and with one seed: seeds are trained one after another.
     """
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)  # as the training has them
     found = {}
     for run in folder.read_json(sweep / "sweep.json")["runs"]:
         config = parse(Config, ["--config", str(sweep / run["folder"] / "config.yaml")])
         found[run["folder"]] = measure(
-            dataclasses.replace(config, learning_rates=config.learning_rates[:1])
+            dataclasses.replace(
+                config,
+                cells=cells,
+                seeds=1,
+                select_seeds=0,
+                learning_rates=config.learning_rates[:1],
+            )
         )
         print(
             run["folder"],
@@ -84,4 +91,4 @@ def main(sweep: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), tuple(sys.argv[2].split(",")))

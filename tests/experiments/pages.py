@@ -44,6 +44,8 @@ ROW = {
     },
     **{
         "final_metric": [0.08, 0.07, 0.09],
+        "best_params_loss": [0.15, 0.16, 0.16],
+        "best_params_metric": [0.08, 0.08, 0.09],
         "ms_per_update": 9.86,
         "seconds": 22.6,
         "cell": "rnn_orth",
@@ -62,6 +64,8 @@ GRU = ROW | {
         "not_finite_at": [None, 150, None],
         "final_loss": [0.005, None, 0.003],
         "final_metric": [0.5, 0.0, 0.6],
+        "best_params_loss": [0.005, 0.2, 0.003],
+        "best_params_metric": [0.5, 0.1, 0.6],
         "ms_per_update": 32.2,
     },
 }

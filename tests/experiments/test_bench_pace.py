@@ -54,7 +54,7 @@ def test_a_sweep_is_measured_at_one_rate_and_written_beside_it(
         yaml.safe_dump(TINY | {"cells": ["lstm", "gru"], "learning_rates": [1e-3, 1e-2]})
     )
     write_json(tmp_path / "sweep.json", {"runs": [{"folder": "one"}]})
-    pace.main(tmp_path)
+    pace.main(tmp_path, ("lstm", "gru"))
     written = read_json(tmp_path / "pace.json")
     assert written["runs"]["one"]["gru"]["ratio"] == 1.5 and written["env"]["platform"] == "cpu"
     assert "'gru': 1.5" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.statistics import holm, rank_test
+from experiments.statistics import holm, range_covers, rank_test, share_interval
 from experiments.verdicts import ahead
 
 
@@ -40,6 +40,22 @@ def test_the_correction_is_that_of_holm():
     found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
     assert found == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
     assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 5), (1, 5), (5, 5), (7, 10), (40, 40)])
+def test_the_interval_of_a_share_ends_where_a_score_test_begins_to_reject(count, of):
+    low, high = share_interval(count, of)
+    assert 0 <= low <= count / of <= high <= 1
+    for p in {low, high} - {0.0, 1.0}:
+        assert abs(count / of - p) / math.sqrt(p * (1 - p) / of) == pytest.approx(1.96)
+
+
+def test_the_range_of_seeds_holds_the_median_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    for seeds in (3, 5, 10):
+        drawn = rng.normal(size=(20_000, seeds))
+        holds = (drawn.min(axis=1) < 0) & (drawn.max(axis=1) > 0)
+        assert holds.mean() == pytest.approx(range_covers(seeds), abs=0.01)
 
 
 def row(cell, steps):
