@@ -26,7 +26,6 @@ from typing import Any
 
 import jax
 
-from experiments import dist, folder, progress, report
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
@@ -41,7 +40,9 @@ from experiments.config import (
     UsageError,
     choose,
 )
+from experiments.report import prose
 from experiments.tasks import TASKS
+from experiments.training import dist, folder, progress
 
 DONE = 0
 FAILED = 1
@@ -107,7 +108,7 @@ def run(arguments: list[str]) -> int:
     with dist.stopping() as stop:
         summary, path = train(name, config, launch, stop)
         if jax.process_index() == 0:
-            print(f"\n{report.report(summary)}\n\nwritten: {path}")
+            print(f"\n{prose.report(summary)}\n\nwritten: {path}")
             if summary["status"] == "interrupted":
                 print(
                     f"to go on: python -m experiments run {name} --out {path} --resume, "
@@ -124,7 +125,7 @@ def train(
     """Runs one configuration in a folder of its own,
     in this process and those that it is launched with.
     """
-    from experiments.run import Hooks, run
+    from experiments.training.run import Hooks, run
 
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
@@ -141,7 +142,7 @@ def sweep(arguments: list[str]) -> int:
     """`sweep NAME`: runs over a grid and a list."""
     name, rest = _preset("sweep", arguments)
     config, launch, chosen = parse_all((Config, Launch, Points), rest, f"sweep {name}")
-    from experiments import sweep as module
+    from experiments.training import sweep as module
 
     points = module.points(name, config, launch, chosen)
     dist.join(launch)
@@ -157,7 +158,7 @@ def check(arguments: list[str]) -> int:
     if len(rest) != 1:
         raise UsageError(f"check needs the name of one tier: {', '.join(TIERS)}.")
     choose("tier", rest[0], TIERS)
-    from experiments import check as module
+    from experiments.training import check as module
 
     with dist.stopping() as stop:
         status, text = module.run(rest[0], out, functools.partial(train, stop=stop))
@@ -168,7 +169,7 @@ def check(arguments: list[str]) -> int:
 def gradients(arguments: list[str]) -> int:
     """`gradients`: measures."""
     config = parse(GradientConfig, arguments, "gradients")
-    from experiments import gradients as module
+    from experiments.training import gradients as module
 
     with folder.opened("gradients", config) as path, progress.beside(path) as (show, _):
         summary = module.run(config, path, show)
@@ -191,7 +192,7 @@ def page(arguments: list[str]) -> int:
     if unknown or not runs:
         needed = "report needs the folder of a run, or several."
         raise UsageError(f"unknown key {unknown[0]!r}." if unknown else needed)
-    from experiments import page
+    from experiments.report import page
 
     page.write([Path(run) for run in runs], out)
     print(f"written: {out}")

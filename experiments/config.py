@@ -17,7 +17,11 @@ from experiments.tasks import TASKS, Task, make
 # judged
 CHUNK = 50
 HERE = Path(__file__).parent
-PRESETS = {path.stem: path for path in sorted((HERE / "presets").glob("*.yaml"))}
+PRESETS = {
+    path.stem: path
+    for kind in ("paper", "fast", "full", "gpu")
+    for path in sorted((HERE / "presets" / kind).glob("*.yaml"))
+}
 
 
 # What a preset should show of a cell: so many "seeds" solve the task, or score so much of the

@@ -29,8 +29,8 @@ import numpy as np
 sys.path.insert(0, str(Path.cwd().parent))  # the package `experiments` runs from the checkout
 
 import jaxrnn
-from experiments import figures
 from experiments.cells import CELLS
+from experiments.report import figures
 from experiments.tasks import TASKS
 from jaxrnn.diagnostics import carry_jacobian_norms
 

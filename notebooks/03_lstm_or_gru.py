@@ -18,7 +18,7 @@
 # from 25 tasks of the catalogue (`experiments/README.md`), trained by
 #
 # ```
-# python -m experiments sweep adding --config experiments/sweeps/lstm_or_gru.yaml
+# python -m experiments sweep adding --config experiments/presets/sweeps/lstm_or_gru.yaml
 # ```
 #
 # with about 4,500 parameters each (at most 32 units in the LSTM, 37 in the GRU). They are compared in three pairs whose gates begin
@@ -34,11 +34,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from experiments import train
 from experiments.cells import CELLS
 from experiments.config import HERE, Config
-from experiments.folder import read_json
-from experiments.statistics import holm, rank_test
+from experiments.report.statistics import holm, rank_test
+from experiments.training import train
+from experiments.training.folder import read_json
 
 RESULTS = HERE / "results" / "lstm_or_gru"
 PAIRS = {
@@ -148,9 +148,11 @@ plt.show()
 # ## What the evidence says
 
 # %%
-for pair, cells in PAIRS.items():
+for pair in PAIRS:
     counts = Counter(ahead(task, pair) or "neither" for task in runs)
-    print(f"{pair:10} LSTM {counts['LSTM']:2}   GRU {counts['GRU']:2}   neither {counts['neither']:2}")
+    print(
+        f"{pair:10} LSTM {counts['LSTM']:2}   GRU {counts['GRU']:2}   neither {counts['neither']:2}"
+    )
 for cell in columns:
     solved = sum(row["steps_to_solve"].count(None) == 0 for row in (r[cell] for r in rows.values()))
     print(f"{cell:12} solves {solved} of {len(runs)} tasks with all ten seeds")

@@ -25,12 +25,13 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments import figures, train
 from experiments.cells import CELLS
-from experiments.check import CALIBRATION
 from experiments.config import Config
-from experiments.folder import read_json
+from experiments.report import figures
 from experiments.tasks import TASKS
+from experiments.training import train
+from experiments.training.check import CALIBRATION
+from experiments.training.folder import read_json
 from jaxrnn.diagnostics import carry_jacobian_norms, effective_memory, memory_capacity
 
 T, H, SEEDS = 200, 32, 5

@@ -32,11 +32,11 @@ import numpy as np
 from jax.nn import sigmoid
 
 import jaxrnn
-from experiments import train
-from experiments.check import CALIBRATION
-from experiments.folder import read_json
-from experiments.model import Model
 from experiments.tasks import TASKS
+from experiments.training import train
+from experiments.training.check import CALIBRATION
+from experiments.training.folder import read_json
+from experiments.training.model import Model
 from jaxrnn.diagnostics import largest_lyapunov_exponent
 from jaxrnn.testing import check_cell
 

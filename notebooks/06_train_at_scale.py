@@ -41,9 +41,9 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxrnn
-from experiments.folder import read_json, read_metrics
-from experiments.model import Model
 from experiments.tasks import TASKS, Batch
+from experiments.training.folder import read_json, read_metrics
+from experiments.training.model import Model
 
 ROOT = Path.cwd().parent
 print(

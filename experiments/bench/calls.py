@@ -13,11 +13,11 @@ from flax import nnx
 
 import jaxrnn.linen
 import jaxrnn.nnx
-from experiments import folder
 from experiments.bench import measure, stats
 from experiments.bench.config import BenchConfig
 from experiments.bench.shapes import Shape, parse
-from experiments.report import aligned
+from experiments.report.prose import aligned
+from experiments.training import folder
 
 # so little to compute that the call is what is measured
 SHAPES = ("1x4x8x8", "4x16x16x32")

@@ -2,10 +2,10 @@
 
 import functools
 
-from experiments import folder
 from experiments.bench import calls, every_cell, figure, report
 from experiments.bench import run as bench
 from experiments.bench.config import BenchConfig
+from experiments.training import folder
 
 
 def run(config: BenchConfig) -> str:

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
-from experiments import folder
 from experiments.bench import measure, stats
 from experiments.bench.candidate import finished
 from experiments.bench.config import BenchConfig
@@ -23,7 +22,8 @@ from experiments.bench.peers import BOTH, FORWARD
 from experiments.bench.shapes import Shape, parse
 from experiments.bench.strangers import strangers
 from experiments.cells import CELLS
-from experiments.report import aligned
+from experiments.report.prose import aligned
+from experiments.training import folder
 
 # few sequences, many, and one: what a step costs beside its products weighs most in the last
 SHAPES = ("16x128x64x64", "64x64x32x128", "1x300x32x64")

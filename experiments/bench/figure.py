@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import figures, folder
 from experiments.bench.peers import MODES
 from experiments.bench.report import FAMILIES
 from experiments.bench.tables import Row, columns, label, split_columns
+from experiments.report import figures
+from experiments.training import folder
 
 STYLES = {  # one marker and colour per peer, those of jaxrnn's own kind in grey
     "jaxrnn": ("0.45", "o"),

@@ -18,10 +18,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import folder, train
 from experiments.arguments import parse
 from experiments.bench.stats import ratio
 from experiments.config import CHUNK, Config
+from experiments.training import folder, train
 
 ROUNDS = 9
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from experiments.bench import tables, targets
 from experiments.bench.peers import MODES, OURS, PEERS
-from experiments.report import aligned
+from experiments.report.prose import aligned
 
 FAMILIES = {
     "float32": ("float32",),

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments import folder
 from experiments.bench import measure
 from experiments.bench.candidate import Candidate
 from experiments.bench.measure import First
 from experiments.bench.peers import BOTH, OURS, Choice
 from experiments.bench.shapes import Job, flops
 from experiments.bench.stats import ratio
+from experiments.training import folder
 
 # which of our variants a peer's is held against, where ours does not have it
 BASE = {"float16": "bfloat16"}

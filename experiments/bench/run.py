@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import folder
 from experiments.bench import measure, memory, rows, schedule
 from experiments.bench.config import BenchConfig
 from experiments.bench.peers import PEERS, Choice
 from experiments.bench.schedule import Done, Size, Took
 from experiments.bench.shapes import Job
+from experiments.training import folder
 
 
 def use_device(device: str, cpu_devices: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.bench.peers import BOTH, OURS, PEERS
 from experiments.bench.stats import geometric_mean
-from experiments.report import aligned
+from experiments.report.prose import aligned
 
 Row = dict[str, Any]
 Cells = tuple[str, ...]

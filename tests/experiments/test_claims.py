@@ -3,13 +3,11 @@
 import json
 import re
 import statistics
-from pathlib import Path
 
 import pytest
+from places import RESULTS, ROOT
 
-ROOT = Path(__file__).parents[2] / "experiments"
-RESULTS = ROOT / "results"
-PAGE = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "experiments" / "README.md").read_text()
 
 
 def results(folder, cell):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from commands import ROOT, command, finish
 
-from experiments import dist
+from experiments.training import dist
 
 TINY = "run adding --cells gru --steps 100 --lag 10 --seeds 2 --hidden_size 8 --batch_size 16"
 

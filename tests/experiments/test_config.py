@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from experiments import arguments, cli, folder
+from experiments import arguments, cli
 from experiments.cells import CELLS
 from experiments.config import PRESETS, TIERS, Config, GradientConfig
 from experiments.tasks import TASKS
+from experiments.training import folder
 from jaxrnn import Chrono
 
 

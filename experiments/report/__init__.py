@@ -1,0 +1,1 @@
+"""What runs have saved, in words, tables, figures and pages."""

@@ -1,0 +1,251 @@
+"""The tables of experiments/README.md, made from the tasks, the presets and the calibration.
+
+`python tests/support/catalogue_tables.py` from the root of the project writes them into the
+page.
+"""
+
+import base64
+import json
+import re
+import statistics
+
+import nbformat
+import yaml
+from places import RESULTS, ROOT
+
+PAGE = ROOT / "experiments" / "README.md"
+CALIBRATION = RESULTS / "calibration"
+FIGURE = RESULTS / "lstm_or_gru" / "figure.png"
+
+
+def tasks() -> list[str]:
+    """A row for each task at its default lag."""
+    from experiments.tasks import TASKS
+
+    lines = [
+        "| task | asks for | lag | baseline | solved below | metric |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, kind in sorted(TASKS.items()):
+        task = kind()
+        levels, label = task.levels, task.score.label
+        lines.append(
+            f"| `{name}` | {task.description} | {task.lag} | {levels.baseline:.4g} | "
+            f"{levels.solved:.3g} | {label} |"
+        )
+    return lines
+
+
+def tier(name: str) -> list[str]:
+    """A row for each cell of the presets of a tier: what five seeds did."""
+    bars = yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())[name]
+    head = (
+        "| preset | cell | parameters | solved | updates, median (range) | metric, "
+        "median (range) | at other lags | held to |"
+    )
+    lines = [
+        f"{head} in the run |" if name == "full" else head,
+        "|---|---|---|---|---|---|---|---|" + "---|" * (name == "full"),
+    ]
+    for preset in bars:
+        summary = json.loads((CALIBRATION / preset / "summary.json").read_text())
+        results = summary["results"]
+        several = len({result["learning_rate"] for result in results}) > 1
+        ran = in_the_run(preset, summary, bars[preset]) if name == "full" else [""] * len(results)
+        rows = [row(result, bars[preset].get(result["cell"]), several) for result in results]
+        lines += [
+            f"| `{preset}` {calibrated}{last}" for calibrated, last in zip(rows, ran, strict=True)
+        ]
+    return lines
+
+
+def in_the_run(preset: str, calibration, bars) -> list[str]:
+    """What `check full` found for each cell of a preset: of three seeds,
+    how many reached the bar, or solved the task.
+    """
+    from experiments.training.check import compare
+
+    summary = json.loads((RESULTS / "full_tier" / preset / "summary.json").read_text())
+    cells = []
+    for line in compare(summary, bars, calibration):
+        seeds, updates, verdict = line[3], line[5], line[7]
+        words = [verdict, f"{seeds}/{summary['seeds']}", *([updates] if updates != "-" else [])]
+        cells.append(f" {', '.join(word for word in words if word)} |")
+    return cells
+
+
+def row(result, bar, several: bool) -> str:
+    """What a cell did, at one of several learning rates or at the only one."""
+    steps = [step for step in result["steps_to_solve"] if step]
+    solved = f"{len(steps)}/{len(result['steps_to_solve'])}"
+    updates = (
+        f"{statistics.median(steps):,.0f} ({min(steps):,}-{max(steps):,})"
+        if steps
+        else f"none in {result['steps']:,}"
+    )
+    others = "; ".join(
+        f"{lag}: {spread(scores['metric'])}" for lag, scores in result.get("tests", {}).items()
+    )
+    held = "" if bar is None else f"{bar['metric']:g}" if "metric" in bar else "solved"
+    held += f" at {bar['lag']}" if bar and "lag" in bar else ""
+    metric = spread(result["final_metric"])
+    cell = f"{result['cell']}, {result['learning_rate']:g}" if several else result["cell"]
+    return (
+        f"| {cell} | {result['parameters']:,} | {solved} | {updates} | {metric} | "
+        f"{others} | {held} |"
+    )
+
+
+def spread(scores) -> str:
+    found = [score for score in scores if score is not None]
+    return f"{statistics.median(found):.3f} ({min(found):.3f}-{max(found):.3f})" if found else "-"
+
+
+def lags() -> list[str]:
+    """How many seeds of each cell solved first_symbol, a row for each lag;
+    first the cells that go least far.
+    """
+    runs = json.loads((RESULTS / "first_symbol_lags" / "sweep.json").read_text())["runs"]
+    found = {}
+    for run in runs:
+        summary = json.loads(
+            (RESULTS / "first_symbol_lags" / run["folder"] / "summary.json").read_text()
+        )
+        found[summary["lag"]] = {
+            row["cell"]: sum(map(bool, row["steps_to_solve"])) for row in summary["results"]
+        }
+    cells = sorted(
+        found[50], key=lambda cell: (sum(counts[cell] for counts in found.values()), cell)
+    )
+    lines = [f"| lag | {' | '.join(cells)} |", "|---" * (len(cells) + 1) + "|"]
+    return lines + [
+        f"| {lag} | {' | '.join(str(counts[cell]) for cell in cells)} |"
+        for lag, counts in sorted(found.items())
+    ]
+
+
+def every_cell() -> list[str]:
+    """How many of five seeds of every cell solved first_symbol, and how often they were right at
+    the end; and the gradient that it began with, the largest first.
+    """
+    lags, found = (50, 200), {}
+    for sweep in ("first_symbol_lags", "first_symbol_lags_cells"):
+        for run in json.loads((RESULTS / sweep / "sweep.json").read_text())["runs"]:
+            summary = json.loads((RESULTS / sweep / run["folder"] / "summary.json").read_text())
+            for row in summary["results"] if summary["lag"] in lags else ():
+                found.setdefault(row["cell"], {})[summary["lag"]] = row
+    curves = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())["curves"]
+    left = {cell: curves[cell]["before"]["jacobian"][50] for cell in found}
+    lines = [
+        "| cell | gradient left over 50 steps | below the bar at lag 50 | right at the end | "
+        "at lag 200 | right at the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in sorted(found, key=lambda cell: (-left[cell], cell)):
+        kept = round(left[cell], 1) + 0.0  # no negative zero
+        columns = [
+            f"{seeds(found[cell][lag]['steps_to_solve'])} | {share(found[cell][lag])}"
+            for lag in lags
+        ]
+        lines.append(f"| `{cell}` | 10^{kept:.1f} | {' | '.join(columns)} |")
+    return lines
+
+
+def seeds(steps) -> str:
+    """How many seeds solved a task, and after how many updates."""
+    some = [step for step in steps if step]
+    return f"{len(some)}/{len(steps)}" + (f", {statistics.median(some):,.0f}" if some else "")
+
+
+def share(row) -> str:
+    """How often the seeds were right after the last update: median and range."""
+    low, *_, high = right = sorted(row["final_metric"])
+    middle = statistics.median(right)
+    return f"{middle:.3f}" if low == high else f"{middle:.3f} ({low:.3f}-{high:.3f})"
+
+
+FAR = ("adding_1000", "adding_2000", "first_symbol_1000")
+
+
+def far() -> list[str]:
+    """A row for each cell across 1,000 steps and more, the fastest first."""
+    lines = [
+        "| preset | cell | parameters | below the bar | updates until then, of each seed | "
+        "evaluation loss at the end, over the bar |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in FAR:
+        summary = json.loads((RESULTS / name / "summary.json").read_text())
+        for found in sorted(
+            summary["results"],
+            key=lambda found: sum(step or 10**9 for step in found["steps_to_solve"]),
+        ):
+            steps = sorted(found["steps_to_solve"], key=lambda step: step or 10**9)
+            words = ", ".join(f"{step:,}" for step in steps if step)
+            words += (
+                ("; " if words else "") + f"{steps.count(None)} not in {found['steps']:,}"
+                if None in steps
+                else ""
+            )
+            solved = f"{len(steps) - steps.count(None)}/{len(steps)}"
+            low, *_, high = sorted(loss / summary["solved_below"] for loss in found["final_loss"])
+            lines.append(
+                f"| `{name}` | {found['cell']} | {found['parameters']:,} | {solved} | {words} | "
+                f"{low:.2g}-{high:.2g} |"
+            )
+    return lines
+
+
+def gpu() -> list[str]:
+    """A row for each preset of the tier for a GPU: what it should show."""
+    lines = [
+        "| preset | lag | units | layers | batch | at most | cells | what it should show |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())["gpu"]:
+        preset = yaml.safe_load(
+            (ROOT / "experiments" / "presets" / "gpu" / f"{name}.yaml").read_text()
+        )
+        sizes = (
+            f"{preset.get(key, 1):,}"
+            for key in ("lag", "hidden_size", "layers", "batch_size", "steps")
+        )
+        lines.append(
+            f"| `{name}` | {' | '.join(sizes)} | {', '.join(preset['cells'])} | "
+            f"{preset['description']} |"
+        )
+    return lines
+
+
+def lstm_or_gru() -> tuple[list[str], bytes]:
+    """The table and the figure of the notebook that compares them."""
+    cells = nbformat.read(ROOT / "notebooks" / "03_lstm_or_gru.ipynb", as_version=4).cells
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    (table,) = (outputs["text/markdown"] for outputs in data if "text/markdown" in outputs)
+    (figure,) = (outputs["image/png"] for outputs in data if "image/png" in outputs)
+    return table.splitlines(), base64.b64decode(figure)
+
+
+def write() -> None:
+    """Puts each table between its marks, and the figure where the page has it."""
+    comparison, figure = lstm_or_gru()
+    FIGURE.write_bytes(figure)
+    text = PAGE.read_text()
+    tables = {
+        "tasks": tasks(),
+        "fast": tier("fast"),
+        "full": tier("full"),
+        "lags": lags(),
+        "every_cell": every_cell(),
+        "far": far(),
+        "gpu": gpu(),
+        "lstm_or_gru": comparison,
+    }
+    for name, lines in tables.items():
+        mark = f"<!-- {name} -->\n"
+        text = re.sub(f"{mark}(\\|.*\n)*", lambda _, m=mark, t=lines: m + "\n".join(t) + "\n", text)
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    write()
