@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from experiments.bench import tables, targets
+from experiments.bench import tables
 from experiments.bench.peers import MODES, OURS, PEERS
-from experiments.report.prose import aligned
 
 FAMILIES = {
     "float32": ("float32",),
@@ -36,11 +35,6 @@ def report(results: dict[str, Any]) -> str:
         "and its part of jaxrnn's"
     )
     lines += part(title, tables.resident_memory(resident_rows) if resident_rows else [])
-    judged = targets.verdicts(results) if results.get("device") == "cpu" else []
-    lines += part(
-        "targets (forward+backward, time of peer / time of jaxrnn, unless said otherwise)",
-        verdicts(judged),
-    )
     return "\n".join([*lines, "", *remarks(results)])
 
 
@@ -79,13 +73,6 @@ def fewer(rows: list[tables.Row]) -> list[str]:
     ours = {tables.key(row): row["rounds"] for row in rows if tables.label(row) == OURS}
     found = [tables.label(row) for row in rows if row["rounds"] < ours.get(tables.key(row), 0)]
     return list(dict.fromkeys(found))
-
-
-def verdicts(judged: list[targets.Verdict]) -> list[str]:
-    if not judged:
-        return []
-    head = ("target", "against", "shapes", "measured", "wanted", "reached")
-    return aligned([head, *((*map(str, one),) for one in judged)])
 
 
 def remarks(results: dict[str, Any]) -> list[str]:

@@ -1,5 +1,5 @@
-"""What jaxrnn shall reach on two CPU cores, as data, and whether a run reached it.
-All figures are medians of one run.
+"""What the project asks of jaxrnn on two CPU cores, as data, and whether a committed run of the
+benchmark reached it. All figures are medians of one run.
 """
 
 from collections.abc import Sequence
