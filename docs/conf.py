@@ -17,6 +17,7 @@ from sphinx.util.inspect import stringify_signature
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import gallery  # noqa: E402
 import reference  # noqa: E402
 
 project, author, copyright = "jaxrnn", "the jaxrnn authors", "the jaxrnn authors"
@@ -26,14 +27,17 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_design",
 ]
 html_theme = "sphinx_book_theme"
 html_title = "jaxrnn"
 html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}
+html_static_path = ["_static"]
+html_css_files = ["jaxrnn.css"]
 exclude_patterns = ["build"]
 default_role = "code"  # docstrings write code between single backticks
 nb_execution_mode = "off"  # the outputs of the notebooks are committed; the tests run them
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 # a method without words of its own is described where the word stands: in Cell
 autodoc_inherit_docstrings = False
@@ -45,6 +49,44 @@ NOTEBOOKS = HERE / "notebooks"
 NOTEBOOKS.mkdir(exist_ok=True)
 for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
     shutil.copy(notebook, NOTEBOOKS / notebook.name)
+
+LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#]*)([^)]*)\)")
+
+
+def linked(text: str, folder: pathlib.Path) -> str:
+    """The text with its links as these pages need them: notebooks and the catalogue are pages, and
+    of folders only the name is left.
+
+    Args:
+        text: Markdown.
+        folder: where it stands in the repository.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        words, place, anchor = found.groups()
+        file = (folder / place).resolve()
+        if file.is_dir():
+            return words
+        if file == HERE.parent / "experiments" / "README.md":
+            place = "catalogue.md"
+        elif file.parent == HERE.parent / "notebooks":
+            place = f"notebooks/{file.name}"
+        elif folder != HERE:
+            place = f"../{file.relative_to(HERE.parent)}"
+        return f"[{words}]({place}{anchor})"
+
+    return LINK.sub(link, text)
+
+
+CATALOGUE = HERE.parent / "experiments" / "README.md"
+(HERE / "catalogue.md").write_text(linked(CATALOGUE.read_text(), CATALOGUE.parent))
+
+
+def relink(app: Sphinx, name: str, source: list[str]) -> None:
+    """What stands in the repository is found from these pages."""
+    if "/" not in name and name != "catalogue":
+        source[0] = linked(source[0], HERE)
+
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Example|Examples|Yields|Note):$")
 
@@ -60,12 +102,27 @@ class Public(SphinxDirective):
         module, *parts = " ".join(self.arguments).split()
         lines = [
             line
-            for name, value in sorted(reference.selected(module, parts).items())
+            for name, value in sorted(reference.selected(module, parts).items(), key=order)
             for line in entry(module, name, value)
         ]
         node = nodes.Element()
         self.state.nested_parse(StringList(lines, source=module), self.content_offset, node)
         return node.children
+
+
+class Gallery(SphinxDirective):
+    """`.. gallery::`: every cell with its equations, numbers and picture."""
+
+    def run(self) -> list[nodes.Node]:
+        node = nodes.Element()
+        self.state.nested_parse(StringList(list(gallery.lines()), source="gallery"), 0, node)
+        return node.children
+
+
+def order(item: tuple[str, object]) -> tuple[bool, str]:
+    """By name, the records of parameters and carries last."""
+    name, value = item
+    return hasattr(value, "_fields"), name
 
 
 def entry(module: str, name: str, value: object) -> list[str]:
@@ -127,5 +184,7 @@ def own(
 
 def setup(app: Sphinx) -> None:
     app.add_directive("public", Public)
+    app.add_directive("gallery", Gallery)
+    app.connect("source-read", relink)
     app.connect("autodoc-process-signature", own)
     app.connect("autodoc-process-docstring", plain, priority=400)  # before napoleon

@@ -144,17 +144,7 @@ class Cell:
     """The base of every recurrent cell: a frozen, hashable dataclass of hyper-parameters
     with pure methods, and no arrays.
 
-    A cell defines `init`, `project`, `step` and `init_carry`; all else follows from them:
-
-    - `init(key, input_size, dtype=float32) -> params` draws the parameters, a NamedTuple of arrays.
-    - `project(params, xs, noise=None) -> us` is everything that needs only the input, for any
-      number of steps at once: an array or a pytree with the leading axes of `xs`.
-    - `step(params, carry, u, dot=dot) -> (carry, y)` is one step of the recurrence. Every product
-      with a weight goes through `dot`. Leading axes are never mixed, and sizes are those of the
-      arrays, never `hidden_size`. `y` is an array, or a pytree of them where no layer follows.
-    - `init_carry(params, like) -> carry` is the carry before the first step; `like` is one step's
-      input, [..., I], of which only shape, dtype, sharding and varying axes count.
-      `jaxrnn.zeros(like, size)` makes zeros that fit.
+    A cell defines `init`, `project`, `step` and `init_carry`; all else follows from them.
 
     Optional: `prepare`, `noise`, `absorb`, `input_size`, `unroll_layers`, and the three class
     attributes. `jaxrnn.testing.check_cell` checks a cell.
@@ -173,21 +163,62 @@ class Cell:
         return super().__new__(cls)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
+        """Draws the parameters.
+
+        Args:
+            key: of `jax.random.key`.
+            input_size: I, the number of input features.
+            dtype: of the parameters.
+
+        Returns:
+            A NamedTuple of arrays.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not define init(key, input_size, dtype)."
         )
 
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
+        """Everything that needs only the input, for any number of steps at once.
+
+        Args:
+            params: what `init` drew, after `prepare` and `absorb`.
+            xs: [..., I].
+            noise: what `noise` drew, and `absorb` left.
+
+        Returns:
+            An array or a pytree with the leading axes of `xs`: the `u` of each step.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not define project(params, xs, noise)."
         )
 
     def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
+        """One step of the recurrence.
+
+        Leading axes are never mixed, and sizes are those of the arrays, never `hidden_size`.
+
+        Args:
+            params: as in `project`.
+            carry: the state before the step.
+            u: the projection of one step's input.
+            dot: every product with a weight goes through it.
+
+        Returns:
+            The carry after the step, and the output `y` [..., features]: an array, or a pytree of
+            them where no layer follows.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not define step(params, carry, u, dot)."
         )
 
     def init_carry(self, params: Params, like: Array) -> Carry:
+        """The carry before the first step, and after each reset.
+
+        Args:
+            params: as in `project`.
+            like: one step's input, [..., I], of which only shape, dtype, sharding and varying axes
+                count; `jaxrnn.zeros(like, size)` makes zeros that fit.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not define init_carry(params, like)."
         )

@@ -107,8 +107,12 @@ class GRUResetBeforeParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GRUResetBeforeCell(Cell):
-    """The GRU that resets before the product: n = tanh(W_xn x + W_hn (r * h) + b_n),
-    all else as in `GRUCell`.
+    """The GRU that resets before the product; y = h'.
+
+        r = sigmoid(W_xr x + W_hr h + b_r)
+        z = sigmoid(W_xz x + W_hz h + b_z)
+        n = tanh(W_xn x + W_hn (r * h) + b_n)
+        h' = (1 - z) * n + z * h
 
     Args:
         hidden_size, update_bias, recurrent_init, input_init, bias, init_scheme: as in `GRUCell`.

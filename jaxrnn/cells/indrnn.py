@@ -23,8 +23,9 @@ class IndRNNParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class IndRNNCell(Cell):
-    """The independently recurrent network: h' = relu(W_x x + w_h * h + b),
-    one recurrent weight per unit; y = h'.
+    """The independently recurrent network, one recurrent weight per unit; y = h'.
+
+        h' = relu(W_x x + w_h * h + b)
 
     Units meet in the next layer: stack several. Over T steps a gradient grows or decays as |w_h|^T,
     which the paper holds in bounds by clipping |w_h| to at most 2^(1/T) after each update; a layer

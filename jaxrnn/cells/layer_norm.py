@@ -31,7 +31,9 @@ class LayerNormRNNParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormRNNCell(Cell):
-    """The Elman cell with layer norm of its sum: h' = tanh(scale * N(W_x x + W_h h) + b), y = h'.
+    """The Elman cell with layer norm of its sum; y = h'.
+
+        h' = tanh(scale * N(W_x x + W_h h) + b)
 
     Args:
         hidden_size, nonlinearity, recurrent_init, input_init, bias, init_scheme: as in `RNNCell`.

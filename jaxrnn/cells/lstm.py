@@ -102,8 +102,11 @@ class LSTMPParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LSTMPCell(Cell):
-    """The LSTM whose hidden state is projected to fewer units:
-    h' = W_p (sigmoid(o) * tanh(c')), all else as in `LSTMCell`.
+    """The LSTM whose hidden state is projected to fewer units; y = h'.
+
+        i, f, g, o = W_x x + W_h h + b
+        c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h' = W_p (sigmoid(o) * tanh(c'))
 
     Args:
         hidden_size: H, the size of c.

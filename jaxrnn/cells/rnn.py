@@ -24,7 +24,9 @@ class RNNCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RNNCell(Cell):
-    """The Elman cell: h' = tanh(W_x x + W_h h + b), y = h'.
+    """The Elman cell; y = h'.
+
+        h' = tanh(W_x x + W_h h + b)
 
     Args:
         hidden_size: H.

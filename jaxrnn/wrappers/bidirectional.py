@@ -131,6 +131,7 @@ class Bidirectional(Cell):
         noise: BidirectionalNoise | None,
         reverse: bool,
     ) -> tuple[BidirectionalCarry, Array]:
+        """Both directions over the whole sequence, merged."""
         params = own(self, params, BidirectionalParams)
         carry = in_order(carry, BidirectionalCarry._fields)
         if carry is not None and len(carry) != 2:

@@ -38,6 +38,7 @@ class Residual(Wrapper):
     def unroll_layers(
         self, run: Run, params: Params, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
+        """The cell over the whole sequence, and the inputs added."""
         after, ys = run(self.cell, params, xs, carry, noise=noise, reverse=reverse)
         return after, _plus(ys, xs)
 
@@ -66,6 +67,7 @@ class Skip(Wrapper):
     def unroll_layers(
         self, run: Run, params: Params, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
+        """The cell over the whole sequence, and the inputs beside its outputs."""
         after, ys = run(self.cell, params, xs, carry, noise=noise, reverse=reverse)
         return after, _beside(ys, xs)
 

@@ -64,6 +64,7 @@ class LayerNormInput(Wrapper):
     def unroll_layers(
         self, run: Run, params: NormParams, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
+        """The inner cell over the whole sequence, on normalised inputs."""
         check_params(self, params)
         return run(
             self.cell, params.inner, self._normal(params, xs), carry, noise=noise, reverse=reverse

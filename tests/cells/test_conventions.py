@@ -1,4 +1,4 @@
-"""The table of conventions in the README: each row is the only one of all candidates
+"""The table of conventions in docs/conventions.md: each row is the only one of all candidates
 that gives the library's numbers.
 """
 
@@ -12,18 +12,18 @@ import pytest
 from conventions import LIBRARIES, PROBES, B, H, I, X, draw, run_onnx
 from flax import linen as nn
 from flax import nnx
-from places import ROOT
+from places import DOCS
 
 import jaxrnn
 
 pytestmark = pytest.mark.peers
 T = 5
-README = (ROOT / "README.md").read_text()
+PAGE = (DOCS / "conventions.md").read_text()
 NAMES = ("library", "lstm", "gru", "state", "z", "reset", "biases", "forget", "time")
 
 
 def row(library):
-    (line,) = re.findall(rf"^\| {re.escape(library)} \|.*\|$", README, flags=re.MULTILINE)
+    (line,) = re.findall(rf"^\| {re.escape(library)} \|.*\|$", PAGE, flags=re.MULTILINE)
     return dict(zip(NAMES, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
 
 
@@ -104,7 +104,7 @@ def test_peepholes_of_onnx_stand_in_the_order_i_o_f():
         return cell(params, type(cell.init_carry(like, X))(*step.before), X)[0]
 
     (found,) = [order for order in itertools.permutations("ifo") if fits(ours(order), after)]
-    assert " ".join(found) in README and found == ("i", "o", "f")
+    assert " ".join(found) in PAGE and found == ("i", "o", "f")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

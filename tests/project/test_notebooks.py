@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from places import NOTEBOOKS
 
-NOTEBOOKS = sorted(NOTEBOOKS.glob("*.py"))
+SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 FIGURES = {
     "01_quickstart": 0,
     "02_vanishing_gradients": 4,
@@ -25,10 +25,10 @@ def sources(notebook):
 
 
 def test_every_notebook_is_known():
-    assert {path.stem for path in NOTEBOOKS} == set(FIGURES)
+    assert {path.stem for path in SCRIPTS} == set(FIGURES)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
 def test_the_committed_notebook_has_the_source_of_its_script_and_outputs(path):
     committed = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
     assert sources(committed) == sources(jupytext.read(path))
@@ -41,7 +41,7 @@ def test_the_committed_notebook_has_the_source_of_its_script_and_outputs(path):
     assert len(outputs) > len(images)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
 def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
     root = str(NOTEBOOKS.parent)
     monkeypatch.setenv(

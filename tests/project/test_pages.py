@@ -20,7 +20,8 @@ from jaxrnn.testing import check_cell
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
+# the catalogue is written when the pages are built
+PAGES = sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "catalogue")
 PEERS = {"torch", "keras", "haiku", "equinox"}
 MODULES = (
     "jaxrnn",
@@ -84,7 +85,7 @@ def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
     namespace = {}
     for block in (block for block in blocks(page) if not peers(block)):
         exec(block, namespace)
-    assert page == "index" or "jax" in namespace
+    assert ("jax" in namespace) == ("```python" in text(page))
 
 
 @pytest.mark.filterwarnings(

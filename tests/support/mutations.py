@@ -2,8 +2,9 @@
 
 `python tests/support/mutations.py` prints the counts, and with `--show foreign` (or `other`) the
 calls. An error is ours where it is raised by a line of jaxrnn, foreign where it comes from below.
-`same` and `other` tell whether a call that is not refused gives the result of the right one: `other` is to be
-looked at, since a change may mean something (another seed) or nothing that anyone would want.
+`same` and `other` tell whether a call that is not refused gives the result of the right one:
+`other` is to be looked at, since a change may mean something (another seed) or nothing that anyone
+would want.
 `stuck` is a call that did not end.
 """
 

@@ -1,0 +1,135 @@
+"""The tables of speed in README.md and docs/speed.md, made from the committed measurements.
+
+`python tests/support/speed_tables.py` from the root of the project writes them into the pages.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from places import DOCS, RESULTS, ROOT
+
+MODES = ("forward", "forward+backward")
+PEERS = {
+    "hand_scan": "a `lax.scan` written by hand",
+    "flax_nnx": "`flax.nnx.RNN`",
+    "flax_linen": "`flax.linen.RNN`",
+    "haiku": "Haiku",
+    "equinox": "Equinox",
+    "keras": "Keras",
+    "torch": "torch",
+}
+NEWEST, OLDER, GPU, MEMORY = "bench_cpu_newest", "bench_cpu", "bench_h100", "bench_memory"
+Row = dict
+
+
+def rows(folder: str, **wanted: object) -> list[Row]:
+    """The rows of a committed measurement that have these values, on one device."""
+    found = json.loads((RESULTS / folder / "bench.json").read_text())["rows"]
+    wanted = {"devices": 1, "variant": "float32"} | wanted
+    return [row for row in found if all(row[key] == value for key, value in wanted.items())]
+
+
+def mean(values: Iterable[float]) -> float:
+    """Geometric."""
+    return float(np.exp(np.mean(np.log([*values]))))
+
+
+def ratios(folder: str, cell: str, peer: str, mode: str) -> list[float]:
+    """How many times as long the peer takes, at each shape with several sequences."""
+    found = rows(folder, cell=cell, peer=peer, mode=mode)
+    return [row["ratio"] for row in found if not row["shape"].startswith("1x")]
+
+
+def home(peer: str) -> str:
+    """torch was measured on the older jax only."""
+    return OLDER if peer == "torch" else NEWEST
+
+
+def beside(cells: tuple[str, ...], peers: Iterable[str], folder: Callable[[str], str]) -> list[str]:
+    """Lines of a table: the geometric means, and in brackets the least, of each mode."""
+    lines = []
+    for peer in peers:
+        found = [ratios(folder(peer), cell, peer, mode) for cell in cells for mode in MODES]
+        entries = [f"{mean(some):.2f} ({min(some):.2f})" if some else "-" for some in found]
+        lines.append(f"| {PEERS[peer]} | {' | '.join(entries)} |")
+    return lines
+
+
+def readme() -> list[str]:
+    peers = ("hand_scan", "flax_nnx", "keras", "torch")
+    lines = ["| beside | forward | forward and backward |", "|---|---|---|"]
+    for peer in peers:
+        found = [mean(ratios(home(peer), "lstm", peer, mode)) for mode in MODES]
+        lines.append(f"| {PEERS[peer]} | {' | '.join(f'{value:.2f}' for value in found)} |")
+    return lines
+
+
+HEAD = [
+    "| beside | LSTM forward | LSTM forward, backward | GRU forward | GRU forward, backward |",
+    "|---|---|---|---|---|",
+]
+
+
+def cpu() -> list[str]:
+    return HEAD + beside(("lstm", "gru"), PEERS, home)
+
+
+def gpu() -> list[str]:
+    return HEAD + beside(("lstm", "gru"), ("hand_scan", "flax_nnx", "torch"), lambda _: GPU)
+
+
+def memory() -> list[str]:
+    """Time and temporary memory of each `remat`, over those of "none"."""
+    lines = [
+        "| `remat` | LSTM, time | LSTM, memory | GRU, time | GRU, memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("carry", "sqrt"):
+        entries = []
+        for cell in ("lstm", "gru"):
+            mode = "forward+backward"
+            plain = {r["shape"]: r for r in rows(MEMORY, cell=cell, peer="jaxrnn", mode=mode)}
+            found = rows(MEMORY, cell=cell, peer=f"jaxrnn_{name}", mode=mode)
+            entries.append(mean(row["ratio"] for row in found))
+            sizes = [(row["temp_bytes"], plain[row["shape"]]["temp_bytes"]) for row in found]
+            entries.append(mean(size / before for size, before in sizes))
+        lines.append(f'| `"{name}"` | {" | ".join(f"{value:.2f}" for value in entries)} |')
+    return lines
+
+
+def every_cell() -> list[str]:
+    """The default beside the plain scan, over all cells."""
+    lines = ["| shapes | forward and backward | forward | the slowest |", "|---|---|---|---|"]
+    for folder in ("every_cell", "every_cell_unseen"):
+        found = json.loads((RESULTS / folder / "cells.json").read_text())["rows"]
+        means = []
+        every = []
+        for mode in reversed(MODES):
+            some = [row[mode]["ratio"][0] if row[mode]["ratio"] else 1.0 for row in found]
+            means.append(mean(some))
+            every += some
+        shapes = ", ".join(dict.fromkeys(row["shape"] for row in found))
+        lines.append(f"| {shapes} | {means[0]:.2f} | {means[1]:.2f} | {min(every):.2f} |")
+    return lines
+
+
+TABLES = {
+    ROOT / "README.md": {"speed": readme},
+    DOCS / "speed.md": {"cpu": cpu, "gpu": gpu, "memory": memory, "every_cell": every_cell},
+}
+
+
+def write() -> None:
+    for page, tables in TABLES.items():
+        text = page.read_text()
+        for name, table in tables.items():
+            mark = f"<!-- {name} -->\n"
+            new = mark + "\n".join(table()) + "\n"
+            text = re.sub(f"{mark}(\\|.*\n)*", lambda _, new=new: new, text)
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    write()
