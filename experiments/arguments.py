@@ -41,18 +41,18 @@ def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any
     except UnicodeDecodeError:
         raise UsageError("a file after --config is no text.") from None
     except ArgumentError as error:
-        raise UsageError(explain(str(error), [field.name for field in fields])) from None
+        raise UsageError(explain(str(error), [field.name for field in fields], name)) from None
     return tuple(
         kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
         for kind in kinds
     )
 
 
-def take_out(arguments: Sequence[str], default: str) -> tuple[Path, list[str]]:
+def take_out(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """The value of `--out` among arguments that no configuration reads, and the others."""
     rest = list(arguments)
     if "--out" not in rest[:-1]:
-        return Path(default), rest
+        return None, rest
     k = rest.index("--out")
     return Path(rest[k + 1]), rest[:k] + rest[k + 2 :]
 
@@ -112,8 +112,8 @@ def _bracketed(value: str) -> str:
     return value if value.startswith("[") else f"[{value}]"
 
 
-def explain(message: str, keys: list[str]) -> str:
-    """jsonargparse's message in one line, with the nearest known key."""
+def explain(message: str, keys: list[str], name: str) -> str:
+    """jsonargparse's message in one line, with the nearest known keys of the command `name`."""
     message = " ".join(message.split())
     if found := re.search(
         r"Parser key \"(\w+)\": Expected an? <class '(\w+)'>\. Got value: (.*)", message
@@ -127,5 +127,6 @@ def explain(message: str, keys: list[str]) -> str:
         r"unrecognized arguments: (?:--)?([^\s=]+)|Option '([^']+)' is not accepted", message
     ):
         unknown: Any = found.group(1) or found.group(2)
-        return f"unknown key {unknown!r}{nearest(unknown, keys)} Known: {', '.join(keys)}."
+        every = f"`python -m experiments {name or 'run NAME'} --help` shows all."
+        return f"unknown key {unknown!r}{nearest(unknown, keys)} {every}"
     return message

@@ -1,6 +1,6 @@
 """The command line of the experiments.
 
-    python -m experiments list                    tasks, cells, presets and tiers
+    python -m experiments list [KIND [WORD]]      tasks, cells, presets and tiers
     python -m experiments run NAME [--out DIR --resume] [--config FILE] [--KEY VALUE ...]
                                                   train, as the preset NAME says
     python -m experiments sweep NAME --grid.KEY V,V,... [--config FILE] [--retry] [--KEY VALUE ...]
@@ -13,12 +13,15 @@
     python -m experiments report RUN... [--out FILE]
                                                   one page of runs and sweeps, report.html
 
-After `run NAME`, `gradients` or `bench`: --help lists the keys, --print_config prints what would be
-run. Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the
-same command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun again.
+COMMAND --help tells more of each, with an example; after `run NAME`, `sweep NAME`, `gradients` or
+`bench`, --help explains every key, and --print_config prints what would be run. Lists are written
+a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same command with
+--resume (or the same sweep) goes on; 130 interrupted, and to be begun again; 141 who read the
+output has gone.
 """
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +29,9 @@ from typing import Any
 
 import jax
 
+from experiments import listing, manual
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
-from experiments.cells import CELLS
 from experiments.config import (
     PRESETS,
     TIERS,
@@ -41,7 +44,6 @@ from experiments.config import (
     choose,
 )
 from experiments.report import prose
-from experiments.tasks import TASKS
 from experiments.training import dist, folder, progress
 
 DONE = 0
@@ -49,18 +51,34 @@ FAILED = 1
 USAGE = 2
 RESUMABLE = 75
 INTERRUPTED = 130
+UNREAD = 141
 CODES = {"done": DONE, "failed": FAILED, "interrupted": RESUMABLE}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if _is_about_all(arguments):
-        print(__doc__)
-        return DONE if arguments else USAGE
     try:
+        try:
+            return _answered(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # who read has gone, as `head` does: what is still to be written goes nowhere, and quietly
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+
+
+def _answered(arguments: list[str]) -> int:
+    """Gives help where it is asked for, and runs the command otherwise."""
+    try:
+        if not arguments or arguments[0] in ("help", "-h", "--help"):
+            return _help(arguments[1:], DONE if arguments else USAGE)
+        if {"-h", "--help"} & {*arguments}:
+            return _help(arguments, DONE)
         choose("command", arguments[0], COMMANDS)
         return COMMANDS[arguments[0]](arguments[1:])
+    except BrokenPipeError:
+        raise
     except (UsageError, RunError, ImportError) as error:
         # the data of some tasks come with packages of their own
         return _fail(str(error), USAGE if isinstance(error, UsageError) else FAILED)
@@ -71,10 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail("interrupted", INTERRUPTED)
 
 
-def _is_about_all(arguments: list[str]) -> bool:
-    """Whether help is asked for, or needed, that is not about the keys of one command."""
-    asked = {"-h", "--help", "help"} & {*arguments[:2]}
-    return not arguments or bool(asked and arguments[0] not in ("gradients", "bench"))
+def _help(arguments: list[str], code: int) -> int:
+    """Prints help on all, or on the command that the arguments begin with."""
+    print(manual.about(arguments[0], arguments[1:]) if arguments else __doc__)
+    return code
 
 
 def _fail(message: str, code: int) -> int:
@@ -83,20 +101,10 @@ def _fail(message: str, code: int) -> int:
 
 
 def list_all(arguments: list[str]) -> int:
-    """`list`: one line for each task, cell, preset and tier."""
-    if arguments:
-        raise UsageError(f"list takes no arguments, got {' '.join(arguments)}.")
-    known = {
-        "tasks": {name: task.description for name, task in TASKS.items()},
-        "cells": {name: cell.description for name, cell in CELLS.items()},
-        "presets": {
-            name: parse(Config, ["--config", str(path)]).description
-            for name, path in PRESETS.items()
-        },
-        "tiers": {name: ", ".join(presets) for name, presets in TIERS.items()},
-    }
-    for kind, entries in known.items():
-        print(kind, *(f"  {name:<20} {text}" for name, text in entries.items()), sep="\n")
+    """`list [KIND [WORD]]`: a line or more for each task, cell, preset and tier."""
+    if len(arguments) > 2:
+        raise UsageError(f"list takes a kind and a word, got {' '.join(arguments)}.")
+    print(listing.text(*arguments))
     return DONE
 
 
@@ -154,14 +162,16 @@ def sweep(arguments: list[str]) -> int:
 
 def check(arguments: list[str]) -> int:
     """`check TIER`: holds presets against what they should show."""
-    out, rest = take_out(arguments, "runs/check")
+    out, rest = take_out(arguments)
     if len(rest) != 1:
         raise UsageError(f"check needs the name of one tier: {', '.join(TIERS)}.")
     choose("tier", rest[0], TIERS)
     from experiments.training import check as module
 
     with dist.stopping() as stop:
-        status, text = module.run(rest[0], out, functools.partial(train, stop=stop))
+        status, text = module.run(
+            rest[0], out or Path("runs/check"), functools.partial(train, stop=stop)
+        )
     print(text)
     return CODES[status]
 
@@ -187,13 +197,14 @@ def bench(arguments: list[str]) -> int:
 
 def page(arguments: list[str]) -> int:
     """`report RUN...`: writes the page."""
-    out, runs = take_out(arguments, "report.html")
+    out, runs = take_out(arguments)
     unknown = [run for run in runs if run.startswith("--")]
     if unknown or not runs:
         needed = "report needs the folder of a run, or several."
         raise UsageError(f"unknown key {unknown[0]!r}." if unknown else needed)
     from experiments.report import page
 
+    out = out or Path(runs[0] if len(runs) == 1 else "", "report.html")
     page.write([Path(run) for run in runs], out)
     print(f"written: {out}")
     return DONE
@@ -202,7 +213,9 @@ def page(arguments: list[str]) -> int:
 def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
     """The name of a preset, and all arguments of what is to be run."""
     if not arguments or arguments[0].startswith("--"):
-        raise UsageError(f"{command} needs the name of a preset: {', '.join(PRESETS)}.")
+        raise UsageError(
+            f"{command} needs the name of a preset; `python -m experiments list presets` shows all."
+        )
     choose("preset", arguments[0], PRESETS)
     return arguments[0], ["--config", str(PRESETS[arguments[0]]), *arguments[1:]]
 

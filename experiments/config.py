@@ -29,6 +29,10 @@ PRESETS = {
 Bar = dict[str, Any]
 TIERS: dict[str, dict[str, dict[str, Bar]]] = yaml.safe_load((HERE / "tiers.yaml").read_text())
 
+# the commands that show all of a kind, where they are many
+SHOWN = {kind: f"list {kind}s" for kind in ("task", "cell", "preset", "tier")}
+SHOWN |= {"command": "--help", "key": "run NAME --help"}
+
 
 class UsageError(ValueError):
     """A wrong configuration or command; the message is for the user."""
@@ -48,23 +52,23 @@ class Config:
 
     Args:
         description: one line about the run.
-        task: which task; see `python -m experiments list`.
+        task: which task; `python -m experiments list tasks` shows all.
         lag: how far back the answer lies: of most tasks the length of the sequences.
         task_options: other options of the task, by name.
-        test_lags: other lags at which what was trained is evaluated too.
-        cells: which cells, in this order.
-        hidden_size: H.
-        parameters: H is instead what comes nearest to so many parameters, for each cell its own; 0
-            takes hidden_size.
+        test_lags: other lags, longer ones say, at which what was trained is evaluated too.
+        cells: which cells, in this order; `python -m experiments list cells` shows all.
+        hidden_size: H, the hidden units of each layer.
+        parameters: instead of `hidden_size`, each cell has the H that comes nearest to so many
+            parameters; 0 takes `hidden_size`.
         layers: how many layers of each cell.
         batch_size: sequences per update, drawn anew for each.
-        learning_rates: of Adam; each cell is trained at each, all in one program.
+        learning_rates: the step sizes of Adam; each cell is trained at each, all in one program.
         widen_rates: where the best of several learning rates is the largest or the smallest,
             another beyond it is tried, in the ratio of the last two, and so on: at most so many.
         select_seeds: learning rates are compared on so many seeds of their own, those after
             `seeds`, and only the best is trained with `seeds`, which are the results; 0 compares
             and reports the same.
-        clip: the largest global norm of a gradient.
+        clip: the largest global norm of a gradient; a larger one is scaled down to it.
         steps: the most updates, a multiple of 50.
         until: "solved" ends each seed where it has solved the task: its loss on sequences held out,
             looked at every 50 updates, stayed below the bar for `checks` looks. "steps" trains all
@@ -181,11 +185,11 @@ class GradientConfig:
     Args:
         cells: which cells.
         lag: T, the length of the sequences.
-        hidden_size: H.
+        hidden_size: H, the hidden units.
         sequences: how many sequences the median is taken over, for each seed.
         batch_size: sequences per update of the training.
-        learning_rate: of Adam.
-        clip: the largest global norm of a gradient.
+        learning_rate: the step size of Adam in the training.
+        clip: the largest global norm of a gradient; a larger one is scaled down to it.
         steps: updates of the training, a multiple of 50; 0 measures the initialisation only.
         seed: the first seed.
         seeds: how many seeds.
@@ -237,8 +241,8 @@ class Launch:
     Args:
         resume: go on with the run that `out` holds, or begin it there.
         tensorboard: write the losses for TensorBoard too.
-        dist: "auto" and "explicit" join several processes to one run; "auto" finds them by Slurm,
-            Open MPI, Kubernetes or a TPU.
+        dist: "off" is one process; "auto" and "explicit" join several to one run; "auto" finds them
+            by Slurm, Open MPI, Kubernetes or a TPU.
         coordinator: with "explicit", host:port of process 0.
         num_processes: with "explicit", how many there are.
         process_id: with "explicit", which this one is, from 0.
@@ -270,8 +274,8 @@ class Points:
     """What a sweep runs.
 
     Args:
-        grid: the values of each key; every combination is run. One run goes over the values of a
-            key that is a list.
+        grid: the values of a key, one option for each key; every combination is run. One run goes
+            over the values of a key that is a list.
         list: changes of one or several keys, as mappings; each is run with each of the grid.
         retry: run again what failed.
     """
@@ -311,14 +315,17 @@ def multiple(name: str, value: int, least: int = 0) -> None:
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> None:
-    """Raises UsageError unless `name` is known; the message names the nearest that is."""
+    """Raises UsageError unless `name` is known; the message names the nearest that are, and what
+    shows all."""
     if name not in known:
-        raise UsageError(
-            f"unknown {kind} {name!r}{nearest(name, known)} Known: {', '.join(known) or 'none'}."
-        )
+        every = f"Known: {', '.join(known) or 'none'}."
+        if kind in SHOWN:
+            every = f"`python -m experiments {SHOWN[kind]}` shows all."
+        raise UsageError(f"unknown {kind} {name!r}{nearest(name, known)} {every}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?", or a full stop where nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else "."
+    """ "; did you mean 'x', 'y' or 'z'?", or a full stop where nothing is near."""
+    near = [repr(word) for word in difflib.get_close_matches(name, list(known), cutoff=0.5)]
+    words = " or ".join(filter(None, (", ".join(near[:-1]), *near[-1:])))
+    return f"; did you mean {words}?" if near else "."

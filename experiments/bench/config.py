@@ -17,13 +17,15 @@ class BenchConfig:
     """Times of jaxrnn and its peers, forward and with the backward pass.
 
     Args:
-        cells: lstm, gru, rnn.
-        shapes: BxTxIxH, with -2layers, -bidirectional, -ragged; none means the matrix of the
-            device.
-        peers: none means all but jaxrnn_scan and jaxrnn_sqrt; jaxrnn is always among them.
-        split: which of them are timed again with the batch split over two CPU devices, where
+        cells: which of lstm, gru and rnn.
+        shapes: BxTxIxH (rows, steps, inputs, hidden units), with -2layers, -bidirectional or
+            -ragged behind; none means the matrix of the device.
+        peers: which libraries and ways to run; none means all but jaxrnn_scan and jaxrnn_sqrt.
+            jaxrnn is always among them.
+        split: which of the peers are timed again with the batch split over two CPU devices, where
             B >= 16; none of them means that the process has one device.
-        variants: float32, strict, bfloat16, float16; none means float32 on a CPU and all on a GPU.
+        variants: which of float32, strict, bfloat16 and float16; none means float32 on a CPU and
+            all on a GPU.
         rounds: the most rounds for each cell, shape and mode.
         minutes: how long the whole may take; the number of rounds follows, and is at least 5.
         memory: whether resident memory, each candidate in a process of its own, and that of very
@@ -35,7 +37,7 @@ class BenchConfig:
             three of its own.
         calls: instead, what one call of a module costs beside Flax's own, eager and compiled, at
             `shapes`, none of which means two of its own.
-        seed: of weights, inputs and the order of the candidates.
+        seed: what weights, inputs and the order of the candidates are drawn from.
         out: the folder to write; none means a new one under runs/.
     """
 
@@ -57,7 +59,7 @@ class BenchConfig:
     def __post_init__(self) -> None:
         choose("device", self.device, MATRIX)
         for kind, names, known in (
-            ("cell", self.cells, GATES),
+            ("cell of the benchmark", self.cells, GATES),
             ("peer", self.peers, PEERS),
             ("peer", self.split, [name for name, peer in PEERS.items() if peer.splits]),
             ("variant", self.variants, KNOWN_VARIANTS),

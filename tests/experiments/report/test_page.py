@@ -451,3 +451,27 @@ def test_a_run_that_has_not_ended_has_a_table_of_what_its_losses_say(tmp_path):
     assert "has not ended" not in ended.text and not any(
         "data-so-far" in marks for marks, _ in ended.entries
     )
+
+
+def test_a_report_lies_in_the_folder_that_is_named_and_of_several_here(
+    tmp_path, monkeypatch, capsys
+):
+    one, two = (make(tmp_path / name) for name in ("one", "two"))
+    monkeypatch.chdir(tmp_path)
+    for words, where in (
+        (["one"], one / "report.html"),
+        ([str(two)], two / "report.html"),
+        (["one", "two"], tmp_path / "report.html"),
+        (["one", "--out", "mine.html"], tmp_path / "mine.html"),
+    ):
+        assert cli.main(["report", *words]) == 0
+        (said,) = re.findall(r"^written: (.*)$", capsys.readouterr().out, flags=re.MULTILINE)
+        assert (tmp_path / said).samefile(where)
+        assert where.read_text().startswith("<!DOCTYPE html>")
+        where.unlink()
+
+
+def test_the_report_of_a_sweep_lies_in_the_folder_of_the_sweep(tmp_path, capsys):
+    sweep = make_sweep(tmp_path / "sweep")
+    assert cli.main(["report", str(sweep)]) == 0
+    assert f"written: {sweep / 'report.html'}" in capsys.readouterr().out
