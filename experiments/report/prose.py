@@ -7,7 +7,7 @@ from experiments.report.saved import Row, Run
 from experiments.report.statistics import range_covers
 from experiments.report.verdicts import ahead, edges
 
-# The columns of the table: keys of `entries`, and titles.
+# The columns of a table of results: keys of `entries`, and titles. A terminal has room for fewer.
 COLUMNS = dict(
     cell="cell",
     learning_rate="rate",
@@ -15,15 +15,13 @@ COLUMNS = dict(
     solved="solved",
     steps_to_solve="updates to solve",
     first_below="first below",
-)
-# entries that are a number of the row, and its form
-PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")
-COLUMNS |= dict(
-    final_loss="final loss",
     loss_ratio="loss/baseline",
     ms_per_update="ms/update",
     seconds="seconds",
 )
+FEWER = {key: title for key, title in COLUMNS.items() if key != "first_below"}
+# entries that are a number of the row, and its form
+PLAIN = dict(parameters=",", steps=",", ms_per_update=".1f", seconds=".0f")
 
 
 def settings(config: Row) -> str:
@@ -56,38 +54,46 @@ def names(run: Run) -> list[str]:
 
 
 def report(summary: Row) -> str:
-    """The words and the table that a run ends with, from its summary alone."""
+    """The words and the table that a run ends with, from its summary alone; each thing once."""
     env = summary["env"]
     rows = summary["results"]
-    baseline = summary["baseline"]
-    device = f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs)"
-    head = (
-        f"{summary['task']}, lag {summary['lag']}, {summary['seeds']} seeds; {device}; "
-        f"{summary['seconds']:.0f} s"
-    )
-    level = (
-        f"baseline {baseline:.4f} (the best constant; {summary['evaluation_baseline']:.4f} on the "
-        "evaluation batch)"
-    )
+    rates = {row["learning_rate"] for row in rows}
+    # a rate that all have stands above the table
+    keys = [key for key in FEWER if key != "learning_rate" or len(rates) != 1]
+    lines = [line(row, summary["baseline"], keys) for row in rows]
     notes = dict.fromkeys(f"{row['cell']}: {row['description']}." for row in rows)
-    end = (
-        ["Interrupted: these are the results so far."] if summary["status"] == "interrupted" else []
-    )
-    table = aligned([tuple(COLUMNS.values()), *(line(row, baseline, COLUMNS) for row in rows)])
-    spread = [f"Updates: median ({ranges(summary['seeds'])})."] if summary["seeds"] > 1 else []
+    cut = summary["status"] == "interrupted"
     parts = (
-        [head, level, _bar(summary)],
-        table,
+        [_head(summary, rates), _bar(summary)],
+        aligned([tuple(FEWER[key] for key in keys), *lines]),
         notes,
-        [*spread, *ahead(rows)],
-        [*remarks(rows), *tuned(summary), *end],
+        [*ranges(summary), *ahead(rows), *remarks(rows), *tuned(summary)],
+        ["Interrupted: these are the results so far."] if cut else [],
+        [
+            f"jax {env['jax']} on {env['device']} ({env['cpus']} CPUs), "
+            f"{summary['seconds']:.0f} s of training"
+        ],
     )
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def ranges(seeds: int) -> str:
-    """What the range of so many seeds says."""
-    return f"range of {seeds} seeds, which holds the median of all with {range_covers(seeds):.0%}"
+def _head(summary: Row, rates: set[float]) -> str:
+    """What was trained."""
+    rate = f", learning rate {min(rates):g}" if len(rates) == 1 else ""
+    seeds = f"{summary['seeds']} seed{'s' * (summary['seeds'] > 1)} of each cell"
+    return f"{summary['task']}, lag {summary['lag']}: {seeds}{rate}"
+
+
+def ranges(summary: Row) -> list[str]:
+    """What numbers of updates stand for: a sentence, where there are some of several seeds."""
+    seeds = summary["seeds"]
+    solved = any(step for row in summary["results"] for step in row["steps_to_solve"])
+    if seeds < 2 or not solved:
+        return []
+    return [
+        "Updates: the median, and the range of the seeds that solved it. "
+        f"The range of {seeds} seeds holds the median of all with {range_covers(seeds):.0%}."
+    ]
 
 
 def tuned(summary: Row) -> list[str]:
@@ -99,7 +105,10 @@ def _bar(summary: Row) -> str:
     """What counts as solved."""
     checks = summary["checks"]
     often = "once" if checks == 1 else f"at {checks} checks in a row"
-    return f"solved: the loss held out is below {summary['solved_below']:g} {often}"
+    return (
+        f"solved: a loss below {summary['solved_below']:g} on sequences held out, {often}; "
+        f"the best constant has {summary['baseline']:.4f}, the baseline"
+    )
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
@@ -122,6 +131,7 @@ def entries(row: Row, baseline: float) -> dict[str, str]:
     Losses and shares are medians over the seeds.
     """
     loss = median(row["final_loss"])
+    lost = loss is None and row["finished"]
     share = median(row["final_metric"])
     return {
         "cell": row["cell"],
@@ -130,8 +140,7 @@ def entries(row: Row, baseline: float) -> dict[str, str]:
         "solved": solved(row["steps_to_solve"]),
         "steps_to_solve": _updates(row["steps_to_solve"]),
         "first_below": _updates(row.get("first_below", [])),
-        "final_loss": "nan" if loss is None and row["finished"] else number(loss, ".5f"),
-        "loss_ratio": number(loss and loss / baseline, ".4f"),
+        "loss_ratio": "nan" if lost else number(loss and loss / baseline, ".4f"),
         "final_metric": number(share, ".3f"),
         **{key: number(row[key], form) for key, form in PLAIN.items()},
     }
@@ -161,10 +170,16 @@ def median(values: list[float | None]) -> float | None:
 
 
 def remarks(rows: list[Row]) -> list[str]:
-    """Sentences about each cell: seeds that have not solved the task,
-    losses that were not finite, scores at other lags.
+    """Sentences about each cell: losses that were not finite, and scores at other lags; and one
+    about all: what it means that a seed has not solved the task.
     """
     lines = []
+    unsolved = [row["steps"] for row in rows if None in row["steps_to_solve"]]
+    if unsolved:
+        lines.append(
+            f"Not solved means: not in {max(unsolved):,} updates at this learning rate and "
+            "initialisation."
+        )
     for row in rows:
         label = f"{row['cell']} (learning rate {row['learning_rate']:g})"
         seeds = len(row["steps_to_solve"])
@@ -173,9 +188,6 @@ def remarks(rows: list[Row]) -> list[str]:
                 f"{label}: the loss of {len(lost)} of {seeds} seeds was NaN or infinite after "
                 f"{min(lost):,} updates."
             )
-        if unsolved := row["steps_to_solve"].count(None):
-            limit = f"in {row['steps']:,} updates at this learning rate and initialisation"
-            lines.append(f"{label}: {unsolved} of {seeds} seeds not solved {limit}.")
         for lag, scores in row.get("tests", {}).items():
             found = sorted(score for score in scores["metric"] if score is not None)
             spread = f"{median(found):.3f} ({found[0]:.3f}-{found[-1]:.3f})" if found else "-"

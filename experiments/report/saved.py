@@ -85,6 +85,7 @@ def so_far(config: Row, metrics: list[Row]) -> Row:
         "baseline": task.levels.baseline,
         "solved_below": task.levels.solved,
         "metric": task.score.label,
+        "seeds": config["seeds"],
         "results": [],
     }
     metrics = [row for row in metrics if not row.get("selection")]

@@ -70,6 +70,7 @@ def test_a_report_says_ahead_only_where_the_seeds_show_it():
     (words,) = ahead([row("gru", gru[:3]), row("lstm", lstm[:3])])
     assert words.startswith("These seeds show no cell ahead of another") and "0.1" in words
     assert ahead([row("gru", gru)]) == []
+    assert ahead([row("rnn", rnn), row("gru", rnn)]) == []  # no seed has solved it
 
 
 def test_a_report_says_where_learning_rates_were_chosen_on_the_seeds_that_are_compared():

@@ -213,13 +213,29 @@ def test_the_report_has_a_row_per_cell_and_says_not_solved_and_never_cannot(fini
     summary["results"][0]["steps_to_solve"] = [None, 400]
     text = prose.report(summary)
     row = next(line for line in text.splitlines() if line.startswith("rnn_small  "))
-    assert row.split()[:4] == ["rnn_small", "0.01", "321", "1/2"]
+    assert row.split()[:3] == ["rnn_small", "321", "1/2"] and "learning rate 0.01\n" in text
     steps = summary["results"][0]["steps"]
-    assert (
-        f"1 of 2 seeds not solved in {steps:,} updates at this learning rate and initialisation."
-        in text
-    )
+    assert f"not in {steps:,} updates at this learning rate and initialisation." in text
     assert "cannot" not in text
+
+
+def test_the_report_says_each_thing_once(finished):
+    _, summary = finished
+    summary = json.loads(json.dumps(summary))
+    for row in summary["results"]:
+        row["steps_to_solve"] = [None, None]
+    text = prose.report(summary)
+    for words in ("ot solved", "0.01\n", "baseline", "0.1667", "2 seeds", "rate 0.01"):
+        assert text.count(words) == (2 if words == "baseline" else 1), words  # and in the head
+    assert "median" not in text and "ahead" not in text  # of nothing
+
+
+def test_a_report_of_several_learning_rates_has_them_in_a_column(finished):
+    _, summary = finished
+    first, *others = json.loads(json.dumps(summary["results"]))
+    text = prose.report(summary | {"results": [first | {"learning_rate": 0.5}, first, *others]})
+    rows = [line.split()[:2] for line in text.splitlines() if line.startswith("rnn_small  ")]
+    assert rows == [["rnn_small", "0.5"], ["rnn_small", "0.01"]]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_update_and_checkpoint(tmp_path):
