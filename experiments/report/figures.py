@@ -3,6 +3,7 @@ for pictures and for pages alike.
 """
 
 import itertools
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ STYLES |= dict(
     zip((name for name in CELLS if name not in STYLES), itertools.cycle(FREE), strict=False)
 )
 TOP = 3.0  # baselines; the first losses of some cells are thousands of them
+LINE = 0.07  # of a text of 8.5 points in axes of two inches, of their height
 MEASURES = {
     "loss": "gradient of the loss: ‖dL/ds(T-lag)‖ / ‖dL/ds(T)‖",
     "jacobian": "spectral norm: ‖ds(T)/ds(T-lag)‖",
@@ -124,9 +126,8 @@ def _losses(config: Row, metrics: list[Row], rate: float | None, cells: list[str
         words.append(f"{name} {ends} after {steps[-1]:,} updates")
     levels = {"best constant": 1.0, "solved": task.solved / task.baseline}
     levels |= {task.partial_label: task.partial / task.baseline} if task.partial else {}
-    for text, level in levels.items():
+    for level in levels.values():
         ax.axhline(level, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
-        ax.text(1, level * 1.08, text, transform=ax.get_yaxis_transform(), ha="right", fontsize=8.5)
     ax.set(
         xlabel="updates",
         ylabel="training loss / baseline",
@@ -138,10 +139,25 @@ def _losses(config: Row, metrics: list[Row], rate: float | None, cells: list[str
         ylim=(levels["solved"] / 10, TOP),
     )
     ax.yaxis.set_major_formatter("{x:g}")
+    _name_levels(ax, levels)
     return (
         f"Training loss over baseline, {at}, "
         f"median and range of the seeds at the end: {'; '.join(words)}."
     )
+
+
+def _name_levels(ax: Axes, levels: dict[str, float]) -> None:
+    """Names the levels to the right of the axes, where no curve goes: each beside its line, or
+    below the name above where the lines are close.
+    """
+    bottom, top = np.log(ax.get_ylim())
+    free = 1.1  # of the height of the axes, below the name above
+    for text, level in sorted(levels.items(), key=lambda one: -one[1]):
+        lines = textwrap.wrap(text, 14)
+        height = LINE * len(lines)
+        start = min((np.log(level) - bottom) / (top - bottom) + height / 2, free)
+        ax.text(1.02, start, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=8.5)
+        free = start - height
 
 
 def _to_the_end(losses: np.ndarray) -> np.ndarray:

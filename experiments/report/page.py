@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.config import HERE, RunError
 from experiments.report import figures, page_figures, prose, saved
+from experiments.report.matrix import fields, matrix
 from experiments.report.verdicts import ahead
 from experiments.tasks import TASKS
 from experiments.training import folder
@@ -48,13 +49,13 @@ def write(folders: Sequence[Path], out: Path) -> None:
 
 def page(runs: list[saved.Run]) -> str:
     """page.html with what is known of the runs."""
-    title = ", ".join(
-        dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config)
-    )
+    kinds = dict.fromkeys(run.config.get("task", "gradients") for run in runs if run.config)
+    several = f"{len(runs)} runs of {len(kinds)} tasks"
+    title = several if len(kinds) > 3 else f"Runs: {', '.join(kinds)}"
     modules = {"prose": prose, "figures": figures, "page_figures": page_figures, "tasks": TASKS}
     said = {
         function.__name__: function
-        for function in (verdict, origin, groups, shares, differences, pairs, ahead)
+        for function in (verdict, origin, groups, shares, differences, pairs, ahead, matrix)
     }
     return TEMPLATES.get_template("page.html").render(runs=runs, title=title, **modules, **said)
 
@@ -78,19 +79,21 @@ def _flow(data: saved.Row) -> str:
 
 
 def _solved(run: saved.Run) -> str:
-    """How many seeds of which cells have solved the task."""
-    words = [re.split("[,:(]", row["description"])[0].strip() for row in run.results]
+    """How many seeds of which cells have solved the task, each cell at its best learning rate."""
+    found = fields(run.results)
+    told = [run.results[field.row]["description"] for field in found.values()]
+    words = [re.split("[,:(]", text)[0].strip() for text in told]
+    names = words if len(set(words)) == len(words) else list(found)
     groups: dict[str, list[str]] = {}
-    names = words if len(set(words)) == len(words) else prose.names(run)
-    for name, row in zip(names, run.results, strict=True):
-        count = prose.solved(row["steps_to_solve"]).replace("/", " of ")
-        groups.setdefault(count, []).append(name)
+    for name, field in zip(names, found.values(), strict=True):
+        groups.setdefault(f"{field.solved} of {field.seeds}", []).append(name)
     parts = "; ".join(
         f"{count} of {', '.join(groups[count])}" for count in sorted(groups, reverse=True)
     )
     task = f"{run.config['task']} at lag {run.config['lag']}"
     steps = max(row["steps"] for row in run.results)
-    return f"Seeds that solved {task} within {steps:,} updates: {parts}."
+    best = ", each cell at its best learning rate" if len(found) < len(run.results) else ""
+    return f"Seeds that solved {task} within {steps:,} updates{best}: {parts}."
 
 
 def origin(run: saved.Run) -> list[str]:

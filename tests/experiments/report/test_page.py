@@ -1,5 +1,6 @@
 """The page of a report says what the files of the runs say, all of it, and loads nothing."""
 
+import html
 import json
 import re
 import statistics
@@ -246,22 +247,17 @@ def test_a_figure_says_where_losses_are_not_finite(tmp_path):
     assert "Losses above 3 lie beyond the top." in found.text
 
 
-def test_every_figure_has_what_reproduces_it(tmp_path):
-    run = make(tmp_path / "run")
-    read(tmp_path, run)
-    figures = re.findall(
-        r"<figure.*?</figure>", (tmp_path / "page.html").read_text(), flags=re.DOTALL
-    )
-    assert len(figures) == 2
-    for text in figures:
-        for words in (
-            "python -m experiments run",
-            (run / "config.yaml").read_text().strip(),
-            "jax: 0.10.2",
-            "TPU v9",
-            "abc123",
-        ):
-            assert words in text
+def test_each_run_has_once_what_reproduces_it_and_its_figures(tmp_path):
+    runs = [make(tmp_path / str(lag), {"lag": lag}) for lag in (100, 200)]
+    read(tmp_path, *runs)
+    text = html.unescape((tmp_path / "page.html").read_text())
+    articles = re.findall(r"<article.*?</article>", text, flags=re.DOTALL)
+    assert len(articles) == 2
+    for run, article in zip(runs, articles, strict=True):
+        config = (run / "config.yaml").read_text().strip()
+        assert text.count(config) == 1 and article.count("<figure") == 2
+        for words in ("python -m experiments run", config, "jax: 0.10.2", "TPU v9", "abc123"):
+            assert words in article
 
 
 def test_gradient_figures_give_the_numbers_of_the_summary(tmp_path):

@@ -2,6 +2,7 @@
 nowhere wider than the screen.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import Page, make, make_sweep
+import yaml
+from pages import GRU, ROW, Page, make, make_sweep
 from places import RESULTS
 
 from experiments.cells import CELLS
 from experiments.report import figures, page, page_figures, saved
+from experiments.tasks import TASKS
+from experiments.tasks import make as make_task
+from experiments.tasks.data import PACKAGES
 
 
 def page_colours(scheme):
@@ -34,10 +39,21 @@ def test_text_and_lines_stand_out_from_the_page(scheme):
     colours = page_colours(scheme)
     for name, colour in colours.items():
         low, high = sorted(float(linear(c) @ np.array(XYZ[1])) for c in (colour, colours["page"]))
-        if name not in ("page", "raised", "line"):
+        if name not in ("page", "raised", "line", "full"):
             assert (high + 0.05) / (low + 0.05) >= (
                 4.5 if name in ("ink", "soft", "link") else 3
             ), name
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_the_fields_of_the_matrix_can_be_read_at_every_share_and_told_apart(scheme):
+    colours = page_colours(scheme)
+    bright = {name: float(linear(c) @ np.array(XYZ[1])) for name, c in colours.items()}
+    for field in ("full", "raised"):  # what they are mixed of
+        low, high = sorted((bright["ink"], bright[field]))
+        assert (high + 0.05) / (low + 0.05) >= 7, field
+    none, all_of_them = (lab(linear(colours[name])) for name in ("raised", "full"))
+    assert np.linalg.norm(none - all_of_them) > 18  # as much as lines of different cells
 
 
 # Machado, Oliveira & Fernandes 2009: what protanopes, deuteranopes and tritanopes see of linear
@@ -115,6 +131,30 @@ def test_bars_are_as_long_as_the_numbers(tmp_path):
         np.testing.assert_allclose(first / second, numbers[0] / numbers[1], rtol=1e-4)
 
 
+def boxes(ax):
+    """The names of the levels, and where they are drawn, in pixels."""
+    ax.figure.draw_without_rendering()
+    named = [text for text in ax.texts if text.get_text()]
+    return named, [text.get_window_extent() for text in named]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_name_of_a_level_lies_over_a_curve_or_another_name(task, tmp_path):
+    if task in PACKAGES:
+        pytest.importorskip(PACKAGES[task])
+    lags = {"associative_recall": 16, "modular_arithmetic": 13, "linear_memory": 12, "mnist": 196}
+    lags |= {"digits": 64}
+    config = {"task": task, "lag": lags.get(task, 40)}
+    (run,) = saved.read([make(tmp_path / "run", config)])
+    levels = make_task(task, config["lag"], {}).levels
+    fig, _ = figures.together(figures.learning_panels(run.config, run.metrics), 1, (4.2, 3.1))
+    named, found = boxes(fig.axes[0])
+    assert len(named) == (3 if levels.partial else 2)
+    assert all(box.x0 > fig.axes[0].bbox.x1 for box in found)  # outside, to the right
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(found, 2))
+    assert all(box.x1 <= fig.bbox.x1 and box.y0 >= fig.bbox.y0 for box in found)
+
+
 @pytest.fixture(scope="module")
 def chromium():
     found = next(
@@ -140,11 +180,15 @@ MEASURE = """<script>addEventListener("load", () => {
     return {width: box.width, height: box.height, right: box.right, paths: paths.length,
       out: out.map(t => t.textContent), inked: texts.some(t => getComputedStyle(t).fill === ink)};
   });
+  const cut = [...document.querySelectorAll(".scroll")].filter(d => d.scrollWidth > d.clientWidth);
+  const clipped = cut.map(d => d.getAttribute("aria-label"));
   const count = figure => figure.querySelectorAll("svg").length;
   const figures = [...document.querySelectorAll("figure")].map(count);
+  const table = document.querySelector(".matrix");
+  const matrix = table ? table.getBoundingClientRect().bottom : 0;
   console.log("measured");
   const scroll = document.documentElement.scrollWidth;
-  parent.postMessage({width: innerWidth, scroll, ink, svgs, figures}, "*");
+  parent.postMessage({width: innerWidth, scroll, ink, svgs, figures, clipped, matrix}, "*");
 });</script>"""
 FRAME = """<!DOCTYPE html><body>
 <iframe src="page.html" style="border:0;width:{}px;height:900px"></iframe><script>
@@ -177,24 +221,74 @@ def look(chromium, folder, width, dark):
     return json.loads(found), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+def long_names(path):
+    """A run of every cell, each with numbers of as many digits as there may be."""
+    steps = {"steps_to_solve": [11_100, 11_400, 11_750], "first_below": [11_100, 11_400, 11_750]}
+    rows = [GRU | steps | {"cell": name, "description": c.description} for name, c in CELLS.items()]
+    return make(path, summary={"results": rows})
+
+
+KINDS = {
+    "many": lambda at: (
+        make_sweep(at / "sweep"),
+        RESULTS / "gradients",
+        RESULTS / "adding_rnn_sweep",
+    ),
+    "two": lambda at: (make(at / "one"), make(at / "two", {"hidden_size": 64})),
+    "tier": lambda at: sorted((RESULTS / "calibration").glob("fast_*")),
+    "cells": lambda at: (long_names(at / "cells"),),
+}
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """A page of many runs, and one of two."""
-    folder = tmp_path_factory.mktemp("pages")
-    many = make_sweep(folder / "sweep"), RESULTS / "gradients", RESULTS / "adding_rnn_sweep"
-    two = make(folder / "one"), make(folder / "two", {"hidden_size": 64})
-    for name, folders in {"many": many, "two": two}.items():
-        page.write(folders, folder / f"{name}.html")
-    return {name: (folder / f"{name}.html").read_text() for name in ("many", "two")}
+    """Gives the page of a kind: of many runs, of two, of a tier, of every cell."""
+
+    @functools.cache
+    def made(kind):
+        folder = tmp_path_factory.mktemp(kind)
+        page.write(KINDS[kind](folder), folder / "page.html")
+        return (folder / "page.html").read_text()
+
+    return made
+
+
+@pytest.mark.parametrize("width", [1280, 1100])
+@pytest.mark.parametrize("kind", ["two", "tier", "cells"])
+def test_no_column_is_clipped_on_a_screen_of_1100_pixels(kind, width, pages, chromium, tmp_path):
+    text = pages(kind).replace("</head>", f"{MEASURE}</head>")
+    (tmp_path / "page.html").write_text(text)
+    found, _ = look(chromium, tmp_path, width, dark=0)
+    assert found["scroll"] <= width and found["clipped"] == []
+
+
+def test_the_matrix_of_the_whole_catalogue_is_on_one_screen(chromium, tmp_path):
+    folders = sorted((RESULTS / "calibration").iterdir())
+    runs = []
+    for folder in folders:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        rows = [ROW | {"cell": cell, "steps_to_solve": [1_100] * 3} for cell in config["cells"]]
+        config = {key: config[key] for key in ("task", "lag", "task_options")}
+        runs.append(make(tmp_path / folder.name, config, {"results": rows}, losses={}))
+    page.write(runs, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text().replace("</head>", f"{MEASURE}</head>")
+    (tmp_path / "page.html").write_text(text)
+    found, _ = look(chromium, tmp_path, 1280, dark=0)
+    assert text.count('<th scope="row"') == len(folders) >= 34
+    assert "Seeds that solved each task" not in found["clipped"] and found["matrix"] < 1000
 
 
 @pytest.mark.parametrize(
-    "kind, width, dark", [("many", 1280, 0), ("many", 360, 1), ("two", 1280, 1), ("two", 360, 0)]
+    "kind, width, dark",
+    [
+        *[("many", 1280, 0), ("many", 360, 1), ("two", 1280, 1), ("two", 360, 0)],
+        *[("tier", 400, 0), ("tier", 1280, 1)],
+    ],
 )
 def test_a_browser_draws_every_figure_and_nothing_overflows(
     kind, width, dark, pages, chromium, tmp_path
 ):
-    text = pages[kind]
+    text = pages(kind)
     (tmp_path / "page.html").write_text(text.replace("</head>", f"{MEASURE}</head>"))
     found, console = look(chromium, tmp_path, width, dark)
     assert len(console) == 1 and "measured" in console[0]
