@@ -160,7 +160,7 @@ CLAIMS = {
     "a GRU knows 91 %": lambda: [
         percent(right("full_mnist_1d", "gru"), ".1f"),
         f"the LSTM {percent(right('full_mnist_1d', 'lstm'), '.1f')}",
-        f"stays at {percent(right('full_mnist_1d', 'rnn_orth'))}",
+        f"comes to {percent(right('full_mnist_1d', 'rnn_orth'))}",
     ],
     "LSTMs stay at chance on induction": lambda: [
         f"LSTM {solved('full_induction', 'lstm')} in {span(updates('full_induction', 'lstm'))}",
