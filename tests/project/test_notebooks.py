@@ -12,7 +12,7 @@ from places import NOTEBOOKS
 
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 FIGURES = {
-    "01_quickstart": 0,
+    "01_quickstart": 1,
     "02_vanishing_gradients": 4,
     "03_lstm_or_gru": 1,
     "06_train_at_scale": 2,
