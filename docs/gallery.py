@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import yaml
-from latex2mathml import converter
 
 import jaxrnn
 
@@ -73,6 +72,8 @@ def latex(line: str, convolution: bool = False) -> str:
 
 def formula(line: str, convolution: bool) -> str:
     """An equation of a docstring as MathML, which browsers draw without a script."""
+    from latex2mathml import converter  # which the tests of the rest do without
+
     return converter.convert(latex(line, convolution), display="block")
 
 

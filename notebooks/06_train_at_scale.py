@@ -26,13 +26,9 @@ jax.config.update("jax_num_cpu_devices", 2)
 
 import functools
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -41,11 +37,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxrnn
-from experiments.tasks import TASKS, Batch
-from experiments.training.folder import read_json, read_metrics
-from experiments.training.model import Model
 
-ROOT = Path.cwd().parent
 print(
     f"{len(jax.devices())} devices on {os.cpu_count()} cores; load before this: {os.getloadavg()[0]:.1f}"
 )
@@ -56,16 +48,44 @@ print(
 # An LSTM on the adding task. The loss is a mean over the batch, and the batch is a function of a key and the number of the update:
 # both will matter.
 
+
 # %%
-task = TASKS["adding"](lag=200)
-model = Model(jaxrnn.LSTMCell(32), task.score.output_size)
+class Params(NamedTuple):
+    cell: jaxrnn.cells.LSTMParams
+    head: jax.Array  # [32]
+
+
+class Batch(NamedTuple):
+    inputs: jax.Array  # [200, 64, 2]: numbers, and marks at two of them
+    targets: jax.Array  # [64]: the sum of the two
+
+
+cell = jaxrnn.LSTMCell(32)
 optimizer = optax.adam(5e-3)
-init = jax.jit(lambda seed: model.init(jax.random.key(seed), task.input_size))
-sample = jax.jit(lambda seed, step: task.sample(jax.random.fold_in(jax.random.key(seed), step), 64))
+
+
+@jax.jit
+def init(seed):
+    k_cell, k_head = jax.random.split(jax.random.key(seed))
+    return Params(cell.init(k_cell, 2), 0.1 * jax.random.normal(k_head, (32,)))
+
+
+@jax.jit
+def sample(seed, step):
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    k_numbers, k_first, k_second = jax.random.split(key, 3)
+    numbers = jax.random.uniform(k_numbers, (200, 64))
+    places = (
+        jax.random.randint(k_first, (64,), 0, 100),
+        jax.random.randint(k_second, (64,), 100, 200),
+    )
+    marks = sum(jax.nn.one_hot(place, 200, axis=0) for place in places)
+    return Batch(jnp.stack([numbers, marks], axis=-1), (numbers * marks).sum(0))
 
 
 def loss(params, batch):
-    return task.score.loss(model(params, batch), batch)
+    carry, _ = jaxrnn.unroll(cell, params.cell, batch.inputs)
+    return jnp.mean((carry.h @ params.head + 1 - batch.targets) ** 2)
 
 
 @jax.jit
@@ -88,7 +108,7 @@ def train(gradient, updates=40):
 gradient = jax.jit(jax.value_and_grad(loss))
 losses = train(gradient)
 print(
-    f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after {len(losses)} updates; any constant: {task.levels.baseline:.3f}"
+    f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after {len(losses)} updates; any constant: {1 / 6:.3f}"
 )
 
 # %% [markdown]
@@ -100,7 +120,7 @@ print(
 
 # %%
 params, batch = init(0), sample(0, 0)
-split = jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, batch.batch_axes))))
+split = jax.jit(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, Batch(1, 0)))))
 
 mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 whole, by_column, by_row = (
@@ -181,7 +201,7 @@ compare(programs)
 # %% [markdown]
 # A step of three seeds is three times the work, and on a CPU `vmap` saves none of it. So there `python -m experiments` goes through
 # the seeds one by one, each batch split over the cores: on two idle cores 1.9 to 2.2 times as fast as by `vmap` on one device, for
-# this LSTM (measured in `experiments/train.py`). On a GPU it uses `vmap`; the last figure shows why.
+# this LSTM (measured in `experiments/training/train.py`). On a GPU it uses `vmap`; the last figure shows why.
 #
 # ## Long sequences
 #
@@ -198,8 +218,8 @@ LENGTHS = (200, 1600, 12800)
 
 def compiled(name, T):
     """The gradient of the last h with respect to the parameters of the cell, at T steps and 64 sequences."""
-    square = lambda cell, xs: jnp.mean(
-        jaxrnn.unroll(model.cell, cell, xs, **OPTIONS[name])[0].h ** 2
+    square = lambda weights, xs: jnp.mean(
+        jaxrnn.unroll(cell, weights, xs, **OPTIONS[name])[0].h ** 2
     )
     level = (
         "3" if T == LENGTHS[0] else "0"
@@ -252,22 +272,22 @@ compare(programs)
 # what is computed. `unroll_windows` does it in one program; memory that does not grow with T takes a call for each window.
 
 # %%
-square = lambda cell, xs: jnp.mean(jaxrnn.unroll(model.cell, cell, xs)[1] ** 2)
-in_windows = lambda cell, xs: jnp.mean(
-    jaxrnn.unroll_windows(model.cell, cell, xs, window=50)[1] ** 2
+square = lambda weights, xs: jnp.mean(jaxrnn.unroll(cell, weights, xs)[1] ** 2)
+in_windows = lambda weights, xs: jnp.mean(
+    jaxrnn.unroll_windows(cell, weights, xs, window=50)[1] ** 2
 )
 
 
 @jax.jit
-def one_window(cell, carry, xs):
-    def run(cell):
-        after, ys = jaxrnn.unroll(model.cell, cell, xs, carry)
+def one_window(weights, carry, xs):
+    def run(weights):
+        after, ys = jaxrnn.unroll(cell, weights, xs, carry)
         return jnp.mean(ys**2), after
 
-    return jax.grad(run, has_aux=True)(cell)
+    return jax.grad(run, has_aux=True)(weights)
 
 
-carry, parts = jaxrnn.initial_carry(model.cell, params.cell, (64,)), []
+carry, parts = jaxrnn.initial_carry(cell, params.cell, (64,)), []
 for window in np.split(np.asarray(batch.inputs), 4):
     part, carry = one_window(params.cell, carry, window)
     parts.append(part)
@@ -303,111 +323,8 @@ print(
 )
 
 # %% [markdown]
-# ## A run that survives
+# ## Runs that are cut, and several hosts
 #
-# Long runs are cut: by a time limit, by those who come first, by a machine that fails. `python -m experiments run` saves all that
-# the rest of the run depends on. One run here goes through; another is killed by SIGKILL, which leaves no time to save anything, and
-# the same command is given again.
-
-# %%
-folder = tempfile.TemporaryDirectory()
-KEYS = "--lag 20 --cells lstm --hidden_size 8 --batch_size 32 --seeds 2 --steps 400 --checkpoint_every 50".split()
-ENV = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
-ENV["JAX_COMPILATION_CACHE_DIR"] = (
-    f"{folder.name}/cache"  # what goes on finds its programs compiled
-)
-
-
-def start(name):
-    command = [
-        sys.executable,
-        "-m",
-        "experiments",
-        "run",
-        "adding",
-        *KEYS,
-        "--out",
-        f"{folder.name}/{name}",
-        "--resume",
-    ]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | ENV,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def saved_losses(name):
-    return {
-        (row["seed"], row["step"]): row["loss"] for row in read_metrics(Path(folder.name, name))
-    }
-
-
-through, killed = start("through"), start("killed")
-while killed.poll() is None and not Path(folder.name, "killed/checkpoints/lstm/150").exists():
-    time.sleep(0.002)
-killed.send_signal(signal.SIGKILL)
-assert killed.wait() == -signal.SIGKILL
-print(f"killed; losses saved: {len(saved_losses('killed'))}")
-assert start("killed").wait() == through.wait() == 0
-print(
-    f"again; losses saved: {len(saved_losses('killed'))}, the same: {saved_losses('killed') == saved_losses('through')}"
-)
-assert saved_losses("killed") == saved_losses("through")
-
-# %% [markdown]
-# SIGTERM, which queues send first, is gentler: the run saves and ends with code 75. The same command makes one run of several hosts,
-# all devices of all of them sharing each batch: with `--dist auto` where Slurm, Open MPI, Kubernetes or a TPU says who takes part,
-# elsewhere with `--dist explicit --coordinator HOST:PORT --num_processes N --process_id I`. `experiments/slurm.sbatch` is a file for
-# Slurm that puts itself back into the queue on code 75.
-#
-# ## What a step costs
-#
-# Saved benchmarks of an LSTM of one layer, forward and backward, at several shapes, on two cores that other work shared and on an
-# H100. The work of a step is $3 B (I + H) 4 H$ multiplications, a third of them forward.
-
-
-# %%
-def steps(name, devices=1, variant="float32"):
-    """By shape: the multiplications and the microseconds of a step."""
-    found = {}
-    for row in read_json(ROOT / "experiments" / "results" / name / "bench.json")["rows"]:
-        what = row["cell"], row["mode"], row["peer"], row["devices"], row["variant"]
-        if (
-            what == ("lstm", "forward+backward", "jaxrnn", devices, variant)
-            and "-" not in row["shape"]
-        ):
-            B, _, I, H = map(int, row["shape"].split("x"))
-            found[row["shape"]] = 3 * B * (I + H) * 4 * H, row["us_per_step"]
-    return dict(sorted(found.items(), key=lambda item: item[1]))
-
-
-SAVED = {
-    "CPU, one device": (steps("bench_cpu"), "#D55E00", "o-"),
-    "CPU, batch split over two": (steps("bench_cpu", devices=2), "#E69F00", "s-"),
-    "H100, float32 (TF32)": (steps("bench_h100"), "#0072B2", "^-"),
-    "H100, bfloat16": (steps("bench_h100", variant="bfloat16"), "#000000", "x--"),
-}
-fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-for name, (found, colour, style) in SAVED.items():
-    ax.plot(*zip(*found.values(), strict=True), style, color=colour, label=name)
-ax.set(
-    xscale="log",
-    yscale="log",
-    xlabel="multiplications of a step",
-    ylabel="time of a step (µs)",
-    ylim=(2, 6000),
-)
-ax.set_yticks([10, 100, 1000], ["10", "100", "1,000"])
-ax.legend(loc="upper left", fontsize=9, frameon=False)
-plt.show()
-for name, (found, *_) in SAVED.items():
-    (least, quick), *_, (most, slow) = found.values()
-    print(f"{name:26} {most / least:5.0f} times the work takes {slow / quick:5.1f} times as long")
-
-# %% [markdown]
-# On the CPU the time of a step grows with its work, and a second device helps but with the largest products. On the H100 it is 23
-# to 35 µs whatever the work: the steps wait for each other. So there is room for larger batches, wider states, and more seeds by
-# `vmap`, which makes one step of several; and 16 bits make none of these shapes faster.
+# The page [Experiments](../docs/experiments.md) has runs that survive being killed, and runs on several hosts; the page
+# [Training](../docs/training.md) has checkpoints for a loop of your own. What a step costs, and where the time goes, is on the page
+# [Speed](../docs/speed.md).

@@ -2,6 +2,7 @@
 without a display.
 """
 
+import collections
 import gc
 import importlib.metadata
 import importlib.util
@@ -31,7 +32,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 _tests_run = itertools.count(1)
 
-HAS_TORCH = importlib.util.find_spec("torch") is not None
+# what some tests need, as their reasons name it
+NEEDS = ("torch", "keras", "haiku", "equinox", "onnx", "NVIDIA GPU", "Hopper GPU", "chromium")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,18 +48,26 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """What needs a library or a device that is not here is left out, and counted once."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        return "left out", "", "LEFT OUT"
+    return None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not HAS_TORCH:
-        outcomes = ("passed", "skipped")
-        reports = {
-            o: [r for r in terminalreporter.stats.get(o, []) if "parity" in r.keywords]
-            for o in outcomes
-        }
-        golden, left_out = len(reports["passed"]), sum(map(len, reports.values()))
-        terminalreporter.write_line(
-            f"torch is not installed: {left_out} live comparisons left out, "
-            f"{golden} made with golden arrays"
-        )
+    """Says what was left out, and for want of what."""
+    missing = collections.Counter(
+        next((need for need in NEEDS if need in report.longreprtext), report.longreprtext)
+        for report in terminalreporter.stats.get("left out", [])
+    )
+    if missing:
+        words = (f"{count} for want of {need}" for need, count in missing.most_common())
+        terminalreporter.write_line(f"left out: {', '.join(words)}")
+    if "torch" in missing:
+        passed = terminalreporter.stats.get("passed", [])
+        golden = sum("parity" in report.keywords for report in passed)
+        terminalreporter.write_line(f"compared with arrays that torch gave once: {golden}")
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -128,7 +128,7 @@ def final_state(library, xs):
         cell = jaxrnn.GRUCell(H)
         return jaxrnn.unroll(cell, cell.init(jax.random.key(0), I), xs)[0].h
     if library == "torch":
-        module = pytest.importorskip("torch", reason="its row needs it")
+        module = pytest.importorskip("torch")
         return module.nn.GRU(I, H)(module.as_tensor(np.array(xs)))[1][0]
     if library == "Flax linen":
         module = nn.RNN(nn.GRUCell(H), return_carry=True)
@@ -138,12 +138,10 @@ def final_state(library, xs):
             xs
         )[0]
     if library == "Keras":
-        return pytest.importorskip("keras", reason="its row needs it").layers.GRU(
-            H, return_state=True
-        )(xs)[1]
+        return pytest.importorskip("keras").layers.GRU(H, return_state=True)(xs)[1]
     if library == "ONNX":
         return onnx_final_state(np.array(xs))
-    hk = pytest.importorskip("haiku", reason="its row needs it")
+    hk = pytest.importorskip("haiku")
     run = hk.transform(lambda xs: hk.dynamic_unroll(hk.GRU(H), xs, jnp.zeros((xs.shape[1], H)))[1])
     return run.apply(run.init(jax.random.key(0), xs), None, xs)
 
@@ -160,7 +158,7 @@ def test_the_row_tells_the_time_axis(library):
 
 
 def test_equinox_has_single_steps_only():
-    eqx = pytest.importorskip("equinox", reason="its row needs it")
+    eqx = pytest.importorskip("equinox")
     assert row("Equinox")["time"] == "none" and not [
         name for name in ("LSTM", "GRU", "RNN") if hasattr(eqx.nn, name)
     ]

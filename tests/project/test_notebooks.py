@@ -17,7 +17,7 @@ FIGURES = {
     "03_lstm_or_gru": 1,
     "06_train_at_scale": 2,
 }
-FIGURES |= {"04_long_memory": 2, "05_write_your_own_cell": 2, "07_step_by_step": 1}
+FIGURES |= {"04_long_memory": 2, "05_a_cell_from_a_paper": 2, "07_step_by_step": 1}
 
 
 def sources(notebook):

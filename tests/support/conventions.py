@@ -63,7 +63,7 @@ def ours(kind):
 
 
 def torch(kind):
-    library = pytest.importorskip("torch", reason="its row needs it")
+    library = pytest.importorskip("torch")
     cell = library.nn.LSTMCell(I, H) if kind == "lstm" else library.nn.GRUCell(I, H)
     start = cell.bias_ih.detach().numpy().copy()
     p = draw({k: v.detach().numpy() for k, v in cell.state_dict().items()})
@@ -128,7 +128,7 @@ def flax_nnx(kind):
 
 
 def keras(kind):
-    library = pytest.importorskip("keras", reason="its row needs it")
+    library = pytest.importorskip("keras")
     cell = library.layers.LSTMCell(H) if kind == "lstm" else library.layers.GRUCell(H)
     cell.build((None, I))
     start = [np.array(v.value) for v in cell.weights]
@@ -142,7 +142,7 @@ def keras(kind):
 
 
 def haiku(kind):
-    hk = pytest.importorskip("haiku", reason="its row needs it")
+    hk = pytest.importorskip("haiku")
     core = hk.LSTM if kind == "lstm" else hk.GRU
     run = hk.without_apply_rng(hk.transform(lambda x, state: core(H)(x, state)))
     before = (H0, C0) if kind == "lstm" else (H0,)
@@ -163,7 +163,7 @@ def haiku(kind):
 
 
 def equinox(kind):
-    eqx = pytest.importorskip("equinox", reason="its row needs it")
+    eqx = pytest.importorskip("equinox")
     cell = (eqx.nn.LSTMCell if kind == "lstm" else eqx.nn.GRUCell)(I, H, key=jax.random.key(0))
     first, (arrays, rest) = cell.bias, eqx.partition(cell, eqx.is_array)
     cell = eqx.combine(draw(arrays), rest)
@@ -194,7 +194,7 @@ def onnx(kind):
 
 def run_onnx(operator, inputs, states):
     """The last states of an operator of ONNX; its inputs by name, absent where not given."""
-    library = pytest.importorskip("onnx", reason="its row needs it")
+    library = pytest.importorskip("onnx")
     names = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
     given = [name if name in inputs else "" for name in names[: 6 if operator == "GRU" else 8]]
     found = ["", "Y_h", "Y_c"][: 1 + states]
@@ -208,7 +208,7 @@ def run_onnx(operator, inputs, states):
         [value(name, kind, None) for name in found[1:]],
     )
     model = library.helper.make_model(graph)
-    reference = pytest.importorskip("onnx.reference", reason="its row needs it")
+    reference = pytest.importorskip("onnx.reference")
     return reference.ReferenceEvaluator(model).run(None, inputs)
 
 
