@@ -5,7 +5,6 @@ without a network.
 import inspect
 import pathlib
 import re
-import shutil
 import sys
 
 from docutils import nodes
@@ -47,8 +46,11 @@ napoleon_use_rtype = False
 
 NOTEBOOKS = HERE / "notebooks"
 NOTEBOOKS.mkdir(exist_ok=True)
+for old in NOTEBOOKS.glob("*.ipynb"):
+    old.unlink()
 for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
-    shutil.copy(notebook, NOTEBOOKS / notebook.name)
+    text = notebook.read_text().replace("](../docs/", "](../")
+    (NOTEBOOKS / notebook.name).write_text(text)
 
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#]*)([^)]*)\)")
 
