@@ -30,6 +30,9 @@ TEMPLATES.undefined = jinja2.StrictUndefined
 BOTH = ("solved", "loss_ratio", "steps_to_solve", "parameters", "ms_per_update")  # what is compared
 
 
+BROKEN = (AttributeError, LookupError, TypeError, jinja2.UndefinedError)  # what damage shows as
+
+
 def write(folders: Sequence[Path], out: Path) -> None:
     """Writes the page of the runs, and of all runs of a sweep.
 
@@ -40,11 +43,21 @@ def write(folders: Sequence[Path], out: Path) -> None:
     """
     try:
         text = page(saved.read(folders))
-    except (AttributeError, LookupError, TypeError, jinja2.UndefinedError) as error:
+    except BROKEN as error:
+        places = [f for f in folders if len(folders) == 1 or _broken(f)] or folders
         raise RunError(
-            f"{', '.join(map(str, folders))}: a file lacks what belongs there ({error!r})."
+            f"{', '.join(map(str, places))}: a file lacks what belongs there ({error!r})."
         ) from error
     folder.write(out, text)
+
+
+def _broken(path: Path) -> bool:
+    """Whether a folder has no page by itself."""
+    try:
+        page(saved.read([path]))
+    except BROKEN:
+        return True
+    return False
 
 
 def page(runs: list[saved.Run]) -> str:
