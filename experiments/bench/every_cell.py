@@ -34,7 +34,7 @@ MODES = (BOTH, FORWARD)
 # what the last lines count: a loss of less than 3 % is none
 BELOW = 0.97
 TITLES = ("scan ms", "scan / default")
-ITSELF = {"ms": None, "scan_ms": None, "ratio": None, "note": "the scan itself"}
+ITSELF = "the scan itself"
 
 Row = dict[str, Any]
 
@@ -45,7 +45,7 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
 
     Returns:
         What cells.json holds: for each shape and cell, and each mode, the milliseconds of both, and
-        scan / default with its interval; null where the default is the scan itself.
+        scan / default with its interval, which is null where the default is the scan itself.
     """
     env = json.loads((path / "env.json").read_text())
     results: dict[str, Any] = {"env": env, "load": folder.finite(os.getloadavg()[0], 3), "rows": []}
@@ -103,17 +103,20 @@ def compared(
     functions: Sequence[Callable[..., Any]], arguments: tuple[Any, ...], config: BenchConfig
 ) -> Row:
     """The default and the scan in random order in each round, each once untimed just before;
-    none is timed where both are one program.
+    where both are one program, it is timed alone.
     """
     ours, scan = (jax.jit(function).lower(*arguments) for function in functions)
-    if ours.as_text() == scan.as_text():
-        return dict(ITSELF)
-    runs = [functools.partial(finished, one.compile(), arguments) for one in (ours, scan)]
+    one = ours.as_text() == scan.as_text()
+    compiled = [program.compile() for program in ((ours,) if one else (ours, scan))]
+    runs = [functools.partial(finished, program, arguments) for program in compiled]
     calls = [measure.calls(measure.first_time(run)) for run in runs]
-    times = measure.in_turn(runs, calls, (1, 1), config.most_rounds, config.seed)
+    times = measure.in_turn(runs, calls, (1,) * len(runs), config.most_rounds, config.seed)
+    ms = [folder.finite(1e3 * float(middle), 4) for middle in np.median(times, axis=0)]
+    found = {"ms": ms[0], "scan_ms": ms[-1]}
+    if one:
+        return {**found, "ratio": None, "note": ITSELF}
     ratio = stats.ratio(times[:, 1], times[:, 0])
-    default_ms, scan_ms = (folder.finite(1e3 * float(ms), 4) for ms in np.median(times, axis=0))
-    return {"ms": default_ms, "scan_ms": scan_ms, "ratio": [folder.finite(r, 4) for r in ratio]}
+    return {**found, "ratio": [folder.finite(r, 4) for r in ratio]}
 
 
 def told(row: Row) -> str:

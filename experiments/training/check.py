@@ -50,13 +50,16 @@ def compare(
     """A line for each cell and learning rate: how many seeds are as they should be,
     and how many were in the calibration.
     """
+    # where a cell's rate was chosen, it may be another than in the calibration
+    chosen = bool(summary.get("selection"))
     others = {
-        (row["cell"], row["learning_rate"]): row for row in (calibration or {}).get("results", [])
+        (row["cell"], chosen or row["learning_rate"]): row
+        for row in (calibration or {}).get("results", [])
     }
     lines: list[tuple[str, ...]] = []
     for row in summary["results"]:
         bar = wanted.get(row["cell"])
-        other = others.get((row["cell"], row["learning_rate"]))
+        other = others.get((row["cell"], chosen or row["learning_rate"]))
         seeds = _right(row, bar)
         verdict = "" if bar is None else "right" if seeds >= bar["seeds"] else "WRONG"
         found = (

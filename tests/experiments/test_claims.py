@@ -119,9 +119,10 @@ CLAIMS = {
         f"of the LSTM in {span(updates('fast_copying', 'lstm'))}",
     ],
     "an orthogonal recurrent matrix solves": lambda: [
-        f"{percent(right('full_copying', 'exprnn'))} recalled",
-        f"LSTMs have {percent(right('full_copying', 'lstm'))}, "
+        f"expRNN recalls {percent(right('full_copying', 'exprnn'))}",
+        f"the GRU {percent(right('full_copying', 'gru'))} and "
         f"LEM {percent(right('full_copying', 'lem'))}",
+        f"the LSTM {percent(right('full_copying', 'lstm'))}",
         f"only begins orthogonal {percent(right('full_copying', 'rnn_orth'))}",
     ],
     "an LSTM keeps the first of 1,000": lambda: [

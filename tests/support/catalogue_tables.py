@@ -51,26 +51,26 @@ def tier(name: str) -> list[str]:
         summary = json.loads((CALIBRATION / preset / "summary.json").read_text())
         results = summary["results"]
         several = len({result["learning_rate"] for result in results}) > 1
-        ran = in_the_run(preset, summary, bars[preset]) if name == "full" else [""] * len(results)
-        rows = [row(result, bars[preset].get(result["cell"]), several) for result in results]
-        lines += [
-            f"| `{preset}` {calibrated}{last}" for calibrated, last in zip(rows, ran, strict=True)
-        ]
+        ran = in_the_run(preset, summary, bars[preset]) if name == "full" else {}
+        for result in results:
+            line = f"| `{preset}` {row(result, bars[preset].get(result['cell']), several)}"
+            last = f" {ran.get(result['cell'], 'not run')} |" if name == "full" else ""
+            lines.append(line + last)
     return lines
 
 
-def in_the_run(preset: str, calibration, bars) -> list[str]:
+def in_the_run(preset: str, calibration, bars) -> dict[str, str]:
     """What `check full` found for each cell of a preset: of three seeds,
     how many reached the bar, or solved the task.
     """
     from experiments.training.check import compare
 
     summary = json.loads((RESULTS / "full_tier" / preset / "summary.json").read_text())
-    cells = []
+    cells = {}
     for line in compare(summary, bars, calibration):
         seeds, updates, verdict = line[3], line[5], line[7]
         words = [verdict, f"{seeds}/{summary['seeds']}", *([updates] if updates != "-" else [])]
-        cells.append(f" {', '.join(word for word in words if word)} |")
+        cells[line[0]] = ", ".join(word for word in words if word)
     return cells
 
 

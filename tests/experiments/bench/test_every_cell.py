@@ -84,10 +84,13 @@ def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(
     rows = json.loads((path / "cells.json").read_text())["rows"]
     assert [row["cell"] for row in rows] == ["gru", "conv_gru", "low_rank"]
     for timed in (row[mode] for row in rows for mode in (BOTH, FORWARD)):
-        if timed != ITSELF:
+        assert timed["ms"] > 0 and timed["scan_ms"] > 0
+        if timed["ratio"]:
             median, low, high = timed["ratio"]
-            assert 0 < low <= median <= high and timed["ms"] > 0 and timed["scan_ms"] > 0
-    assert rows[0][BOTH] != ITSELF
+            assert 0 < low <= median <= high
+        else:
+            assert timed["note"] == ITSELF
+    assert rows[0][BOTH]["ratio"]
     assert "the geometric mean of 3 rows" in capsys.readouterr().out
 
 
@@ -112,21 +115,26 @@ def test_a_short_call_is_timed_several_times_over(monkeypatch):
     assert seen == {4}
 
 
-def test_what_runs_as_the_scan_itself_is_not_timed(monkeypatch):
-    def never(run, calls=1):
-        raise AssertionError("timed")
-
-    monkeypatch.setattr(every_cell.measure, "sample", never)
-    monkeypatch.setattr(every_cell.measure, "first_time", never)
+def test_what_runs_as_the_scan_itself_is_timed_alone(monkeypatch):
+    seconds = iter([1.0, 2.0, 4.0, 5.0, 6.0, 7.0])
+    monkeypatch.setattr(every_cell.measure, "first_time", lambda run: 1.0)
+    monkeypatch.setattr(every_cell.measure, "sample", lambda run, calls: next(seconds))
     monkeypatch.setattr(every_cell, "METHODS", ("scan", "scan"))
-    row = every_cell.race(CELLS["gru"].make(4, 8), parse("2x8x4x4"), BenchConfig())
-    assert row == {BOTH: ITSELF, FORWARD: ITSELF}
+    config = arguments.parse(BenchConfig, ["--rounds", "3"])
+    row = every_cell.race(CELLS["gru"].make(4, 8), parse("2x8x4x4"), config)
+    same = {"ratio": None, "note": ITSELF}
+    assert row == {
+        BOTH: {"ms": 2000.0, "scan_ms": 2000.0, **same},
+        FORWARD: {"ms": 6000.0, "scan_ms": 6000.0, **same},
+    }
 
 
 def measured(cell, *ratios):
     """A row, None standing for the scan itself."""
     timed = [
-        {"ms": 1.0, "scan_ms": 2.0, "ratio": ratio} if ratio else dict(ITSELF) for ratio in ratios
+        {"ms": 1.0, "scan_ms": 2.0 if ratio else 1.0, "ratio": ratio}
+        | ({} if ratio else {"note": ITSELF})
+        for ratio in ratios
     ]
     return {"cell": cell, "shape": "1x2x3x4", **dict(zip((BOTH, FORWARD), timed, strict=True))}
 
@@ -145,7 +153,7 @@ def test_the_table_begins_with_what_is_slower_than_the_scan():
     start = next(k for k, line in enumerate(lines) if line.startswith("---")) + 1
     names = [line.split()[0] for line in lines[start : start + len(ROWS)]]
     assert names == ["slower", "slow", "barely", "faster", "unclear"]
-    assert lines[start + 1].split()[2:] == ["1", "2", "0.50", "(0.40-0.60)", "="]
+    assert lines[start + 1].split()[2:] == ["1", "2", "0.50", "(0.40-0.60)", "1", "1", "="]
     assert any(line.startswith("The first 3 of 5 rows are slower") for line in lines)
 
 

@@ -69,7 +69,7 @@ def all_expected(*folders):
         ["adding"],
         ["adding_rnn_sweep"],
         ["adding", "moving_pattern"],
-        ["adding_family", "adding_1000"],
+        ["adding_family", "moving_pattern"],
     ],
 )
 def test_every_number_of_saved_results_is_on_the_page_and_no_other(names, tmp_path):
