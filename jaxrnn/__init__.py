@@ -21,6 +21,7 @@ from jaxrnn import (
     testing,
     wrappers,
 )
+from jaxrnn.affine import affine_scan
 from jaxrnn.cell import Cell, carry_dtype, dot, gates, linear, zeros
 from jaxrnn.cells import GRUCell, LSTMCell, RNNCell
 from jaxrnn.devices import split_batch
@@ -53,6 +54,7 @@ __all__ = [
     "RNNCell",
     "Stack",
     "__version__",
+    "affine_scan",
     "carry_dtype",
     "cells",
     "diagnostics",

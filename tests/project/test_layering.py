@@ -14,6 +14,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "directions": set(),
     "cell": {"checks", "structure"},
     "devices": set(),
+    "affine": {"cell", "checks"},
     "sequences": CORE,
     "initializers": CORE,
     "cells": CORE | {"initializers"},

@@ -25,8 +25,8 @@ from jaxrnn.wrappers import DropConnect, MultiHead, RecurrentDropout, Zoneout
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 
 TOP = """Cell RNNCell LSTMCell GRUCell Stack unroll unroll_windows unroll_carries stepper
-initial_carry lengths_to_mask explain split_batch Chrono dot linear gates zeros carry_dtype
-__version__"""
+initial_carry affine_scan lengths_to_mask explain split_batch Chrono dot linear gates zeros
+carry_dtype __version__"""
 MODULES = "cells wrappers sequences methods initializers interop diagnostics testing"
 GATED = [  # the class, and what stands for tanh by default
     (jaxrnn.LSTMCell, "tanh"),
