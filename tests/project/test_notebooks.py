@@ -15,7 +15,7 @@ FIGURES = {
     "01_quickstart": 1,
     "02_vanishing_gradients": 4,
     "03_lstm_or_gru": 1,
-    "06_train_at_scale": 2,
+    "06_train_at_scale": 1,
 }
 FIGURES |= {"04_long_memory": 2, "05_a_cell_from_a_paper": 2, "07_step_by_step": 1}
 
