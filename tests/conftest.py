@@ -57,17 +57,21 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says what was left out, and for want of what."""
-    missing = collections.Counter(
-        next((need for need in NEEDS if need in report.longreprtext), report.longreprtext)
-        for report in terminalreporter.stats.get("left out", [])
-    )
+    missing = collections.Counter(map(_lacking, terminalreporter.stats.get("left out", [])))
     if missing:
-        words = (f"{count} for want of {need}" for need, count in missing.most_common())
+        words = (f"{count} ({need})" for need, count in missing.most_common())
         terminalreporter.write_line(f"left out: {', '.join(words)}")
     if "torch" in missing:
         passed = terminalreporter.stats.get("passed", [])
         golden = sum("parity" in report.keywords for report in passed)
         terminalreporter.write_line(f"compared with arrays that torch gave once: {golden}")
+
+
+def _lacking(report: pytest.TestReport) -> str:
+    """What a test was left out for: the library or device, else its reason."""
+    reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longreprtext
+    reason = reason.removeprefix("Skipped: ")
+    return next((need for need in NEEDS if need in reason), reason)
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
