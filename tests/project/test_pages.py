@@ -92,9 +92,9 @@ def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
     "ignore:__array__ implementation:DeprecationWarning"
 )  # of Keras's variables under NumPy 2
 @pytest.mark.peers
-@pytest.mark.parametrize("page", [page for page in PAGES if peers(text(page))])
+@pytest.mark.parametrize("page", [page for page in PAGES if peers("\n".join(blocks(page)))])
 def test_the_code_of_a_page_runs_from_top_to_bottom(page):
-    for library in sorted(peers(text(page))):
+    for library in sorted(peers("\n".join(blocks(page)))):
         pytest.importorskip(library, reason=f"the code of {page} needs {library}")
     namespace = {}
     for block in blocks(page):
