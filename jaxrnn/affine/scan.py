@@ -107,25 +107,28 @@ def _floating(name: str, x: Any) -> Array:
 
 def _check_shapes(a: Matrix, b: State, start: State, first: State) -> None:
     slots = b if isinstance(b, tuple) else (b,)
-    T, *state = slots[0].shape
-    rows = a if isinstance(a, tuple) else ((a,),)
-    dense = not isinstance(b, tuple) and not isinstance(a, tuple) and a.ndim == b.ndim + 1
-    wanted = [*state, state[-1]] if dense else state
-    for row in rows:
-        if len(row) != len(slots) or len(rows) != len(slots):
-            raise ValueError(f"a must be {len(slots)} x {len(slots)} blocks, as b has slots.")
-        for block in row:
-            if block is not None and (block.shape[0] not in (1, T) or [*block.shape[1:]] != wanted):
-                raise ValueError(
-                    f"a has shape {block.shape}, expected ({T} or 1, "
-                    f"{', '.join(map(str, wanted))}), as b has shape {slots[0].shape}."
-                )
-    for name, tree in (("start", start), ("first", first)):
-        for leaf in jax.tree.leaves(tree):
-            if [*leaf.shape] != state:
-                raise ValueError(f"{name} has shape {leaf.shape}, expected {tuple(state)}.")
     if len({leaf.shape for leaf in slots}) > 1:
         raise ValueError(f"the slots of b differ in shape: {[leaf.shape for leaf in slots]}.")
+    rows = a if isinstance(a, tuple) else ((a,),)
+    if {len(rows), *map(len, rows)} != {len(slots)}:
+        raise ValueError(f"a must be {len(slots)} x {len(slots)} blocks, as b has slots.")
+    _check_blocks(rows, slots[0], dense=not isinstance(a, tuple) and a.ndim == slots[0].ndim + 1)
+    state = slots[0].shape[1:]
+    for name, tree in (("start", start), ("first", first)):
+        for leaf in jax.tree.leaves(tree):
+            if leaf.shape != state:
+                raise ValueError(f"{name} has shape {leaf.shape}, expected {state}.")
+
+
+def _check_blocks(rows: Matrix, b: Array, dense: bool) -> None:
+    T, *state = b.shape
+    wanted = [*state, state[-1]] if dense else state
+    for block in jax.tree.leaves(rows):
+        if block.shape[0] not in (1, T) or [*block.shape[1:]] != wanted:
+            raise ValueError(
+                f"a has shape {block.shape}, expected ({T} or 1, "
+                f"{', '.join(map(str, wanted))}), as b has shape {b.shape}."
+            )
 
 
 def _conditioned(
