@@ -27,6 +27,13 @@ WORDS = {
     "dt": r"\Delta t",
     "epsilon": r"\epsilon",
     "gamma": r"\gamma",
+    "theta": r"\theta",
+    "lambda": r"\lambda",
+    "nu": r"\nu",
+    "softplus": r"\operatorname{softplus}",
+    "silu": r"\operatorname{silu}",
+    "sqrt": r"\operatorname{sqrt}",
+    "Re": r"\operatorname{Re}",
     "alpha": r"\alpha",
     "beta": r"\beta",
 }
@@ -102,6 +109,7 @@ def parameters(cell: str) -> int:
     """How many a cell of SIZE has, convolutions of 3 x 3 over two axes."""
     options: dict[str, Any] = {"proj_size": SIZE // 2} if cell == "LSTMPCell" else {}
     options |= {"kernel_size": 3, "dims": 2} if cell.startswith("Conv") else {}
+    options |= {"memory_size": SIZE, "theta": SIZE} if cell == "LMUCell" else {}
     made = getattr(jaxrnn.cells, cell)(SIZE, **options)
     shapes = jax.eval_shape(lambda key: made.init(key, SIZE), jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))

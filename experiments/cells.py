@@ -22,6 +22,7 @@ class NamedCell(NamedTuple):
         words = {
             "chrono": lambda: jaxrnn.Chrono(lag),
             "two_over_lag": lambda: 2 / lag,
+            "lag": lambda: lag,
             "half": lambda: max(hidden_size // 2, 1),
         }
         options = {

@@ -182,7 +182,7 @@ def gate_bias(
     """`b` with the initial bias of one gate; as it is where there is none, or torch draws it.
 
     Args:
-        cell: has `hidden_size` and `init_scheme`.
+        cell: has `hidden_size`, and perhaps an `init_scheme`.
         key: of the draw.
         b: [G * H] or None.
         gate: the number of the gate.
@@ -194,7 +194,7 @@ def gate_bias(
     Returns:
         [G * H].
     """
-    if b is None or cell.init_scheme == "torch":
+    if b is None or getattr(cell, "init_scheme", "jaxrnn") == "torch":
         return b
     H = cell.hidden_size
     blocks = b.reshape(-1, H)

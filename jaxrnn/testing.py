@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrnn.cell import Array, Carry, Cell, Noise, Params, Tree, cast, dot
 from jaxrnn.checks import fit_noise
-from jaxrnn.running import unroll
+from jaxrnn.running import explain, unroll
 
 # steps, batch axes, and the size of every spatial axis of a convolutional cell
 T = 4
@@ -41,9 +41,9 @@ def check_cell(cell: Cell, input_size: int = 3, *, seed: int = 0) -> None:
     """Checks a cell against the contract of `jaxrnn.Cell`, in float64 with random parameters,
     and in bfloat16.
 
-    Checked: configuration, dtypes, carries, batch axes, `dot`, tiles, the sequence against single
-    steps, gradients against finite differences, masks and resets. A bidirectional stack has no
-    single step, so it is not for this function.
+    Checked: configuration, dtypes, carries, batch axes, `dot`, tiles, what is read as linear, the
+    sequence against single steps, gradients against finite differences, masks and resets. A
+    bidirectional stack has no single step, so it is not for this function.
 
     Args:
         cell: the cell.
@@ -63,7 +63,7 @@ def check_cell(cell: Cell, input_size: int = 3, *, seed: int = 0) -> None:
         _guarded(_configuration, cell)
         _guarded(_parameters, cell, input_size)
         case = _guarded(_case, cell, input_size, seed)
-        for clause in (_carries, _batch, _products, _tiles, _sequence, _sixteen_bits, _gradients):
+        for clause in CLAUSES:
             _guarded(clause, case)
 
 
@@ -232,6 +232,31 @@ def _tiles(case: Case) -> None:
             raise AssertionError(f"{advice} {error}") from error
 
 
+def _linear(case: Case) -> None:
+    """A step that is read as linear in the carry, unit by unit, has the same derivative
+    everywhere, and none of a unit by another.
+    """
+    if hasattr(case.cell, "unroll_layers"):  # its layers are cells of their own
+        return
+    (found,) = explain(case.cell, case.xs.shape, case.xs.dtype, params=case.params)
+    if "affine" in found.refused:
+        return
+    way = _perturbed(jax.tree.map(jnp.zeros_like, case.carry), case.random)
+    elsewhere = _perturbed(case.carry, case.random)
+    others = jax.tree.map(lambda a: a.at[..., 0].set(0), way)
+
+    def along(carry: Carry, way: Carry) -> Carry:
+        def after(carry: Carry) -> Carry:
+            return _one(case, carry, case.xs[0], _first(case.noise))[2][0]
+
+        return jax.jvp(after, (carry,), (way,))[1]
+
+    advice = "the reading of the step is wrong: please report the cell."
+    _same(along(elsewhere, way), along(case.carry, way), advice)
+    first = jax.tree.map(lambda a: a[..., 0], along(case.carry, others))
+    _same(first, jax.tree.map(jnp.zeros_like, first), advice)
+
+
 def _sequence(case: Case) -> None:
     """unroll equals a loop over cell(params, carry, x),
     and T = 0 returns the carry it was given.
@@ -302,6 +327,18 @@ def _gradients(case: Case) -> None:
         assert np.isfinite(slope).all(), (
             f"at (params, xs, carry){name}: NaN; is step differentiable at an input of 0?"
         )
+
+
+CLAUSES = (
+    _carries,
+    _batch,
+    _products,
+    _tiles,
+    _linear,
+    _sequence,
+    _sixteen_bits,
+    _gradients,
+)
 
 
 def _loss(case: Case, at: tuple[Params, Array, Carry], mask: Array, reset: Array) -> Array:

@@ -37,6 +37,8 @@ class BenchConfig:
             three of its own.
         calls: instead, what one call of a module costs beside Flax's own, eager and compiled, at
             `shapes`, none of which means two of its own.
+        linear: instead, linear recurrences: `affine_scan` against loops, and each linear cell by
+            each method, at `shapes`, none of which means some of its own.
         seed: what weights, inputs and the order of the candidates are drawn from.
         out: the folder to write; none means a new one under runs/.
     """
@@ -53,6 +55,7 @@ class BenchConfig:
     quick: bool = False
     every_cell: bool = False
     calls: bool = False
+    linear: bool = False
     seed: int = 0
     out: str | None = None
 
@@ -67,8 +70,8 @@ class BenchConfig:
             for name in names:
                 choose(kind, name, known)
         self.jobs()
-        if self.calls and self.every_cell:
-            raise UsageError("calls and every_cell are two tables; ask for one at a time.")
+        if sum((self.calls, self.every_cell, self.linear)) > 1:
+            raise UsageError("calls, every_cell and linear are tables; ask for one at a time.")
         if not self.cells:
             raise UsageError("cells must name at least one.")
         if self.rounds < 1 or not self.minutes > 0:
@@ -101,7 +104,7 @@ class BenchConfig:
 
     @property
     def cpu_devices(self) -> int:
-        alone = self.every_cell or self.calls
+        alone = self.every_cell or self.calls or self.linear
         return 2 if self.split and self.device == "cpu" and not alone else 1
 
     @property

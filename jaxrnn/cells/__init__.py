@@ -11,6 +11,7 @@ from jaxrnn.cells.convolution import ConvParams
 from jaxrnn.cells.cornn import CoRNNCarry, CoRNNCell, CoRNNParams
 from jaxrnn.cells.exprnn import ExpRNNCell, ExpRNNParams
 from jaxrnn.cells.gru import GRUCarry, GRUCell, GRUParams, GRUResetBeforeCell, GRUResetBeforeParams
+from jaxrnn.cells.hgrn import HGRNCell, HGRNParams
 from jaxrnn.cells.indrnn import IndRNNCell, IndRNNParams
 from jaxrnn.cells.janet import JANETCell, JANETParams
 from jaxrnn.cells.layer_norm import (
@@ -23,10 +24,20 @@ from jaxrnn.cells.layer_norm import (
 )
 from jaxrnn.cells.lem import LEMCarry, LEMCell, LEMParams
 from jaxrnn.cells.ligru import LiGRUCell, LiGRUParams
+from jaxrnn.cells.lmu import LMUCarry, LMUCell, LMUParams
+from jaxrnn.cells.lru import ComplexCarry, LRUCell, LRUParams
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell, LSTMParams, LSTMPCell, LSTMPParams
 from jaxrnn.cells.mgu import MGUCell, MGUParams, MGUResetAfterCell, MGUResetAfterParams
+from jaxrnn.cells.mingru import MinGRUCell, MinGRUParams
+from jaxrnn.cells.minlstm import MinLSTMCell, MinLSTMParams
+from jaxrnn.cells.paragru import ParaGRUCell, ParaGRUParams
+from jaxrnn.cells.paralstm import ParaLSTMCell, ParaLSTMParams
 from jaxrnn.cells.peephole import PeepholeLSTMCell, PeepholeLSTMParams
+from jaxrnn.cells.rglru import RGLRUCell, RGLRUParams
 from jaxrnn.cells.rnn import RNNCarry, RNNCell, RNNParams
+from jaxrnn.cells.s5 import S5Cell, S5Params
+from jaxrnn.cells.slstm import SLSTMCarry, SLSTMCell, SLSTMParams
+from jaxrnn.cells.sru import SRUCarry, SRUCell, SRUParams
 from jaxrnn.cells.ugrnn import UGRNNCell, UGRNNParams
 from jaxrnn.cells.unicornn import UnICORNNCarry, UnICORNNCell, UnICORNNParams
 
@@ -38,6 +49,7 @@ __all__ = [
     "CoRNNCarry",
     "CoRNNCell",
     "CoRNNParams",
+    "ComplexCarry",
     "ConvGRUCell",
     "ConvLSTMCell",
     "ConvParams",
@@ -49,6 +61,8 @@ __all__ = [
     "GRUResetBeforeCell",
     "GRUResetBeforeParams",
     "GatedAntisymmetricRNNCell",
+    "HGRNCell",
+    "HGRNParams",
     "IndRNNCell",
     "IndRNNParams",
     "JANETCell",
@@ -56,6 +70,11 @@ __all__ = [
     "LEMCarry",
     "LEMCell",
     "LEMParams",
+    "LMUCarry",
+    "LMUCell",
+    "LMUParams",
+    "LRUCell",
+    "LRUParams",
     "LSTMCarry",
     "LSTMCell",
     "LSTMPCell",
@@ -73,11 +92,29 @@ __all__ = [
     "MGUParams",
     "MGUResetAfterCell",
     "MGUResetAfterParams",
+    "MinGRUCell",
+    "MinGRUParams",
+    "MinLSTMCell",
+    "MinLSTMParams",
+    "ParaGRUCell",
+    "ParaGRUParams",
+    "ParaLSTMCell",
+    "ParaLSTMParams",
     "PeepholeLSTMCell",
     "PeepholeLSTMParams",
+    "RGLRUCell",
+    "RGLRUParams",
     "RNNCarry",
     "RNNCell",
     "RNNParams",
+    "S5Cell",
+    "S5Params",
+    "SLSTMCarry",
+    "SLSTMCell",
+    "SLSTMParams",
+    "SRUCarry",
+    "SRUCell",
+    "SRUParams",
     "UGRNNCell",
     "UGRNNParams",
     "UnICORNNCarry",

@@ -57,6 +57,18 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
     check_activations(cell, *(name for name in named if hasattr(cell, name)))
     if cell.init_scheme not in ("jaxrnn", "torch"):
         raise ValueError(f"init_scheme must be 'jaxrnn' or 'torch', got {cell.init_scheme!r}.")
+    check_gate_biases(cell, *biases)
+    if cell.init_scheme == "torch":
+        _check_nothing_else_draws(cell)
+
+
+def check_gate_biases(cell: Any, *biases: float | Chrono) -> None:
+    """Raises where the initial bias of a gate is neither a number nor a chrono draw, or is one of a
+    cell without biases.
+
+    Raises:
+        TypeError, ValueError: as said.
+    """
     for b in biases:
         if isinstance(b, Chrono):
             continue
@@ -65,8 +77,27 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
         check_number("the bias of a gate", b)
     if not cell.bias and any(isinstance(b, Chrono) for b in biases):
         raise ValueError("a Chrono bias needs bias=True.")
-    if cell.init_scheme == "torch":
-        _check_nothing_else_draws(cell)
+
+
+def check_range(cell: Any, name: str, *, above: float, below: float) -> None:
+    """Raises ValueError unless a field is a tuple of two numbers in order, between two others."""
+    given = getattr(cell, name)
+    pair = isinstance(given, tuple) and len(given) == 2
+    if not pair or not all(isinstance(value, numbers.Real) for value in given):
+        raise ValueError(f"{name} must be a tuple (low, high), got {given!r}.")
+    if not above < given[0] <= given[1] < below:
+        raise ValueError(f"{name} must be {above} < low <= high < {below}, got {given!r}.")
+
+
+def check_share(cell: Any, name: str) -> None:
+    """Makes a field a plain float, of 0 or more and below 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    make_float(cell, name, zero=True)
+    if getattr(cell, name) >= 1:
+        raise ValueError(f"{name} must be below 1, got {getattr(cell, name)!r}.")
 
 
 def _check_nothing_else_draws(cell: Any) -> None:

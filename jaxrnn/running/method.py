@@ -42,8 +42,9 @@ class Method:
         raise NotImplementedError(f"{type(self).__name__} does not define run(plan, problem).")
 
     def why(self, plan: Any) -> str:
-        """Why it is taken where nobody asked for it, as the end of a sentence."""
-        return "nothing faster can run it."
+        """Why it is taken where nobody asked for it, as the end of a sentence; "" is the reason
+        for which the one before it is not."""
+        return ""
 
     def describe(self, plan: Any) -> tuple[str, ...]:
         """What it does, a sentence a line, for `explain`."""
@@ -52,11 +53,17 @@ class Method:
 
 NAMES = {
     "scan": ("jaxrnn.running.scan", "Scan"),
+    "affine": ("jaxrnn.running.affine", "Affine"),
     "fused": ("jaxrnn.running.fused", "Fused"),
     "cudnn": ("jaxrnn.hardware.cudnn", "CuDNN"),
     "persistent": ("jaxrnn.hardware.persistent", "Persistent"),
 }  # by name, since those for one kind of hardware stand above this and are imported when asked for
-DEFAULT: dict[str, dict[str, Any]] = {"fused": {"where_it_pays": True}, "scan": {}}
+# tried in this order; the last one refuses nothing
+DEFAULT: dict[str, dict[str, Any]] = {
+    "affine": {},
+    "fused": {"where_it_pays": True},
+    "scan": {},
+}
 REMAT = ("none", "carry", "sqrt")
 
 
@@ -134,14 +141,13 @@ def choose(problem: Problem, method: Method | None) -> Choice:
         if isinstance(plan, Refusal):
             raise ValueError(refusal(method, problem, plan.reason))
         return Choice(method, plan, "it was asked for.")
-    # Why the last one refused is why the next is taken.
-    refused = []
+    reason = None
     for name, options in DEFAULT.items():
         method = named(name, **options)
         plan = method.plan(problem)
         if not isinstance(plan, Refusal):
-            return Choice(method, plan, refused[-1] if refused else method.why(plan))
-        refused.append(plan.reason)
+            return Choice(method, plan, method.why(plan) or reason or "")
+        reason = plan.reason
     raise AssertionError("the last of the default methods refuses nothing")
 
 

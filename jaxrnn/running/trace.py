@@ -128,7 +128,7 @@ class Trace:
         self, known: set[Var], targets: Iterable[Var], given: set[Var], effects: bool
     ) -> list[Any]:
         """The equations behind the targets; of a product in `given` not those of its weight."""
-        wanted = {v for v in targets if not _literal(v)} - known
+        wanted = {v for v in targets if not is_literal(v)} - known
         found = []
         # From the last to the first: what an equation needs is wanted before those behind it are
         # seen. What is known cuts off everything behind it.
@@ -137,7 +137,7 @@ class Trace:
                 found.append(equation)
                 without_weight = bool(given & set(equation.outvars))
                 asked = equation.invars[:1] if without_weight else equation.invars
-                wanted |= {v for v in asked if not _literal(v)} - known
+                wanted |= {v for v in asked if not is_literal(v)} - known
         return found[::-1]
 
     @functools.cached_property
@@ -170,12 +170,12 @@ def _bind(equation: Any, operands: list[Any]) -> list[Any]:
     return found if equation.primitive.multiple_results else [found]
 
 
-def _literal(atom: Var) -> bool:
+def is_literal(atom: Var) -> bool:
     return isinstance(atom, jax.extend.core.Literal)
 
 
 def _read(values: dict[Var, Any], atom: Var) -> Any:
-    return atom.val if _literal(atom) else values[atom]
+    return atom.val if is_literal(atom) else values[atom]
 
 
 def trace(problem: Problem) -> tuple[Trace, list[Array]]:
@@ -265,7 +265,7 @@ class Graph:
         return [self.read(v) for v in variables]
 
     def read(self, atom: Var) -> int | None:
-        return None if _literal(atom) else self.numbers[atom]
+        return None if is_literal(atom) else self.numbers[atom]
 
     def behind(self, targets: Iterable[int | None], recorded: Sequence[bool] = ()) -> set[Any]:
         """The variables on which some target depends, those themselves included.
@@ -290,7 +290,7 @@ class Graph:
 
     def _walk(self, equations: Iterable[Any]) -> None:
         for e in equations:
-            inner = _called(e)
+            inner = called(e)
             if inner is None:
                 self.numbers.update({v: next(self._fresh) for v in e.outvars})
                 inputs = tuple(map(self.read, e.invars))
@@ -316,7 +316,7 @@ class Graph:
         self.equations.append(Equation(call.primitive.name, inputs, outputs, None, None))
 
 
-def _called(equation: Any) -> Any:
+def called(equation: Any) -> Any:
     """The equations that a call stands for; None where it is no call."""
     if equation.primitive.name not in CALLS:
         return None

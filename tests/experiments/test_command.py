@@ -60,6 +60,7 @@ def test_who_reads_only_the_first_line_gets_no_traceback_and_no_message(tmp_path
     process.stderr.close()
 
 
+@pytest.mark.slow("one more run in a process of its own")
 def test_a_run_goes_on_when_its_reader_has_gone(tmp_path):
     process = command(TINY, tmp_path)
     wait_for(process, "writing")
@@ -71,6 +72,7 @@ def test_a_run_goes_on_when_its_reader_has_gone(tmp_path):
     assert summary["status"] == "done"
 
 
+@pytest.mark.slow("one more run in a process of its own")
 def test_the_losses_are_written_for_tensorboard_too(tmp_path):
     code, _, err = finish(command(f"{TINY} --tensorboard", tmp_path))
     assert (code, err) == (0, "")

@@ -312,7 +312,7 @@ def test_the_largest_kernels_lower_for_a_gpu_and_larger_ones_are_refused(
 
 
 @new
-@pytest.mark.slow
+@pytest.mark.slow("the interpreter runs the largest kernels warpgroup by warpgroup")
 @pytest.mark.parametrize("make, dtype, largest", LARGEST)
 def test_the_largest_kernels_have_the_results_of_the_scan(make, dtype, largest, interpreted):
     compare(

@@ -101,7 +101,7 @@ def test_an_exported_cell_gives_the_numbers_of_its_equations_at_every_size(name,
         assert_close(got, drive(oracle, params, xs, mask=mask, reset=reset, reverse=reverse))
 
 
-@pytest.mark.slow
+@pytest.mark.slow("exporting with sizes as symbols traces every program several times")
 @pytest.mark.parametrize("name", STACKS)
 def test_an_exported_stack_gives_the_numbers_of_its_equations_at_every_size(name, x64):
     stack, layers = STACKS[name]
@@ -119,7 +119,7 @@ def test_an_exported_stack_gives_the_numbers_of_its_equations_at_every_size(name
         )
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a gradient of each exported program is a second export")
 @pytest.mark.parametrize(
     "name, remat", [("gru", "none"), ("lstm", "sqrt"), ("bidirectional", "carry")]
 )
@@ -183,7 +183,7 @@ def test_carries_after_every_step_export(x64):
             )
 
 
-@pytest.mark.slow
+@pytest.mark.slow("one more export, of a stack with dropout")
 def test_dropout_inside_an_exported_program_is_that_of_the_program_itself(x64):
     stack = jaxrnn.Stack((LSTM_CELL, Zoneout(GRU_CELL)), dropout=0.5)
     params = parameters(stack)

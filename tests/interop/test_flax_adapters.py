@@ -154,7 +154,7 @@ def compare(ours, theirs, params, xs):
     assert_same(got, want, 1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("the whole contract for each of Flax's cells; its numbers are tested by default")
 @pytest.mark.parametrize("name", ["GRUCell", "ConvLSTMCell"])
 def test_a_linen_cell_keeps_the_contract_of_a_cell(name):
     jaxrnn.testing.check_cell(jaxrnn.linen.FromLinen(LINEN[name]))

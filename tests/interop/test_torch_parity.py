@@ -33,7 +33,13 @@ def few(case):
 
 
 MARKED = [
-    pytest.param(case, id=str(case), marks=[] if few(case) else [pytest.mark.slow])
+    pytest.param(
+        case,
+        id=str(case),
+        marks=[]
+        if few(case)
+        else [pytest.mark.slow("all of torch's options, of which a few stand for the rest")],
+    )
     for case in CASES
 ]
 live = pytest.mark.skipif(not LIVE, reason="needs torch: pip install 'jaxrnn[parity]'")

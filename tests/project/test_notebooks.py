@@ -8,6 +8,7 @@ import jupytext
 import nbclient
 import nbformat
 import pytest
+import slow
 from places import NOTEBOOKS
 
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
@@ -41,7 +42,15 @@ def test_the_committed_notebook_has_the_source_of_its_script_and_outputs(path):
     assert len(outputs) > len(images)
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    slow.some(
+        SCRIPTS,
+        lambda path: path.stem == "01_quickstart",
+        "it trains for half a minute",
+        name=lambda path: path.stem,
+    ),
+)
 def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
     root = str(NOTEBOOKS.parent)
     monkeypatch.setenv(

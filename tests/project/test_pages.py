@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+import slow
 from places import DOCS
 
 import jaxrnn
@@ -22,6 +23,16 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 # the catalogue is written when the pages are built
 PAGES = sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "catalogue")
+LONG = {
+    "coming_from_pytorch",
+    "sequences",
+    "modules",
+    "training",
+    "write_your_own_cell",
+    "write_your_own_method",
+    "coming_from_flax",
+    "agents",
+}
 PEERS = {"torch", "keras", "haiku", "equinox"}
 MODULES = (
     "jaxrnn",
@@ -75,10 +86,7 @@ def load(name):
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(p, marks=[pytest.mark.slow] if p == "write_your_own_cell" else [])
-        for p in PAGES
-    ],
+    [*slow.some(PAGES, lambda page: page not in LONG, "it trains or compiles for seconds")],
 )
 @pytest.mark.usefixtures("standard_promotion")
 def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
@@ -249,7 +257,7 @@ def test_every_public_name_is_in_the_reference_once(module):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow("CI builds them in a stage of its own too")
 def test_the_pages_build_without_a_warning_and_hold_every_public_name(tmp_path):
     pytest.importorskip("myst_nb", reason="pip install 'jaxrnn[docs]'")
     sphinx = pytest.importorskip("sphinx.util.inventory", reason="pip install 'jaxrnn[docs]'")

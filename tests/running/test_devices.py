@@ -21,6 +21,9 @@ def params_and_inputs():
     return params, jax.random.normal(keys[2], (T, B, I))
 
 
+EAGER = pytest.mark.slow("the same call without jit")
+
+
 def by_unroll(params, xs):
     return jnp.mean(jaxrnn.unroll(CELL, params, xs)[1] ** 2)
 
@@ -37,7 +40,13 @@ def close(a, b):
 
 
 @pytest.mark.parametrize("loss", [by_unroll, by_hand])
-@pytest.mark.parametrize("wrap", [jax.jit, lambda f: f], ids=["jit", "eager"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(jax.jit, id="jit"),
+        pytest.param(lambda f: f, id="eager", marks=EAGER),
+    ],
+)
 def test_split_values_and_gradients_equal_those_of_one_device(loss, wrap):
     params, xs = params_and_inputs()
     split = wrap(jax.value_and_grad(jaxrnn.split_batch(loss, in_axes=(None, 1)), argnums=(0, 1)))

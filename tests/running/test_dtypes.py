@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 from oracles import CELLS, EVERY, inputs
 
 import jaxrnn
@@ -46,7 +47,15 @@ def check(cell, param_dtype, dtype):
     assert (dtypes(carry), dtypes(ys), dtypes(d_xs)) == ({WIDE[dtype]}, {dtype}, {dtype})
 
 
-@pytest.mark.parametrize("number", range(len(CELLS)), ids=[case[0] for case in CELLS])
+@pytest.mark.parametrize(
+    "number",
+    slow.some(
+        range(len(CELLS)),
+        lambda k: k % 3 == 0,
+        "made of the same operations",
+        name=lambda k: CELLS[k][0],
+    ),
+)
 def test_parameters_outputs_carries_and_gradients_have_their_dtypes(number):
     with jax.enable_x64(True):
         # each dtype of parameters with one of inputs, others for the next cell
@@ -54,7 +63,7 @@ def test_parameters_outputs_carries_and_gradients_have_their_dtypes(number):
             check(CELLS[number][1], param_dtype, DTYPES[(k + number) % 4])
 
 
-@pytest.mark.slow
+@pytest.mark.slow("every cell at every pair of dtypes; some of each by default")
 @pytest.mark.parametrize("wide", [True, False], ids=["x64", "x32"])
 @pytest.mark.parametrize("name, cell", [case[:2] for case in EVERY])
 def test_every_pair_of_dtypes(name, cell, wide):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 from oracles import CELLS, assert_close, inputs, parameters
 
 import jaxrnn
@@ -31,12 +32,22 @@ CASES = [
     (*case[:2], remat)
     for case, remat in zip(CELLS, itertools.cycle(["none", "carry", "sqrt"]), strict=False)
 ]
+OUTPUTS = ["lstm", "gru", "rnn_relu", "lstmp", "lem"]
+CARRIES = pytest.mark.slow(
+    "between the other two: less is saved than by one, more than by the other"
+)
 DEFAULT = {"gru", "gru_reset_before", "zoneout"}  # the others are slow tests
 BY_NAME = {case[0]: case[1] for case in CELLS}
 CASES += [("lstm", jaxrnn.LSTMCell(4), remat) for remat in ("none", "carry", "sqrt")]
 
 
-@pytest.fixture(params=["cpu", pytest.param("columns", marks=pytest.mark.slow), "default"])
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param("columns", marks=pytest.mark.slow("a layout that two tests hold by default")),
+        "default",
+    ]
+)
 def platform(request, monkeypatch):
     """Runs a test in each layout of the loops; all are correct on every platform."""
 
@@ -72,7 +83,9 @@ def marked(number):
     name, _, remat = CASES[number]
     quick = name in DEFAULT or number >= len(CELLS)
     return pytest.param(
-        number, id=f"{number}-{name}-{remat}", marks=[] if quick else [pytest.mark.slow]
+        number,
+        id=f"{number}-{name}-{remat}",
+        marks=[] if quick else [pytest.mark.slow("cells whose steps are made of the same parts")],
     )
 
 
@@ -115,10 +128,8 @@ def test_without_batch_and_for_one_step():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
-@pytest.mark.parametrize(
-    "name", ["lstm", "gru", "rnn_relu", "lstmp", pytest.param("lem", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("remat", ["none", "sqrt", pytest.param("carry", marks=CARRIES)])
+@pytest.mark.parametrize("name", slow.some(OUTPUTS, {"lstm", "gru"}.__contains__, "read alike"))
 def test_the_outputs_stand_for_the_state_in_every_chunk(name, remat, reverse, platform):
     cell = BY_NAME[name]
     p, xs = parameters(cell), inputs(cell, T, BATCH)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 from flax import nnx
 from modules import APIS, Nnx
 
@@ -69,7 +70,9 @@ def test_an_epsilon_must_be_above_zero(wrong):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
-@pytest.mark.parametrize("rate", [1.0, 1 - 1e-12, 0.5])
+@pytest.mark.parametrize(
+    "rate", slow.some([1.0, 1 - 1e-12, 0.5], (1.0).__eq__, "rates that leave something")
+)
 @pytest.mark.usefixtures("x64")
 def test_dropout_up_to_one_has_finite_gradients_in_every_dtype(rate, dtype):
     stack = jaxrnn.Stack((GRU, jaxrnn.LSTMCell(H)), dropout=rate)

@@ -220,7 +220,14 @@ def test_an_odd_step_is_read_as_it_is(cell):
 
 
 @pytest.mark.parametrize(
-    "remat", ["none", *(pytest.param(remat, marks=pytest.mark.slow) for remat in ("carry", "sqrt"))]
+    "remat",
+    [
+        "none",
+        *(
+            pytest.param(remat, marks=pytest.mark.slow("other remat reads the same trace"))
+            for remat in ("carry", "sqrt")
+        ),
+    ],
 )
 @pytest.mark.parametrize("cell", [*ODD, ProductInLoop, Biased])
 def test_an_odd_step_keeps_its_gradients(cell, remat):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracles import CELLS, EVERY, assert_close, drive, inputs, parameters, randomised
@@ -80,7 +81,7 @@ def test_a_sequence_equals_the_equations_step_by_step(name, reverse):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in NAMES]
+    "name", slow.some(NAMES, QUICK.__contains__, "the sequence of each cell is tested by default")
 )
 def test_gradients_equal_the_derivatives_of_the_equations(name):
     cell, oracle, p, xs, carry, noise = setting(name)
@@ -312,7 +313,7 @@ def test_vmap_over_parameters_equals_separate_calls():
     [
         ("lstm", True, None),
         ("stack", False, "scan"),
-        pytest.param("stack", True, None, marks=pytest.mark.slow),
+        pytest.param("stack", True, None, marks=pytest.mark.slow("the largest of its programs")),
     ],
 )
 def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, method):
@@ -349,7 +350,10 @@ def test_two_devices_give_the_values_and_gradients_of_one(name, how, given, meth
     assert_close(got, want)
 
 
-@pytest.mark.parametrize("name", ["peephole", "layer_norm", "gru"])
+@pytest.mark.parametrize(
+    "name",
+    slow.some(["peephole", "layer_norm", "gru"], "gru".__eq__, "made of the same operations"),
+)
 def test_second_derivatives_in_every_parameter_are_those_of_the_scan(name):
     cell, _, p, xs, _, _ = setting(name)
     way = randomised(p, 8)

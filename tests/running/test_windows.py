@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from oracles import CELLS, assert_close, drive, inputs, parameters, randomised
@@ -74,7 +75,7 @@ def by_hand(window, cell, p, xs, carry, weigh, options):
     return (d_p, np.concatenate(d_xs), d_carries[0]), (carry, np.concatenate(ys))
 
 
-@pytest.mark.parametrize("window", [3, 4])
+@pytest.mark.parametrize("window", slow.some([3, 4], (4).__eq__, "one that divides the steps"))
 @pytest.mark.parametrize("name", ["lstm", "learned_start", *NOISY])
 def test_windows_equal_the_manual_version_values_and_gradients(name, window):
     cell, p, xs, carry, noise = setting(name)
@@ -161,7 +162,14 @@ def carries_and_slopes(name, method, remat):
 
 
 @pytest.mark.parametrize("remat", ["none", "carry", "sqrt"])
-@pytest.mark.parametrize("name", ["lstm", "peephole", "learned_stack", "zoneout"])
+@pytest.mark.parametrize(
+    "name",
+    slow.some(
+        ["lstm", "peephole", "learned_stack", "zoneout"],
+        "learned_stack".__eq__,
+        "steps made of the same operations",
+    ),
+)
 def test_the_carries_of_all_steps_have_the_gradients_of_the_scan(name, remat):
     assert_close(carries_and_slopes(name, "fused", remat), carries_and_slopes(name, "scan", "none"))
 

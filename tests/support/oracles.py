@@ -13,6 +13,7 @@ import scipy.linalg
 import torture
 from oracle_base import Oracle, bias, gate, plus, sigmoid, zero
 from oracles_gated import GATED, dense
+from oracles_linear import BESIDE, LINEAR
 from oracles_memory import MEMORY
 
 import jaxrnn
@@ -437,7 +438,7 @@ AROUND = [
 ]
 CELLS = BUILT_IN + TORTURE + AROUND
 # what holds the contract holds for these; tests of a few cells choose among CELLS
-EVERY = CELLS + GATED + MEMORY
+EVERY = CELLS + GATED + MEMORY + LINEAR + BESIDE
 
 
 def parameters(cell, size=3, seed=0):

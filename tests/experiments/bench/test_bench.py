@@ -62,7 +62,7 @@ ON_CPU = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it compiles the layers of every library")
 @pytest.mark.peers
 @pytest.mark.parametrize("name", ON_CPU)
 def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(name):
@@ -75,7 +75,7 @@ def test_every_installed_peer_agrees_with_float64_in_values_and_all_gradients(na
         assert error(name, cell, text) < 1e-5, cell
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it compiles the layers of every library")
 @pytest.mark.parametrize(
     "name", ["jaxrnn", "hand_scan", pytest.param("torch", marks=pytest.mark.parity)]
 )
@@ -86,7 +86,12 @@ def test_layers_follow_one_another(name):
 
 
 SPLIT = [
-    pytest.param(n, marks=() if n in ("jaxrnn", "keras") else pytest.mark.slow)
+    pytest.param(
+        n,
+        marks=()
+        if n in ("jaxrnn", "keras")
+        else pytest.mark.slow("the other libraries: the bench is no part of the package"),
+    )
     for n, p in PEERS.items()
     if p.splits
 ]
@@ -115,7 +120,7 @@ def test_only_large_batches_on_a_cpu_are_split_and_sqrt_is_for_long_sequences():
     assert chosen("1x512x2x3") == alone | {("jaxrnn_sqrt", 1)}
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it compiles the layers of every library")
 def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch):
     from jax.experimental import rnn
 
@@ -132,7 +137,7 @@ def test_the_flat_weights_of_cudnn_are_those_of_jax_experimental_rnn(monkeypatch
         assert error(name, "lstm", text) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it compiles the layers of every library")
 def test_bfloat16_is_computed_in_bfloat16_and_close():
     for name in ("jaxrnn", "flax_nnx"):
         assert (
@@ -296,6 +301,7 @@ def test_every_job_gets_the_rounds_that_the_time_left_affords_all_that_follow():
     )
 
 
+@pytest.mark.slow("it compiles the layers of every library")
 def test_a_tiny_run_writes_results_table_and_figures_and_lists_what_is_missing(
     tmp_path, capsys, monkeypatch
 ):

@@ -20,7 +20,7 @@ def test_the_memory_of_long_sequences_is_that_of_the_compiled_gradients():
     assert sqrt["(ys ** 2).sum()"] > ys  # which the gradient of the loss needs
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it starts a process for each row")
 def test_resident_memory_is_that_of_a_process_of_its_own_and_one_that_dies_is_listed(monkeypatch):
     job, results = Job("rnn", Shape(8, 512, 32, 64)), {"resident_rows": [], "problems": []}
     # here, but not in the process

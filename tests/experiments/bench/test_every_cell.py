@@ -25,11 +25,12 @@ def test_every_kind_of_cell_is_measured_once():
         return type(cell), type(getattr(cell, "cell", None))
 
     every = {kind(named.make(8, 8)) for named in CELLS.values()}
-    assert {kind(cell) for cell in kinds.values()} == every and len(kinds) == len(every) == 27
+    assert {kind(cell) for cell in kinds.values()} == every and len(kinds) == len(every) == 38
     assert {"mh_rnn", "mh_lstm", "mh_gru"} <= set(kinds)
     assert not set(kinds) & set(strangers(8))
 
 
+@pytest.mark.slow("the bench is no part of the package")
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("name", strangers(8))
 def test_the_cells_of_strangers_keep_the_contract(name):
@@ -70,6 +71,7 @@ def test_the_memory_that_is_attended_to_never_changes():
     np.testing.assert_array_equal(carry.memory, np.broadcast_to(params.memory, (2, 16, 32)))
 
 
+@pytest.mark.slow("the bench is no part of the package")
 def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(
     tmp_path, monkeypatch, capsys
 ):

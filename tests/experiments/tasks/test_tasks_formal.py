@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 from answers import words
 from answers_formal import ANSWERS
 
@@ -23,6 +24,7 @@ from experiments.tasks.mackey_glass import MackeyGlass
 from experiments.tasks.reverse import Duplicate, Reverse
 
 N = 4000
+QUICK = {"a_n_b_n", "dyck", "duplicate", "flip_flop"}
 VARIANTS = {
     "a_n_b_n": AnBn(9, shortest=4),
     "a_n_b_n_c_n": AnBnCn(9, shortest=4),
@@ -55,7 +57,9 @@ def even(counts, among):
     )
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", slow.some(VARIANTS, QUICK.__contains__, "other options of tasks tested as they are")
+)
 def test_with_options_the_constant_scores_the_baseline(name):
     task, batch = VARIANTS[name], drawn(VARIANTS[name])
     outputs = jnp.broadcast_to(task.constant, (*batch.targets.shape[:2], task.score.output_size))
@@ -64,7 +68,9 @@ def test_with_options_the_constant_scores_the_baseline(name):
     )
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", slow.some(VARIANTS, QUICK.__contains__, "other options of tasks tested as they are")
+)
 def test_with_options_who_knows_the_task_is_right(name):
     task, batch = VARIANTS[name], drawn(VARIANTS[name], 300)
     outputs = jnp.asarray(ANSWERS[name](task, batch.inputs, batch.mask))

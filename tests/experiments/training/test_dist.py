@@ -59,7 +59,7 @@ def assert_same(path, whole):
     assert states[0] == states[1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it starts two processes that train together")
 def test_two_processes_compute_the_bits_of_one_with_two_devices(tmp_path, whole):
     (code_0, out_0, _), (code_1, out_1, _) = map(finish, pair(tmp_path, "run"))
     assert (code_0, code_1) == (0, 0)
@@ -69,7 +69,7 @@ def test_two_processes_compute_the_bits_of_one_with_two_devices(tmp_path, whole)
     assert_same(tmp_path / "run", whole)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it starts two processes that train together")
 def test_what_one_process_is_told_both_do_and_save_the_same_step(tmp_path):
     processes = pair(tmp_path, "run", RUN.replace("--steps 300", "--steps 100000"))
     wait_for(processes[0], "250/")
@@ -79,7 +79,7 @@ def test_what_one_process_is_told_both_do_and_save_the_same_step(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "gru" / str(step)).is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it starts two processes that train together")
 def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(tmp_path, whole):
     for first, second in ((pair, alone), (alone, pair)):
         path = tmp_path / first.__name__
@@ -94,7 +94,7 @@ def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(tmp_path,
         assert_same(path, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it starts two processes that train together")
 def test_a_sweep_of_two_processes_gives_the_numbers_of_one_with_two_devices(tmp_path):
     words = RUN.replace("run adding --lag 10", "sweep adding --grid.lag 10,12").replace(
         "--steps 300", "--steps 100"
@@ -109,7 +109,7 @@ def test_a_sweep_of_two_processes_gives_the_numbers_of_one_with_two_devices(tmp_
         assert json.loads((two / "env.json").read_text())["processes"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it starts two processes that train together")
 def test_what_is_wrong_ends_both_processes_and_is_said_once(tmp_path):
     wrong = pair(tmp_path, "run", RUN.replace("--batch_size 32", "--batch_size 33"))
     results = [finish(process) for process in wrong]

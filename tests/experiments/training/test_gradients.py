@@ -37,7 +37,7 @@ BARS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow("eight seeds of six families")
 # the cells of a family share a compilation
 @pytest.mark.parametrize("family", ["rnn", "lstm", "gru"])
 def test_gradients_at_initialisation_are_those_of_the_table(family):

@@ -16,6 +16,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import slow
 from commands import ROOT, TINY, command, finish, numbers, wait_for
 
 from experiments import cli
@@ -320,7 +321,10 @@ def test_a_second_process_is_told_who_has_the_folder(tmp_path):
     assert err.startswith(f"error: {tmp_path} is in use by process ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    slow.some([signal.SIGTERM, signal.SIGINT], signal.SIGTERM.__eq__, "the same handler"),
+)
 def test_a_signal_saves_and_ends_with_code_75_and_the_run_goes_on(number, tmp_path):
     arguments = (
         f"{TINY} --cells gru --steps 1000 --learning_rates 1e-9 --out {tmp_path / 'run'} --resume"
@@ -349,6 +353,7 @@ UNPRIVILEGED = (
 )
 
 
+@pytest.mark.slow("three processes, one after another")
 def test_a_disk_that_is_full_ends_with_one_line_and_the_run_goes_on_when_there_is_room(
     tmp_path, whole
 ):
@@ -442,7 +447,7 @@ def test_what_a_killed_process_leaves_is_gone_when_the_run_goes_on(tmp_path, who
     assert_same(tmp_path, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("20 processes, one after another")
 def test_a_run_that_is_killed_20_times_at_random_moments_loses_nothing(tmp_path, whole):
     kills, _ = killed(20, tmp_path, whole)
     assert kills == 20

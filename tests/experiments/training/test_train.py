@@ -72,14 +72,14 @@ def test_the_same_configuration_gives_the_same_numbers_and_another_seed_others()
     assert first.shape == (2, 2) and first[0, 0] != first[0, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it trains three runs")
 def test_a_seed_gives_the_same_numbers_alone_and_beside_others():
     alone = losses(dataclasses.replace(TINY, seed=1, seeds=1))
     # vmapped products round differently
     np.testing.assert_allclose(losses(TINY)[:, 1:], alone, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("it trains in a process of its own with two devices")
 def test_a_batch_split_over_devices_gives_the_same_numbers_but_for_rounding():
     # temporal_order: with a mask
     config = dataclasses.replace(TINY, task="temporal_order", batch_size=32)
