@@ -60,7 +60,7 @@ NAMES = {
 }  # by name, since those for one kind of hardware stand above this and are imported when asked for
 # tried in this order; the last one refuses nothing
 DEFAULT: dict[str, dict[str, Any]] = {
-    "affine": {},
+    "affine": {"where_it_pays": True},
     "fused": {"where_it_pays": True},
     "scan": {},
 }

@@ -1,6 +1,7 @@
 """The affine method: what it reads from a step is so, and what it runs is what the scan gives."""
 
 import dataclasses
+import importlib
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jaxrnn.wrappers import (
     Zoneout,
 )
 
+affine_method = importlib.import_module("jaxrnn.running.affine.method")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, BATCH = 9, (3,)
 MASK = np.arange(27).reshape(9, 3) % 5 != 3
@@ -142,7 +144,7 @@ def test_chunks_and_stacks_run_by_it_too(x64):
     want = slopes(stack, p, xs, carry, "scan", mask=MASK)
     for remat in ("none", "sqrt"):
         assert_close(slopes(stack, p, xs, carry, "affine", mask=MASK, remat=remat), want, 1e-10)
-    found = jaxrnn.explain(stack, (T, *BATCH, 3))
+    found = jaxrnn.explain(stack, (T, *BATCH, 3), method="affine")
     assert [one.method for one in found] == ["affine"] * 4
 
 
@@ -160,11 +162,37 @@ def test_in_16_bits_the_state_is_float32_and_close_to_that_of_the_scan(name):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_what_multiplies_the_state_is_known_to_be_the_same_at_every_step(name):
+    (found,) = jaxrnn.explain(CELLS[name], (T, *BATCH, 3), method="affine")
+    same = "every step multiplies its carry by the same numbers" in found.details
+    assert same == (name in CONSTANT)
     (found,) = jaxrnn.explain(CELLS[name], (T, *BATCH, 3))
-    assert found.method == "affine" and found.why == "its carry is linear, unit by unit."
-    assert ("every step multiplies its carry by the same numbers" in found.details) == (
-        name in CONSTANT
-    )
+    assert (found.method == "affine") != same
+    assert same or found.why == "its carry is linear, unit by unit."
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in CONSTANT])
+def test_by_default_a_wide_step_is_a_loop_where_no_derivative_is_taken(name, monkeypatch, x64):
+    monkeypatch.setattr(affine_method, "WIDE", 0)
+    importlib.import_module("jaxrnn.running.unroll").jitted.clear_cache()
+    cell = CELLS[name]
+    p, xs, carry = setting(cell)
+    options = {"mask": MASK, "reset": RESET}
+
+    def run(method):
+        return lambda p, xs, carry: jaxrnn.unroll(cell, p, xs, carry, method=method, **options)
+
+    assert_close(run(None)(p, xs, carry), run("scan")(p, xs, carry), 1e-10)
+    got, want = (slopes(cell, p, xs, carry, method, **options) for method in (None, "scan"))
+    assert_close(got, want, 1e-10)
+    loops = [str(jax.make_jaxpr(run(method))(p, xs, carry)) for method in (None, "affine")]
+    assert "platform_index" in loops[0] or loops[0] != loops[1]
+    ways = [jax.jvp(run(method), (p, xs, carry), (p, xs, carry)) for method in (None, "scan")]
+    assert_close(*ways, 1e-10)
+    batched = [
+        jax.vmap(run(m), (None, None, 0))(p, xs, jax.tree.map(lambda a: a[None], carry))
+        for m in (None, "scan")
+    ]
+    assert_close(*batched, 1e-10)
 
 
 @pytest.mark.parametrize("name, cell", ALONE, ids=[name for name, _ in ALONE])

@@ -2,18 +2,27 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxrnn.affine import affine_scan
 from jaxrnn.affine.ways import shifted
 from jaxrnn.cell import Carry
 from jaxrnn.running.affine.linear import Linear, read_linear
+from jaxrnn.running.fused import Fused
 from jaxrnn.running.method import Method, Refusal
 from jaxrnn.running.problem import Problem, Steps
+from jaxrnn.running.scan import Scan
 from jaxrnn.running.trace import is_literal, unchanged
+
+# Units of all rows in a step, from which on XLA:CPU runs a loop with the gates in it faster than it
+# writes and reads what the scan is made of: at 1x16384x64x64 the loop takes 2.4 times as long, at
+# 8x2048x128x128 0.6 (minGRU, jax 0.12).
+WIDE = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +31,12 @@ class Affine(Method):
 
     What each step multiplies the carry by, and what it adds, is found from the step itself, mask
     and reset included; outputs are made of all states at once. All derivatives, in both modes.
+
+    Args:
+        where_it_pays: whether it refuses what the fused method trains as fast or faster.
     """
 
+    where_it_pays: bool = False
     name: ClassVar[str] = "affine"
     memory: ClassVar[tuple[str, ...]] = ("none", "sqrt")
 
@@ -34,18 +47,15 @@ class Affine(Method):
         if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(problem.carry)):
             return Refusal("a leaf of the carry does not have the batch axes.")
         found = read_linear(problem.trace, [not same for same in unchanged(problem.trace)])
-        return Refusal(found) if isinstance(found, str) else found
+        if isinstance(found, str):
+            return Refusal(found)
+        if self.where_it_pays and not found.steep:
+            return Refusal("the same numbers at every step are multiplied as fast in the loop.")
+        return found
 
     def run(self, plan: Linear, problem: Problem) -> tuple[Carry, Any]:
-        us = problem.project()
-        a, b = _coefficients(plan, problem, us)
-        start, tree = jax.tree.flatten(problem.carry)
-        last, hs = affine_scan(a, b, tuple(start), reverse=problem.reverse)
-        pairs = zip(hs, start, strict=True)
-        before = jax.tree.unflatten(tree, [shifted(h, s, problem.reverse) for h, s in pairs])
-        after = jax.tree.unflatten(tree, hs)
-        ys = _outputs(problem, us, before, after)
-        return jax.tree.unflatten(tree, last), problem.out(after, ys)
+        # A run of one's own choice is the affine scan, whatever the size.
+        return (_run if self.where_it_pays else _affine)(plan, problem)
 
     def why(self, plan: Linear) -> str:
         return "its carry is linear, unit by unit."
@@ -54,6 +64,42 @@ class Affine(Method):
         changes = "each step multiplies its carry by what depends on the input"
         same = "every step multiplies its carry by the same numbers"
         return (changes if plan.steep else same,)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _run(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
+    """A run of which no derivative is taken: on a CPU the loop, where a step has much to do."""
+    sizes = jax.tree.leaves(problem.carry)[0].shape
+    known = all(isinstance(size, int) for size in sizes)  # where `jax.export` makes no symbols
+    if not known or math.prod(sizes) < WIDE:
+        return _affine(plan, problem)
+    return lax.platform_dependent(problem, cpu=_loop, default=functools.partial(_affine, plan))
+
+
+@_run.defjvp
+def _tangents(plan: Linear, primals: Any, tangents: Any) -> Any:
+    return jax.jvp(functools.partial(_affine, plan), primals, tangents)
+
+
+def _loop(problem: Problem) -> tuple[Carry, Any]:
+    """The loop of the fused method, or the plain scan."""
+    fused = Fused(where_it_pays=True)
+    plan = fused.plan(problem)
+    if isinstance(plan, Refusal):
+        return Scan().run(None, problem)
+    return fused.run(plan, problem)
+
+
+def _affine(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
+    us = problem.project()
+    a, b = _coefficients(plan, problem, us)
+    start, tree = jax.tree.flatten(problem.carry)
+    last, hs = affine_scan(a, b, tuple(start), reverse=problem.reverse)
+    pairs = zip(hs, start, strict=True)
+    before = jax.tree.unflatten(tree, [shifted(h, s, problem.reverse) for h, s in pairs])
+    after = jax.tree.unflatten(tree, hs)
+    ys = _outputs(problem, us, before, after)
+    return jax.tree.unflatten(tree, last), problem.out(after, ys)
 
 
 def _coefficients(plan: Linear, problem: Problem, us: Any) -> tuple[Any, Any]:
