@@ -34,6 +34,9 @@ WORDS = {
     "silu": r"\operatorname{silu}",
     "sqrt": r"\operatorname{sqrt}",
     "Re": r"\operatorname{Re}",
+    "max": r"\max",
+    "where": r"\text{ where }",
+    "else": r"\text{ else }",
     "alpha": r"\alpha",
     "beta": r"\beta",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # Programs of tests are compiled once and run once: LLVM spends no time on them, nor on threads.
-# With XLA_FLAGS="", as in the stage of the slow tests, they are compiled as users have it.
+# With XLA_FLAGS="", as CI tests the parity with torch, they are compiled as users have it.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0 "

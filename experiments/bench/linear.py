@@ -85,19 +85,23 @@ def scans(shape: Shape, config: BenchConfig) -> list[dict[str, Any]]:
         ways["lax.associative_scan"] = associative
     forward = [jax.jit(way) for way in ways.values()]
     both = [jax.jit(jax.grad(functools.partial(_loss, way), (0, 1, 2))) for way in ways.values()]
+    built = [_built(program, (a, b, start, weights)) for program in both]
     found = {
         FORWARD: _timed(forward, (a, b, start), config),
         BOTH: _timed(both, (a, b, start, weights), config),
     }
     rows = _rows("affine scan", shape, list(ways), found)
-    for row, program in zip(rows, both, strict=True):
-        lowered = program.lower(a, b, start, weights)
-        begun = time.perf_counter()
-        compiled = lowered.compile()
-        row["compile_ms"] = folder.finite(1e3 * (time.perf_counter() - begun), 4)
-        memory: Any = compiled.memory_analysis()
-        row["temporary"] = memory.temp_size_in_bytes
-    return rows
+    return [row | costs for row, costs in zip(rows, built, strict=True)]
+
+
+def _built(program: Any, arguments: Any) -> dict[str, Any]:
+    """Milliseconds of the first compilation, and bytes of temporary memory."""
+    lowered = program.lower(*arguments)
+    begun = time.perf_counter()
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - begun
+    memory: Any = compiled.memory_analysis()
+    return {"compile_ms": folder.finite(1e3 * seconds, 4), "temporary": memory.temp_size_in_bytes}
 
 
 def methods(

@@ -31,8 +31,7 @@ class Model:
     frozen and hashable as a cell is.
 
     Args:
-        cell: any cell that puts out the field `h` of its carry, or `y` where there is no `h`, or a
-            Stack of them; a convolutional cell is read out pixel by pixel.
+        cell: any cell, or a Stack; a convolutional cell is read out pixel by pixel.
         output_size: the number of outputs.
     """
 
@@ -42,32 +41,41 @@ class Model:
     def init(self, key: Array, input_size: int) -> ModelParams:
         key_cell, key_y = jax.random.split(key)
         params = self.cell.init(key_cell, input_size)
-        h = put_out(
-            jaxrnn.initial_carry(
-                self.cell, params, spatial_shape=(9,) * (self.cell.feature_axes - 1)
-            )
-        )
-        w_y = LecunNormal()(key_y, (h.shape[-1], self.output_size), h.dtype)
-        return ModelParams(cell=params, w_y=w_y, b_y=jnp.zeros(self.output_size, h.dtype))
+        x = jnp.zeros((1, *(9,) * (self.cell.feature_axes - 1), input_size))
+        y = jax.eval_shape(lambda: jaxrnn.unroll(self.cell, params, x)[1])
+        w_y = LecunNormal()(key_y, (y.shape[-1], self.output_size), y.dtype)
+        return ModelParams(cell=params, w_y=w_y, b_y=jnp.zeros(self.output_size, y.dtype))
 
     def __call__(self, params: ModelParams, batch: Batch) -> Array:
         """The outputs [B, *spatial_shape, output_size] at the last step; [T, B, ...] where the
         batch says which are scored.
         """
         carry, ys = jaxrnn.unroll(self.cell, params.cell, batch.inputs, mask=batch.mask)
-        return self.readout(params, carry) if batch.scored is None else ys @ params.w_y + params.b_y
+        if batch.scored is not None:
+            return ys @ params.w_y + params.b_y
+        state = put_out(carry)
+        return (ys[-1] if state is None else state) @ params.w_y + params.b_y
 
     def readout(self, params: ModelParams, carry: Any) -> Array:
-        """The outputs [..., output_size] of a carry."""
-        return put_out(carry) @ params.w_y + params.b_y
+        """The outputs [..., output_size] of a carry; where a cell puts out something else, as if
+        it put out the first field of it.
+        """
+        state = put_out(carry)
+        return (
+            jax.tree.leaves(_last(carry))[0] if state is None else state
+        ) @ params.w_y + params.b_y
 
 
-def put_out(carry: Any) -> Array:
-    """The state that a cell puts out: y where the paper's equations call it so; of a Stack,
-    that of its last layer.
+def put_out(carry: Any) -> Array | None:
+    """The state that a cell puts out, h, or y where the paper's equations call it so, of a Stack
+    that of its last layer; None where a cell puts out something else.
     """
-    carry = carry[-1] if type(carry) is tuple else carry
-    return carry.h if hasattr(carry, "h") else carry.y
+    carry = _last(carry)
+    return getattr(carry, "h", getattr(carry, "y", None))
+
+
+def _last(carry: Any) -> Any:
+    return carry[-1] if type(carry) is tuple else carry
 
 
 def units(make: Callable[[int], Model], input_size: int, parameters: int) -> int:

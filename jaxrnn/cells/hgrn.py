@@ -36,7 +36,7 @@ class HGRNCell(Cell):
             b_f = log U(1, max_lag - 1).
         input_init, bias: as in `MinGRUCell`.
 
-    Source: Qin et al. 2023, arXiv:2311.04823, eq. 3-6. Differs: the state is real, as in the
+    Source: Qin et al. 2023, arXiv:2311.04823. Differs: the state is real, as in the
     authors' code, not complex; `lower` is given, where they learn it for all layers together; the
     gate of the output is left to the block around the cell.
 

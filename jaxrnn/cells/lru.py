@@ -96,7 +96,7 @@ class LRUCell(DiagonalSystem):
             both near 1.
         max_phase: the largest angle of lambda, in radians; it is drawn from U(0, max_phase).
 
-    Source: Orvieto et al. 2023, arXiv:2303.06349, eq. 5-7 and appendix A. Differs: D is a matrix,
+    Source: Orvieto et al. 2023, arXiv:2303.06349. Differs: D is a matrix,
     as in the paper's linear layer, drawn N(0, 1 / I); the authors' code has one number a feature.
 
     Example:

@@ -37,7 +37,7 @@ class MinGRUCell(Cell):
         input_init: initialiser of `w_x`, a name or one of `jaxrnn.initializers`.
         bias: False leaves the bias out.
 
-    Source: Feng et al. 2024, arXiv:2410.01201, B.2.1, with the g of its form in logarithms.
+    Source: Feng et al. 2024, arXiv:2410.01201, appendix B, with the g of its form in logarithms.
 
     Example:
         >>> import jax, jaxrnn

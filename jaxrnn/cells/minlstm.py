@@ -35,7 +35,7 @@ class MinLSTMCell(Cell):
             b_f = log U(1, max_lag - 1) and b_i = -b_f.
         input_init, bias: as in `MinGRUCell`.
 
-    Source: Feng et al. 2024, arXiv:2410.01201, B.3.1, with the g of its form in logarithms.
+    Source: Feng et al. 2024, arXiv:2410.01201, appendix B, with the g of its form in logarithms.
 
     Example:
         >>> import jax, jaxrnn

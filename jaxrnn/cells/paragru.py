@@ -40,7 +40,7 @@ class ParaGRUCell(Cell):
         bias: False leaves the bias out. Its first gate is drawn as the authors do, from 0 to -1
             over the units.
 
-    Source: Danieli et al. 2025, arXiv:2510.21450, eq. 5. Differs: `w_x` is dense, in blocks there.
+    Source: Danieli et al. 2025, arXiv:2510.21450. Differs: `w_x` is dense, in blocks there.
 
     Example:
         >>> import jax, jaxrnn

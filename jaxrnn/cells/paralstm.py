@@ -40,7 +40,7 @@ class ParaLSTMCell(Cell):
     Args:
         hidden_size, input_init, bias: as in `ParaGRUCell`.
 
-    Source: Danieli et al. 2025, arXiv:2510.21450, eq. 6. Differs: `w_x` is dense, in blocks there.
+    Source: Danieli et al. 2025, arXiv:2510.21450. Differs: `w_x` is dense, in blocks there.
 
     Example:
         >>> import jax, jaxrnn

@@ -45,7 +45,7 @@ class S5Cell(DiagonalSystem):
         dt_range: (low, high), above 0 and below 1: a time step is drawn from them with equal
             chances for each order of size.
 
-    Source: Smith et al. 2023, arXiv:2208.04933, eq. 3-6 and section 3.3. Differs: one block of
+    Source: Smith et al. 2023, arXiv:2208.04933. Differs: one block of
     states; D is a matrix, drawn N(0, 1 / I).
 
     Example:

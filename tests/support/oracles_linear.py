@@ -88,7 +88,7 @@ def complex_step(values, scales, twice):
 
 
 def lru_values(p):
-    """Orvieto et al. 2023, arXiv:2303.06349, eq. 6."""
+    """Orvieto et al. 2023, arXiv:2303.06349."""
     size, angle = np.exp(-np.exp(p.nu)), np.exp(p.theta)
     return size * np.cos(angle), size * np.sin(angle)
 
@@ -98,7 +98,7 @@ def lru_scales(p):
 
 
 def s5_values(p):
-    """Smith et al. 2023, arXiv:2208.04933, eq. 6."""
+    """Smith et al. 2023, arXiv:2208.04933."""
     dt = np.exp(p.dt)
     size = np.exp(-np.exp(p.rate) * dt)
     return size * np.cos(p.angle * dt), size * np.sin(p.angle * dt)

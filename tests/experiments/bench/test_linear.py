@@ -1,0 +1,43 @@
+"""`bench --linear`: the scan against loops, and each linear cell by each method."""
+
+import json
+
+import numpy as np
+
+from experiments import cli
+from experiments.bench import linear
+from experiments.bench.shapes import parse
+
+
+def test_the_loops_beside_the_scan_give_its_states():
+    rng = np.random.default_rng(0)
+    a, b, start = rng.uniform(size=(9, 2, 3)), rng.normal(size=(9, 2, 3)), rng.normal(size=(2, 3))
+    a, b, start = (x.astype(np.float32) for x in (a, b, start))
+    want = linear.ours(a, b, start)
+    for other in (linear.loop, linear.associative):
+        np.testing.assert_allclose(other(a, b, start), want, rtol=1e-5, atol=1e-6)
+
+
+def test_its_cells_are_those_that_the_affine_method_runs():
+    names = set(linear.linear(parse("2x8x4x4")))
+    assert names == {"mingru", "minlstm", "hgrn", "rglru", "lru", "s5", "sru_linear"}
+
+
+def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
+    one = {"mingru": linear.linear(parse("2x8x4x4"))["mingru"]}
+    monkeypatch.setattr(linear, "linear", lambda shape: one)
+    path = tmp_path / "linear"
+    command = f"bench --linear true --shapes 2x8x4x4 --rounds 3 --out {path}"
+    assert cli.main(command.split()) == 0
+    rows = json.loads((path / "linear.json").read_text())["rows"]
+    assert [(row["recurrence"], row["by"]) for row in rows] == [
+        ("affine scan", "affine_scan"),
+        ("affine scan", "lax.scan"),
+        ("affine scan", "lax.associative_scan"),
+        *(("mingru", by) for by in ("default", "affine", "fused", "scan")),
+    ]
+    assert all(row[mode]["ms"] > 0 for row in rows for mode in linear.MODES)
+    assert all(row["temporary"] > 0 and row["compile_ms"] > 0 for row in rows[:3])
+    assert all(row["forward"]["ratio"][0] == 1 for row in (rows[0], rows[3]))
+    text = capsys.readouterr().out
+    assert text.count("2x8x4x4") >= 10 and "temporary MB" in text
