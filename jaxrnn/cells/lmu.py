@@ -21,9 +21,9 @@ class LMUParams(NamedTuple):
     w_x: Array  # [I, H]
     w_h: Array  # [H, H]
     w_m: Array  # [D, H]
-    e_x: Array  # [I, 1]
-    e_h: Array  # [H, 1]
-    e_m: Array  # [D, 1]
+    w_ux: Array  # [I, 1]
+    w_uh: Array  # [H, 1]
+    w_um: Array  # [D, 1]
 
 
 class LMUPrepared(NamedTuple):
@@ -32,9 +32,9 @@ class LMUPrepared(NamedTuple):
     w_x: Array
     w_h: Array
     w_m: Array
-    e_x: Array
-    e_h: Array
-    e_m: Array
+    w_ux: Array
+    w_uh: Array
+    w_um: Array
     keep: Array  # [D, D], from the memory to the next
     write: Array  # [D]
 
@@ -48,7 +48,7 @@ class LMUCarry(NamedTuple):
 class LMUCell(Cell):
     """The Legendre memory unit; y = h'.
 
-        u = e_x x + e_h h + e_m m
+        u = W_ux x + W_uh h + W_um m
         m' = A m + B u
         h' = tanh(W_x x + W_h h + W_m m')
 
@@ -59,7 +59,7 @@ class LMUCell(Cell):
         hidden_size: H.
         memory_size: D, the order of the polynomials and one more.
         theta: how many steps are remembered, above 0.
-        input_init: initialiser of `e_x` and `e_h`; `e_m` is zeros.
+        input_init: initialiser of `w_ux` and `w_uh`; `w_um` is zeros.
         recurrent_init: initialiser of `w_x`, `w_h` and `w_m`.
 
     Source: Voelker et al. 2019, "Legendre Memory Units", NeurIPS, eq. 1-2 and 6-7.
@@ -98,9 +98,9 @@ class LMUCell(Cell):
             w_x=kernel(self.recurrent_init, keys[0], input_size, 1, H, dtype)[:, 0],
             w_h=kernel(self.recurrent_init, keys[1], H, 1, H, dtype)[:, 0],
             w_m=kernel(self.recurrent_init, keys[2], D, 1, H, dtype)[:, 0],
-            e_x=kernel(self.input_init, keys[3], input_size, 1, 1, dtype)[:, 0],
-            e_h=kernel(self.input_init, keys[4], H, 1, 1, dtype)[:, 0],
-            e_m=jnp.zeros((D, 1), dtype),
+            w_ux=kernel(self.input_init, keys[3], input_size, 1, 1, dtype)[:, 0],
+            w_uh=kernel(self.input_init, keys[4], H, 1, 1, dtype)[:, 0],
+            w_um=jnp.zeros((D, 1), dtype),
         )
 
     def prepare(self, params: LMUParams) -> LMUPrepared:
@@ -112,12 +112,12 @@ class LMUCell(Cell):
         return LMUCarry(h=zeros(like, self.hidden_size), m=zeros(like, self.memory_size))
 
     def project(self, params: LMUPrepared, xs: Array, noise: Any = None) -> tuple[Array, Array]:
-        return dot(xs, params.w_x), dot(xs, params.e_x)  # [..., H], [..., 1]
+        return dot(xs, params.w_x), dot(xs, params.w_ux)  # [..., H], [..., 1]
 
     def step(
         self, params: LMUPrepared, carry: LMUCarry, u: tuple[Array, Array], dot: Dot = dot
     ) -> tuple[LMUCarry, Array]:
-        written = u[1] + dot(carry.h, params.e_h) + dot(carry.m, params.e_m)
+        written = u[1] + dot(carry.h, params.w_uh) + dot(carry.m, params.w_um)
         # no weight, so in the dtype of the carry: in 16 bits the memory would be lost
         kept = jnp.einsum("...j,ij->...i", carry.m, params.keep, precision="highest")
         m = kept + params.write * written

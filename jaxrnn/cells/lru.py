@@ -26,9 +26,9 @@ class LRUParams(NamedTuple):
     gamma: Array  # [N], log of what the input is multiplied by
     w_re: Array  # [I, N]
     w_im: Array  # [I, N]
-    v_re: Array  # [N, H]
-    v_im: Array  # [N, H]
-    d: Array  # [I, H]
+    w_yre: Array  # [N, H]
+    w_yim: Array  # [N, H]
+    w_d: Array  # [I, H]
 
 
 class DiagonalPrepared(NamedTuple):
@@ -38,9 +38,9 @@ class DiagonalPrepared(NamedTuple):
     im: Array  # [N]
     w_re: Array
     w_im: Array
-    v_re: Array
-    v_im: Array
-    d: Array
+    w_yre: Array
+    w_yim: Array
+    w_d: Array
 
 
 class DiagonalSystem(Cell):
@@ -57,14 +57,14 @@ class DiagonalSystem(Cell):
     def project(
         self, params: DiagonalPrepared, xs: Array, noise: Any = None
     ) -> tuple[Array, Array, Array]:
-        return dot(xs, params.w_re), dot(xs, params.w_im), dot(xs, params.d)
+        return dot(xs, params.w_re), dot(xs, params.w_im), dot(xs, params.w_d)
 
     def step(
         self, params: DiagonalPrepared, carry: ComplexCarry, u: Any, dot: Dot = dot
     ) -> tuple[ComplexCarry, Array]:
         re = params.re * carry.re - params.im * carry.im + u[0]
         im = params.re * carry.im + params.im * carry.re + u[1]
-        y = dot(re, params.v_re) - dot(im, params.v_im) + u[2]
+        y = dot(re, params.w_yre) - dot(im, params.w_yim) + u[2]
         return ComplexCarry(re=re, im=im), y
 
 
@@ -88,6 +88,8 @@ class LRUCell(DiagonalSystem):
         lambda = exp(-exp(nu) + i * exp(theta))
         s' = lambda * s + exp(gamma) * (W x)
         y = Re(V s') + D x
+
+    W is `w_re + i * w_im`, V is `w_yre + i * w_yim`, and D is `w_d`.
 
     Args:
         hidden_size: H, the number of outputs.
@@ -136,9 +138,9 @@ class LRUCell(DiagonalSystem):
             gamma=(jnp.log1p(-square) / 2).astype(dtype),
             w_re=normal(keys[2], (input_size, N), 1 / (2 * input_size), dtype),
             w_im=normal(keys[3], (input_size, N), 1 / (2 * input_size), dtype),
-            v_re=normal(keys[4], (N, H), 1 / N, dtype),
-            v_im=normal(keys[5], (N, H), 1 / N, dtype),
-            d=normal(keys[6], (input_size, H), 1 / input_size, dtype),
+            w_yre=normal(keys[4], (N, H), 1 / N, dtype),
+            w_yim=normal(keys[5], (N, H), 1 / N, dtype),
+            w_d=normal(keys[6], (input_size, H), 1 / input_size, dtype),
         )
 
     def prepare(self, params: LRUParams) -> DiagonalPrepared:
@@ -149,7 +151,7 @@ class LRUCell(DiagonalSystem):
             im=size * sin(exp(params.theta)),
             w_re=params.w_re * scale,
             w_im=params.w_im * scale,
-            v_re=params.v_re,
-            v_im=params.v_im,
-            d=params.d,
+            w_yre=params.w_yre,
+            w_yim=params.w_yim,
+            w_d=params.w_d,
         )

@@ -22,9 +22,9 @@ class S5Params(NamedTuple):
     dt: Array  # [N], log of the time step
     w_re: Array  # [I, N]
     w_im: Array  # [I, N]
-    v_re: Array  # [N, H]
-    v_im: Array  # [N, H]
-    d: Array  # [I, H]
+    w_yre: Array  # [N, H]
+    w_yim: Array  # [N, H]
+    w_d: Array  # [I, H]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class S5Cell(DiagonalSystem):
         s' = exp(lambda * exp(dt)) * s + (exp(lambda * exp(dt)) - 1) / lambda * (W x)
         y = 2 * Re(V s') + D x
 
-    N states stand for 2 N that are conjugate in pairs; `rate` and `angle` begin as those of the
+    W is `w_re + i * w_im`, V is `w_yre + i * w_yim`, and D is `w_d`. N states stand for 2 N that are conjugate in pairs; `rate` and `angle` begin as those of the
     normal part of the HiPPO matrix of that size.
 
     Args:
@@ -84,9 +84,9 @@ class S5Cell(DiagonalSystem):
             dt=jax.random.uniform(keys[0], (N,), carry_dtype(dtype), low, high).astype(dtype),
             w_re=w[:, :N].astype(dtype),
             w_im=-w[:, N:].astype(dtype),
-            v_re=v[:, :N].T.astype(dtype),
-            v_im=v[:, N:].T.astype(dtype),
-            d=normal(keys[3], (input_size, H), 1 / input_size, dtype),
+            w_yre=v[:, :N].T.astype(dtype),
+            w_yim=v[:, N:].T.astype(dtype),
+            w_d=normal(keys[3], (input_size, H), 1 / input_size, dtype),
         )
 
     def prepare(self, params: S5Params) -> DiagonalPrepared:
@@ -104,9 +104,9 @@ class S5Cell(DiagonalSystem):
             im=im,
             w_re=params.w_re * in_re - params.w_im * in_im,
             w_im=params.w_re * in_im + params.w_im * in_re,
-            v_re=2 * params.v_re,
-            v_im=2 * params.v_im,
-            d=params.d,
+            w_yre=2 * params.w_yre,
+            w_yim=2 * params.w_yim,
+            w_d=params.w_d,
         )
 
 

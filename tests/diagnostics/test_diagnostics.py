@@ -137,8 +137,8 @@ def test_the_product_of_jacobians_does_not_underflow_in_float32_where_the_gradie
     assert norms.dtype == jnp.float32
     np.testing.assert_allclose(norms, powers(0.5, 300), rtol=1e-3, atol=1e-4)
     gradients = carry_gradient_norms(RNN, params, xs, last).whole[::-1]
-    # squares would end at lag 63
-    np.testing.assert_allclose(gradients[:120], np.sqrt(H) * 10 ** powers(0.5, 119), rtol=1e-3)
+    # squares would end at lag 63; beyond lag 115 numbers that are added lose digits
+    np.testing.assert_allclose(gradients[:115], np.sqrt(H) * 10 ** powers(0.5, 114), rtol=1e-3)
     assert gradients[200] == 0
 
 

@@ -398,7 +398,7 @@ ERRORS = [
     (
         lambda m, k: m("LSTM", I, H, method="fast")(XS),
         ValueError,
-        r"method must be one of .*'scan', 'fused'.*, got 'fast'",
+        r"method must be one of .*'scan', 'affine', 'fused'.*, got 'fast'",
     ),
 ]
 

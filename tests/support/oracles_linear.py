@@ -81,7 +81,7 @@ def complex_step(values, scales, twice):
         in_re, in_im = x @ p.w_re, x @ p.w_im
         re = a * carry.re - b * carry.im + c * in_re - d * in_im
         im = b * carry.re + a * carry.im + d * in_re + c * in_im
-        y = (2 if twice else 1) * (re @ p.v_re - im @ p.v_im) + x @ p.d
+        y = (2 if twice else 1) * (re @ p.w_yre - im @ p.w_yim) + x @ p.w_d
         return ComplexCarry(re=re, im=im), y
 
     return step
@@ -169,7 +169,7 @@ def lmu(order, theta):
         return LMUCarry(*(np.zeros((*shape[:-1], size)) for size in (len(p.w_h), order)))
 
     def step(p, carry, x, noise):
-        u = x @ p.e_x + carry.h @ p.e_h + carry.m @ p.e_m
+        u = x @ p.w_ux + carry.h @ p.w_uh + carry.m @ p.w_um
         m = carry.m @ keep.T + u * write
         h = np.tanh(x @ p.w_x + carry.h @ p.w_h + m @ p.w_m)
         return LMUCarry(h=h, m=m), h

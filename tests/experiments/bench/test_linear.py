@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import cli
@@ -12,7 +13,7 @@ from experiments.bench.shapes import parse
 def test_the_loops_beside_the_scan_give_its_states():
     rng = np.random.default_rng(0)
     a, b, start = rng.uniform(size=(9, 2, 3)), rng.normal(size=(9, 2, 3)), rng.normal(size=(2, 3))
-    a, b, start = (x.astype(np.float32) for x in (a, b, start))
+    a, b, start = (jnp.asarray(x, jnp.float32) for x in (a, b, start))
     want = linear.ours(a, b, start)
     for other in (linear.loop, linear.associative):
         np.testing.assert_allclose(other(a, b, start), want, rtol=1e-5, atol=1e-6)
@@ -26,6 +27,7 @@ def test_its_cells_are_those_that_the_affine_method_runs():
 def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
     one = {"mingru": linear.linear(parse("2x8x4x4"))["mingru"]}
     monkeypatch.setattr(linear, "linear", lambda shape: one)
+    monkeypatch.setattr("experiments.bench.run.use_device", lambda *_: None)
     path = tmp_path / "linear"
     command = f"bench --linear true --shapes 2x8x4x4 --rounds 3 --out {path}"
     assert cli.main(command.split()) == 0
