@@ -36,8 +36,9 @@ class S5Cell(DiagonalSystem):
         s' = exp(lambda * exp(dt)) * s + (exp(lambda * exp(dt)) - 1) / lambda * (W x)
         y = 2 * Re(V s') + D x
 
-    W is `w_re + i * w_im`, V is `w_yre + i * w_yim`, and D is `w_d`. N states stand for 2 N that are conjugate in pairs; `rate` and `angle` begin as those of the
-    normal part of the HiPPO matrix of that size.
+    W is `w_re + i * w_im`, V is `w_yre + i * w_yim`, and D is `w_d`. N states stand for 2 N that
+    are conjugate in pairs; `rate` and `angle` begin as those of the normal part of the HiPPO matrix
+    of that size.
 
     Args:
         hidden_size: H, the number of outputs.

@@ -47,19 +47,15 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
         trace: of the step.
         moving: for each leaf of the carry, whether a step changes it.
     """
-    if trace.effects:
-        return "its step has effects."
     before = [v for v, moves in zip(trace.carry, moving, strict=True) if moves]
-    after = [v for v, moves in zip(trace.after, moving, strict=True) if moves]
-    shapes = {v.aval.shape for v in before}
-    if len(shapes) != 1:
-        return "it has no carry." if not shapes else "the leaves of its carry differ in shape."
-    if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in before):
-        return "a leaf of its carry is not floating-point."
-    (shape,) = shapes
+    reason = _unfit(trace, before)
+    if reason is not None:
+        return reason
+    shape = before[0].aval.shape
     own = tuple(None if size == 1 else axis for axis, size in enumerate(shape))
     values = {v: Value(frozenset({k}), axes=own) for k, v in enumerate(before)}
     values |= dict.fromkeys(trace.u, Value(timed=True))
+    after = [v for v, moves in zip(trace.after, moving, strict=True) if moves]
     found = _walk(trace.equations, values, after)
     if not all(value.linear for value in found):
         return "its carry is not linear."
@@ -68,6 +64,19 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
     count = range(len(before))
     blocks = tuple(tuple(k in value.leaves for k in count) for value in found)
     return Linear(blocks, any(value.steep for value in found))
+
+
+def _unfit(trace: Trace, before: Sequence[Any]) -> str | None:
+    """Why no carry of this kind is scanned, whatever the step does with it."""
+    if trace.effects:
+        return "its step has effects."
+    if not before:
+        return "it has no carry that changes."
+    if len({v.aval.shape for v in before}) > 1:
+        return "the leaves of its carry differ in shape."
+    if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in before):
+        return "a leaf of its carry is not floating-point."
+    return None
 
 
 def _walk(equations: Sequence[Any], values: dict[Any, Value], targets: Sequence[Any]) -> list[Any]:
