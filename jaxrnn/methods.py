@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from jaxrnn.running.affine import Affine
 from jaxrnn.running.derivative import Differentiable, Gradients
 from jaxrnn.running.fused import Fused
 from jaxrnn.running.method import Method, Refusal
@@ -12,6 +13,7 @@ from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.scan import Scan
 
 __all__ = [
+    "Affine",
     "CuDNN",  # noqa: F822
     "Differentiable",
     "Fused",

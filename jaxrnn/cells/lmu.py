@@ -62,7 +62,8 @@ class LMUCell(Cell):
         input_init: initialiser of `w_ux` and `w_uh`; `w_um` is zeros.
         recurrent_init: initialiser of `w_x`, `w_h` and `w_m`.
 
-    Source: Voelker et al. 2019, "Legendre Memory Units", NeurIPS, eq. 1-2 and 6-7.
+    Source: Voelker et al. 2019, "Legendre Memory Units", NeurIPS, eq. 1-2 and 6-7. Differs:
+    kernels are drawn by the two initialisers.
 
     Example:
         >>> import jax, jaxrnn

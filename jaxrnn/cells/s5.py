@@ -96,10 +96,12 @@ class S5Cell(DiagonalSystem):
         size = exp(-decay * dt)
         re = size * cos(params.angle * dt)
         im = size * sin(params.angle * dt)
-        # (re + i im - 1) / lambda, lambda = -decay + i angle
+        # re - 1, which has no digits left where dt is small
+        less = jnp.expm1(-decay * dt) * cos(params.angle * dt) - 2 * sin(params.angle * dt / 2) ** 2
+        # (less + i im) / lambda, lambda = -decay + i angle
         square = decay**2 + params.angle**2
-        in_re = (params.angle * im - decay * (re - 1)) / square
-        in_im = (-decay * im - params.angle * (re - 1)) / square
+        in_re = (params.angle * im - decay * less) / square
+        in_im = (-decay * im - params.angle * less) / square
         return DiagonalPrepared(
             re=re,
             im=im,

@@ -11,7 +11,7 @@ from jax.numpy import exp, tanh
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.options import check_draws, check_gate_biases
 from jaxrnn.checks import check_size
-from jaxrnn.initializers import Initializer, Normal, kernel
+from jaxrnn.initializers import Chrono, Initializer, Normal, kernel
 
 
 class SLSTMParams(NamedTuple):
@@ -32,10 +32,10 @@ class SLSTMCell(Cell):
     """The scalar LSTM, with exponential input gates; y = h'.
 
         i, f, z, o = W_x x + W_h h + b
-        m' = max(log_sigmoid(f) + m, i)
+        m' = max(log_sigmoid(f) + m, i), and i in the first step
         c' = exp(log_sigmoid(f) + m - m') * c + exp(i - m') * tanh(z)
         n' = exp(log_sigmoid(f) + m - m') * n + exp(i - m')
-        h' = sigmoid(o) * c' / (n' + 1e-18)
+        h' = sigmoid(o) * c' / n'
 
     Its heads are `jaxrnn.wrappers.MultiHead(SLSTMCell(H), heads)`.
 
@@ -68,9 +68,9 @@ class SLSTMCell(Cell):
 
     def __post_init__(self) -> None:
         pair = isinstance(self.forget_bias, tuple) and len(self.forget_bias) == 2
-        if not pair:
+        if not pair or any(isinstance(b, Chrono) for b in self.forget_bias):
             raise ValueError(
-                f"forget_bias must be a tuple (last, first), got {self.forget_bias!r}."
+                f"forget_bias must be two numbers (last, first), got {self.forget_bias!r}."
             )
         check_draws(self, self.input_init, self.recurrent_init)
         check_gate_biases(self, *self.forget_bias)
@@ -97,10 +97,10 @@ class SLSTMCell(Cell):
         self, params: SLSTMParams, carry: SLSTMCarry, u: Array, dot: Dot = dot
     ) -> tuple[SLSTMCarry, Array]:
         i, f, z, o = gates(u + dot(carry.h, params.w_h))
-        kept = log_sigmoid(f) + carry.m
+        # n is above 0 from the first step on: until then there is nothing to keep
+        kept = jnp.where(carry.n == 0, i, log_sigmoid(f) + carry.m)
         m = jnp.maximum(kept, i)
         c = exp(kept - m) * carry.c + exp(i - m) * tanh(z)
         n = exp(kept - m) * carry.n + exp(i - m)
-        # both are 0 as long as the input gate is closed to the last digit
-        h = sigmoid(o) * c / (n + 1e-18)
+        h = sigmoid(o) * c / n
         return SLSTMCarry(h=h, c=c, n=n, m=m), h

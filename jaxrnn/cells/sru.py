@@ -48,7 +48,7 @@ class SRUCell(Cell):
         input_init, bias: as in `MinGRUCell`.
 
     Source: Lei et al. 2018, arXiv:1709.02755, eq. 1-4 and section 3.2. Differs: kernels are drawn
-    by `input_init`.
+    by `input_init`, and the candidate has a bias too.
 
     Example:
         >>> import jax, jaxrnn

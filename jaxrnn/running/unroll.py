@@ -60,9 +60,11 @@ def unroll(
         reverse: whether time runs from T - 1 to 0. Outputs stay aligned with the inputs.
         method: how it is run, which never changes the result beyond rounding: a name, or an object
             of `jaxrnn.methods` or of your own. None takes the fastest that can run the cell, which
-            is "fused" or "scan"; `jaxrnn.explain` says which, and why.
+            is "affine", "fused" or "scan"; `jaxrnn.explain` says which, and why.
 
             - "scan": plain `lax.scan` and automatic differentiation, in any mode.
+            - "affine": one affine scan, for cells that are linear in their carry, unit by unit; all
+              derivatives. What is not finite before a reset stays.
             - "fused": a backward pass of its own, with one matmul per product and step and one
               per weight and chunk of steps. It refuses `jvp` and `jacfwd` of the run itself
               (`hessian`, and `jvp` of a gradient, work).

@@ -2,9 +2,11 @@
 
 import dataclasses
 import importlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -176,7 +178,7 @@ def test_by_default_a_wide_step_is_a_loop_where_no_derivative_is_taken(name, mon
     importlib.import_module("jaxrnn.running.unroll").jitted.clear_cache()
     cell = CELLS[name]
     p, xs, carry = setting(cell)
-    options = {"mask": MASK, "reset": RESET}
+    options = {"mask": MASK}
 
     def run(method):
         return lambda p, xs, carry: jaxrnn.unroll(cell, p, xs, carry, method=method, **options)
@@ -235,6 +237,7 @@ def doubled(a):
 doubled.defjvp(lambda primals, tangents: (2 * primals[0], 2 * tangents[0] * primals[0]))
 
 STEPS = {  # what a step makes of (h, c, u); and whether that is linear, unit by unit
+    "filled": (lambda h, c, u: (h * jax.nn.sigmoid(u) + jax.nn.sigmoid(-u), c), True),
     "sums": (lambda h, c, u: (h + c - u, -c), True),
     "a shift": (lambda h, c, u: (u, h), True),
     "the input chooses": (lambda h, c, u: (jnp.where(u > 0, h, 2 * c), c * u), True),
@@ -246,6 +249,12 @@ STEPS = {  # what a step makes of (h, c, u); and whether that is linear, unit by
         True,
     ),
     "a checkpoint": (lambda h, c, u: jax.checkpoint(lambda h: (h * u, c))(h), True),
+    "a comparison": (lambda h, c, u: (h - (h > 1).astype(h.dtype), c), False),
+    "a whole number": (lambda h, c, u: (jnp.floor(h).astype(int).astype(h.dtype), -c), False),
+    "turned by its sizes": (
+        lambda h, c, u: (jax.lax.reshape(h, h.shape, dimensions=(1, 0)), -c),
+        False,
+    ),
     "a product with what never changes": (lambda h, c, u: (h * c, c), True),
     "a product": (lambda h, c, u: (h * c, -c), False),
     "a square": (lambda h, c, u: (h**2, -c), False),
@@ -278,6 +287,7 @@ STEPS = {  # what a step makes of (h, c, u); and whether that is linear, unit by
 @dataclasses.dataclass(frozen=True)
 class Odd(jaxrnn.Cell):
     kind: str
+    output: Callable[..., jax.Array] | None = None
 
     def init(self, key, input_size, dtype=jnp.float32):
         return {"w": jnp.zeros((input_size, 4), dtype)}
@@ -293,7 +303,8 @@ class Odd(jaxrnn.Cell):
 
     def step(self, params, carry, u, dot=jaxrnn.dot):
         h, c = STEPS[self.kind][0](*carry, u)
-        return Carry(h=h, c=c), jnp.tanh(h) * c + carry.h
+        y = jnp.tanh(h) * c + carry.h if self.output is None else self.output(h, c, u)
+        return Carry(h=h, c=c), y
 
 
 @pytest.mark.parametrize("kind", STEPS)
@@ -308,6 +319,42 @@ def test_a_step_is_taken_where_it_is_linear_unit_by_unit_and_nowhere_else(kind, 
         for method in ("affine", None) if STEPS[kind][1] else (None,):
             got = slopes(cell, p, xs, carry, method, **options)
             assert_close(got, slopes(cell, p, xs, carry, "scan", **options), 1e-10)
+
+
+@pytest.mark.parametrize("method", ["affine", None])
+def test_an_output_that_compares_the_state_or_has_no_derivative_at_zero(method, x64):
+    def output(h, c, u):
+        return jnp.sqrt(h) + (h > 0.6).astype(h.dtype)
+
+    cell = Odd("filled", output)
+    p, xs = parameters(cell), inputs(cell, 6, (4,))
+    carry = jax.tree.map(jnp.zeros_like, jaxrnn.initial_carry(cell, p, (4,)))
+    mask = MASK[:6, :1].repeat(4, 1)
+    mask[0] = False  # the state that is held there is zero
+    got, want = (
+        slopes(cell, p, xs, carry, one, mask=mask, reset=mask ^ True) for one in (method, "scan")
+    )
+    assert_close(got, want, 1e-10)
+
+
+def test_by_default_a_reset_cuts_off_what_is_not_finite():
+    cell = MinGRUCell(4)
+    p, xs, _ = setting(cell)
+    reset = np.arange(27).reshape(9, 3) // 3 == 4
+    xs[1] = np.nan
+    _, ys = jaxrnn.unroll(cell, p, xs, reset=reset)
+    assert np.isfinite(ys[4:]).all() and np.isnan(ys[1:4]).all()
+    assert jaxrnn.explain(cell, xs.shape, reset=True)[0].method != "affine"
+
+
+def test_sizes_may_be_symbols_by_default():
+    cell = MinGRUCell(4)
+    p = cell.init(jax.random.key(0), 3)
+    T, B = jax.export.symbolic_shape("T, B")
+    run = jax.jit(lambda xs: jaxrnn.unroll(cell, p, xs)[1])
+    made = jax.export.export(run)(jax.ShapeDtypeStruct((T, B, 3), jnp.float32))
+    xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
+    assert_close(made.call(xs), run(xs), 1e-6)
 
 
 def test_what_it_does_not_run_says_why():

@@ -146,11 +146,11 @@ def paralstm_step(p, carry, x, noise):
 def slstm_step(p, carry, x, noise):
     """Beck et al. 2024, arXiv:2405.04517, eq. 8-17; gates i f z o."""
     i, f, z, o = (gate(p, x, carry.h, k) for k in range(4))
-    kept = np.log(sigmoid(f)) + carry.m
+    kept = np.where(carry.n == 0, i, np.log(sigmoid(f)) + carry.m)
     m = np.where(kept.real > i.real, kept, i)
     c = np.exp(kept - m) * carry.c + np.exp(i - m) * np.tanh(z)
     n = np.exp(kept - m) * carry.n + np.exp(i - m)
-    h = sigmoid(o) * c / (n + 1e-18)
+    h = sigmoid(o) * c / n
     return SLSTMCarry(h=h, c=c, n=n, m=m), h
 
 

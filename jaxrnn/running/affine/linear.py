@@ -48,14 +48,14 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
         moving: for each leaf of the carry, whether a step changes it.
     """
     before = [v for v, moves in zip(trace.carry, moving, strict=True) if moves]
-    reason = _unfit(trace, before)
+    after = [v for v, moves in zip(trace.after, moving, strict=True) if moves]
+    reason = _unfit(trace, before, after)
     if reason is not None:
         return reason
     shape = before[0].aval.shape
     own = tuple(None if size == 1 else axis for axis, size in enumerate(shape))
     values = {v: Value(frozenset({k}), axes=own) for k, v in enumerate(before)}
     values |= dict.fromkeys(trace.u, Value(timed=True))
-    after = [v for v, moves in zip(trace.after, moving, strict=True) if moves]
     found = _walk(trace.equations, values, after)
     if not all(value.linear for value in found):
         return "its carry is not linear."
@@ -66,7 +66,7 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
     return Linear(blocks, any(value.steep for value in found))
 
 
-def _unfit(trace: Trace, before: Sequence[Any]) -> str | None:
+def _unfit(trace: Trace, before: Sequence[Any], after: Sequence[Any]) -> str | None:
     """Why no carry of this kind is scanned, whatever the step does with it."""
     if trace.effects:
         return "its step has effects."
@@ -76,6 +76,9 @@ def _unfit(trace: Trace, before: Sequence[Any]) -> str | None:
         return "the leaves of its carry differ in shape."
     if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in before):
         return "a leaf of its carry is not floating-point."
+    dtypes = {v.aval.dtype for v in (*before, *after)}
+    if len(dtypes) > 1 or dtypes.pop().itemsize < 4:
+        return "its carry has several dtypes, or one of 16 bits."
     return None
 
 
@@ -157,9 +160,8 @@ def _conversion(equation: Any, operands: list[Value], value: Value) -> Value:
     """One to fewer digits rounds, which is not linear."""
     given = equation.invars[0].aval.dtype
     made = equation.params["new_dtype"]
-    exact = (
-        bool(jnp.issubdtype(made, jnp.floating)) and jnp.finfo(made).bits >= jnp.finfo(given).bits
-    )
+    real = jnp.issubdtype(made, jnp.floating) and jnp.issubdtype(given, jnp.floating)
+    exact = bool(real) and jnp.finfo(made).bits >= jnp.finfo(given).bits
     return value._replace(linear=value.linear and exact)
 
 
@@ -186,6 +188,8 @@ def _transposed(equation: Any, axis: int) -> int:
 
 def _reshaped(equation: Any, axis: int) -> int | None:
     """The axis of the same size with as many entries before it and behind it."""
+    if equation.params.get("dimensions") is not None:
+        return None
     before = equation.invars[0].aval.shape
     after = equation.outvars[0].aval.shape
     wanted = (math.prod(before[:axis]), before[axis])

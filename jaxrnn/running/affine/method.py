@@ -43,12 +43,17 @@ class Affine(Method):
     def plan(self, problem: Problem) -> Linear | Refusal:
         if problem.remat == "carry":
             return Refusal("it saves more than the carries.")
+        if not all(isinstance(size, int) for size in problem.steps.xs.shape):
+            return Refusal("sizes are symbols.")
         batch = problem.batch
         if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(problem.carry)):
             return Refusal("a leaf of the carry does not have the batch axes.")
         found = read_linear(problem.trace, [not same for same in unchanged(problem.trace)])
         if isinstance(found, str):
             return Refusal(found)
+        if self.where_it_pays and problem.steps.reset is not None:
+            # a = 0 at a reset, where 0 * NaN is NaN
+            return Refusal("what is not finite before a reset would stay.")
         if self.where_it_pays and not found.steep:
             return Refusal("the same numbers at every step are multiplied as fast in the loop.")
         return found
@@ -69,9 +74,7 @@ class Affine(Method):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _run(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
     """A run of which no derivative is taken: on a CPU the loop, where a step has much to do."""
-    sizes = jax.tree.leaves(problem.carry)[0].shape
-    known = all(isinstance(size, int) for size in sizes)  # where `jax.export` makes no symbols
-    if not known or math.prod(sizes) < WIDE:
+    if math.prod(jax.tree.leaves(problem.carry)[0].shape) < WIDE:
         return _affine(plan, problem)
     return lax.platform_dependent(problem, cpu=_loop, default=functools.partial(_affine, plan))
 
@@ -142,8 +145,11 @@ def _outputs(problem: Problem, us: Any, before: Carry, after: Carry) -> Any:
     def output(u: Any, now: Steps, carry: Carry, state: Carry) -> Any:
         def step(whole: Carry) -> tuple[Carry, Any]:
             known = trace.known(problem.consts, problem.params, whole, u)
-            pairs = zip(states, jax.tree.leaves(state), strict=True)
-            known |= {v: value for v, value in pairs if not is_literal(v)}
+            # On a step that is left out the output is made of what the step gives, as in the loop:
+            # the state that is held may be one at which the output has no derivative.
+            if now.mask is None:
+                pairs = zip(states, jax.tree.leaves(state), strict=True)
+                known |= {v: value for v, value in pairs if not is_literal(v)}
             ys = trace.evaluate(known, trace.y, lambda k, v, w: problem.dot(v, w, ops[k]))
             return whole, jax.tree.unflatten(trace.trees.y, ys)
 
