@@ -13,18 +13,16 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
-# Programs of tests are compiled once and run once: LLVM spends no time on them, nor on threads.
-# With XLA_FLAGS="", as CI tests the parity with torch, they are compiled as users have it.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true",
-)
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    # Half the time of compilation, by XLA's former generator of loops. A newer one ends the
-    # process, since it does not know the flag.
-    if os.environ["XLA_FLAGS"]:
-        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+    # Programs of tests are compiled once and run once: LLVM spends no time on them, nor on threads,
+    # and XLA's former generator of loops makes them in half the time (a newer one ends the process:
+    # it does not know the flag). With XLA_FLAGS="", as CI tests the parity with torch, they are
+    # compiled as users have it.
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0 "
+        "--xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false",
+    )
 else:
     # The interpreter of Pallas (test_persistent) blocks a thread of XLA's pool for each warpgroup
     # that waits at a barrier; where all are blocked, which on two cores came in one run of four, no
