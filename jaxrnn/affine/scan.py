@@ -34,8 +34,7 @@ def affine_scan(
     """The states h_t = a_t h_{t-1} + b_t, with h_0 = `start` before the first step.
 
     On a CPU it is one `lax.scan`, elsewhere a scan of two levels. Its derivative is a scan of the
-    same kind: training takes half of the memory that autodiff of a loop takes, and `jax.grad`,
-    `jvp`, `vmap` and their compositions work.
+    same kind, of which the states are saved; `jax.grad`, `jvp`, `vmap` and their compositions work.
 
     Args:
         a: [T, ...] or [1, ...], which is the same at every step: diagonal, blocks or dense, as
