@@ -5,6 +5,7 @@ from jaxrnn.cells.antisymmetric import (
     AntisymmetricRNNCell,
     GatedAntisymmetricRNNCell,
 )
+from jaxrnn.cells.causal_conv import CausalConvCarry, CausalConvCell, CausalConvParams
 from jaxrnn.cells.cifg import CIFGCell, CIFGParams
 from jaxrnn.cells.conv import ConvGRUCell, ConvLSTMCell
 from jaxrnn.cells.convolution import ConvParams
@@ -30,9 +31,11 @@ from jaxrnn.cells.lstm import LSTMCarry, LSTMCell, LSTMParams, LSTMPCell, LSTMPP
 from jaxrnn.cells.mgu import MGUCell, MGUParams, MGUResetAfterCell, MGUResetAfterParams
 from jaxrnn.cells.mingru import MinGRUCell, MinGRUParams
 from jaxrnn.cells.minlstm import MinLSTMCell, MinLSTMParams
+from jaxrnn.cells.mlstm import MLSTMCarry, MLSTMCell, MLSTMParams
 from jaxrnn.cells.paragru import ParaGRUCell, ParaGRUParams
 from jaxrnn.cells.paralstm import ParaLSTMCell, ParaLSTMParams
 from jaxrnn.cells.peephole import PeepholeLSTMCell, PeepholeLSTMParams
+from jaxrnn.cells.qrnn import QRNNCarry, QRNNCell, QRNNParams
 from jaxrnn.cells.rglru import RGLRUCell, RGLRUParams
 from jaxrnn.cells.rnn import RNNCarry, RNNCell, RNNParams
 from jaxrnn.cells.s5 import S5Cell, S5Params
@@ -46,6 +49,9 @@ __all__ = [
     "AntisymmetricRNNCell",
     "CIFGCell",
     "CIFGParams",
+    "CausalConvCarry",
+    "CausalConvCell",
+    "CausalConvParams",
     "CoRNNCarry",
     "CoRNNCell",
     "CoRNNParams",
@@ -92,6 +98,9 @@ __all__ = [
     "MGUParams",
     "MGUResetAfterCell",
     "MGUResetAfterParams",
+    "MLSTMCarry",
+    "MLSTMCell",
+    "MLSTMParams",
     "MinGRUCell",
     "MinGRUParams",
     "MinLSTMCell",
@@ -102,6 +111,9 @@ __all__ = [
     "ParaLSTMParams",
     "PeepholeLSTMCell",
     "PeepholeLSTMParams",
+    "QRNNCarry",
+    "QRNNCell",
+    "QRNNParams",
     "RGLRUCell",
     "RGLRUParams",
     "RNNCarry",

@@ -79,6 +79,16 @@ def check_gate_biases(cell: Any, *biases: float | Chrono) -> None:
         raise ValueError("a Chrono bias needs bias=True.")
 
 
+def check_ends(cell: Any, name: str) -> None:
+    """Raises ValueError unless a field is a tuple of two numbers, between which units or heads are
+    spread."""
+    given = getattr(cell, name)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise ValueError(f"{name} must be a tuple of two numbers, got {given!r}.")
+    for end in given:
+        check_number(f"each of {name}", end)
+
+
 def check_range(cell: Any, name: str, *, above: float, below: float) -> None:
     """Raises ValueError unless a field is a tuple of two numbers in order, between two others."""
     given = getattr(cell, name)

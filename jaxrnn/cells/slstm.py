@@ -9,9 +9,9 @@ from jax.nn import log_sigmoid, sigmoid
 from jax.numpy import exp, tanh
 
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
-from jaxrnn.cells.options import check_draws, check_gate_biases
+from jaxrnn.cells.options import check_draws, check_ends
 from jaxrnn.checks import check_size
-from jaxrnn.initializers import Chrono, Initializer, Normal, kernel
+from jaxrnn.initializers import Initializer, Normal, kernel
 
 
 class SLSTMParams(NamedTuple):
@@ -67,13 +67,8 @@ class SLSTMCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        pair = isinstance(self.forget_bias, tuple) and len(self.forget_bias) == 2
-        if not pair or any(isinstance(b, Chrono) for b in self.forget_bias):
-            raise ValueError(
-                f"forget_bias must be two numbers (last, first), got {self.forget_bias!r}."
-            )
         check_draws(self, self.input_init, self.recurrent_init)
-        check_gate_biases(self, *self.forget_bias)
+        check_ends(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> SLSTMParams:
         check_size("input_size", input_size)

@@ -11,10 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import slow
+import torture
 from oracles import EVERY, LINEAR, assert_close, inputs, parameters, randomised
 
 import jaxrnn
-from jaxrnn.cells import HGRNCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell, S5Cell, SRUCell
+from jaxrnn.cells import (
+    CausalConvCell,
+    HGRNCell,
+    LRUCell,
+    MinGRUCell,
+    MinLSTMCell,
+    QRNNCell,
+    RGLRUCell,
+    S5Cell,
+    SRUCell,
+)
 from jaxrnn.wrappers import (
     LayerNormInput,
     LearnedInitialCarry,
@@ -43,7 +54,7 @@ CONSTANT = {"lru", "s5", "learned start", "torture"}
 # a stack is read layer by layer
 ALONE = [(name, cell) for name, cell, _ in EVERY if not hasattr(cell, "unroll_layers")]
 # linear in their state though nothing was written to make them so
-ALSO = {"diagonal"}
+ALSO = {"diagonal", "causal_conv"}
 
 
 def refused(cell, shape=(T, *BATCH, 3), **options):
@@ -97,6 +108,56 @@ def test_values_and_all_gradients_are_those_of_the_scan(name, rows, x64):
     options = {"mask": mask, "reset": reset, "reverse": reverse, "noise": noise}
     got = slopes(cell, p, xs, carry, "affine", **options)
     assert_close(got, slopes(cell, p, xs, carry, "scan", **options), 1e-10)
+
+
+class Carry(NamedTuple):
+    h: jax.Array
+    c: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class OutOfOrder(torture.LinearDiagonal):
+    """h is c of one step before, and c of two inputs: the order of leaves is not that of time."""
+
+    def init_carry(self, params, like):
+        return Carry(*(jaxrnn.zeros(like, self.hidden_size) for _ in "hc"))
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        return Carry(h=carry.c, c=jnp.sin(u)), carry.h * u + carry.c**2
+
+
+MOVED = {
+    "convolution": CausalConvCell(4),
+    "windows": QRNNCell(4, width=3),
+    "no state": CausalConvCell(1),
+    "out of order": OutOfOrder(3),
+    "learned start": LearnedInitialCarry(CausalConvCell(3)),
+}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", MOVED)
+def test_states_that_only_move_on_are_not_scanned(name, reverse, x64):
+    """What comes before a reset is not seen, whatever it is; a mask leaves it to the loop."""
+    cell = MOVED[name]
+    p, xs, carry = setting(cell)
+    reset = np.zeros((T, *BATCH), bool)
+    reset[3] = True
+    reset[5, 1] = True
+    for options in ({"reset": reset}, {}, {"mask": MASK, "reset": reset}):
+        given = {"reverse": reverse, **options}
+        got = slopes(cell, p, xs, carry, None, **given)
+        assert_close(got, slopes(cell, p, xs, carry, "scan", **given), 1e-10)
+        run = jax.make_jaxpr(lambda xs, given=given: jaxrnn.unroll(cell, p, xs, carry, **given))
+        scanned = " scan[" in str(run(xs))
+        assert scanned == ("mask" in options or name in ("no state", "windows"))
+    xs[2 if not reverse else 3] = np.nan
+    after, ys = (
+        jaxrnn.unroll(cell, p, xs, carry, reset=reset, reverse=reverse, method=method)
+        for method in (None, "scan")
+    )
+    jax.tree.map(np.testing.assert_allclose, after, ys)
+    assert np.isfinite(ys[1][4:] if not reverse else ys[1][:3]).all()
 
 
 @pytest.mark.parametrize("batch", [(), (2, 2)], ids=str)
@@ -231,11 +292,6 @@ def units_apart(block):
     size = int(np.prod(block.shape[:half]))
     matrix = np.asarray(block).reshape(size, size)
     return not np.any(matrix - np.diag(np.diag(matrix)))
-
-
-class Carry(NamedTuple):
-    h: jax.Array
-    c: jax.Array
 
 
 @jax.custom_jvp

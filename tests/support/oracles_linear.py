@@ -2,11 +2,14 @@
 see `oracles.py`.
 """
 
+import jax
 import numpy as np
 import scipy.linalg
 from oracle_base import Oracle, bias, gate, plus, sigmoid, zero
 
 from jaxrnn.cells import (
+    CausalConvCarry,
+    CausalConvCell,
     ComplexCarry,
     GRUCarry,
     HGRNCell,
@@ -16,8 +19,12 @@ from jaxrnn.cells import (
     LSTMCarry,
     MinGRUCell,
     MinLSTMCell,
+    MLSTMCarry,
+    MLSTMCell,
     ParaGRUCell,
     ParaLSTMCell,
+    QRNNCarry,
+    QRNNCell,
     RGLRUCell,
     RNNCarry,
     S5Cell,
@@ -154,6 +161,66 @@ def slstm_step(p, carry, x, noise):
     return SLSTMCarry(h=h, c=c, n=n, m=m), h
 
 
+def mlstm(heads):
+    """The same, eq. 19-27, one head after the other; in units of exp(m) as the authors have it."""
+
+    def first(p, shape):
+        size = p.w_x.shape[-1] // heads
+        leaves = ((heads, size, size), (heads, size), (heads,))
+        return MLSTMCarry(*(np.zeros((*shape[:-1], *leaf)) for leaf in leaves))
+
+    def step(p, carry, x, noise):
+        q, k, v, o = sums(p, x)
+        b_g = np.zeros(2 * heads) if p.b_g is None else p.b_g
+        size = q.shape[-1] // heads
+        kind = np.result_type(*jax.tree.leaves((p, x, carry)))
+        c, n, m, h = (np.zeros(a.shape, kind) for a in (*carry, o))
+        for j in range(heads):
+            own = slice(j * size, (j + 1) * size)
+            i = x @ p.w_g[:, 0, j] + b_g[j]
+            f = np.log(sigmoid(x @ p.w_g[:, 1, j] + b_g[heads + j])) + carry.m[..., j]
+            m[..., j] = np.where(f.real > i.real, f, i)
+            keep, write = (np.exp(a - m[..., j])[..., None] for a in (f, i))
+            key = k[..., own] / np.sqrt(size)
+            stored = np.einsum("...i,...j->...ij", v[..., own], key)
+            c[..., j, :, :] = keep[..., None] * carry.c[..., j, :, :] + write[..., None] * stored
+            n[..., j, :] = keep * carry.n[..., j, :] + write * key
+            seen = np.sum(n[..., j, :] * q[..., own], -1)
+            seen = np.where(seen.real > 0, seen, -seen)
+            least = np.exp(-m[..., j])
+            norm = np.where(seen.real > least.real, seen, least)
+            read = np.einsum("...ij,...j->...i", c[..., j, :, :], q[..., own])
+            h[..., own] = sigmoid(o[..., own]) * read / norm[..., None]
+        return MLSTMCarry(c=c, n=n, m=m), h
+
+    return Oracle(first, step)
+
+
+def qrnn(width):
+    """Bradbury et al. 2016, arXiv:1611.01576; gates z f o."""
+
+    def first(p, shape):
+        return QRNNCarry((np.zeros(shape),) * (width - 1), zero(SRUCarry, "w_x")(p, shape).c)
+
+    def step(p, carry, x, noise):
+        z, f, o = sums(p, np.concatenate([x, *carry.before], -1))
+        c = sigmoid(f) * carry.c + sigmoid(-f) * np.tanh(z)
+        return QRNNCarry((x, *carry.before)[:-1], c), sigmoid(o) * c
+
+    return Oracle(first, step)
+
+
+def before(width):
+    return lambda p, shape: CausalConvCarry((np.zeros(shape),) * (width - 1))
+
+
+def causal_conv_step(p, carry, x, noise):
+    seen = np.stack([x, *carry.before])
+    return CausalConvCarry((x, *carry.before[:-1])), plus(
+        np.einsum("k...i,ki->...i", seen, p.w), p.b
+    )
+
+
 def lmu(order, theta):
     """Voelker et al. 2019, with its matrices exact over one step."""
     a = np.zeros((order, order))
@@ -196,5 +263,8 @@ BESIDE = [
     ("paragru", ParaGRUCell(4), Oracle(GRU, paragru_step)),
     ("paralstm", ParaLSTMCell(4), Oracle(zero(LSTMCarry, "w_x", "w_x"), paralstm_step)),
     ("slstm", SLSTMCell(4), Oracle(zero(SLSTMCarry, *["w_h"] * 4), slstm_step)),
+    ("mlstm", MLSTMCell(6, 2), mlstm(2)),
+    ("qrnn", QRNNCell(4, width=3), qrnn(3)),
+    ("causal_conv", CausalConvCell(4), Oracle(before(4), causal_conv_step)),
     ("lmu", LMUCell(4, 5, 8.0), lmu(5, 8.0)),
 ]

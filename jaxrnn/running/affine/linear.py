@@ -30,6 +30,9 @@ class Linear(NamedTuple):
 
     blocks: tuple[tuple[bool, ...], ...]  # [after][before]: whether it depends on it
     steep: bool  # whether the coefficients depend on the input
+    # where leaves only move on: the order in which they are made, each (leaf, the leaf that it was
+    # one step before); None for one that the input makes anew
+    delay: tuple[tuple[int, int | None], ...] | None = None
 
 
 NOTHING = Value()
@@ -63,7 +66,21 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
         return "its units act on each other."
     count = range(len(before))
     blocks = tuple(tuple(k in value.leaves for k in count) for value in found)
-    return Linear(blocks, any(value.steep for value in found))
+    return Linear(blocks, any(value.steep for value in found), _delay(before, after, found))
+
+
+def _delay(
+    before: Sequence[Any], after: Sequence[Any], found: Sequence[Value]
+) -> tuple[tuple[int, int | None], ...] | None:
+    """The moves of a carry that is what the input was in some steps before; None of another."""
+    sources: dict[int, int | None] = {k: None for k, v in enumerate(found) if not v.leaves}
+    places = {v: k for k, v in enumerate(before)}
+    moved = {
+        k: places[v] for k, v in enumerate(after) if not is_literal(v) and places.get(v, k) != k
+    }
+    while any(k not in sources and j in sources for k, j in moved.items()):
+        sources |= {k: j for k, j in moved.items() if k not in sources and j in sources}
+    return tuple(sources.items()) if len(sources) == len(after) else None
 
 
 def _unfit(trace: Trace, before: Sequence[Any], after: Sequence[Any]) -> str | None:

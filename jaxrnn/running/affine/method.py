@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.affine import affine_scan
+from jaxrnn.affine.ways import last as final
 from jaxrnn.affine.ways import shifted
-from jaxrnn.cell import Carry
+from jaxrnn.cell import Carry, select
 from jaxrnn.running.affine.linear import Linear, read_linear
 from jaxrnn.running.fused import Fused
 from jaxrnn.running.method import Method, Refusal
@@ -51,6 +52,8 @@ class Affine(Method):
         found = read_linear(problem.trace, [not same for same in unchanged(problem.trace)])
         if isinstance(found, str):
             return Refusal(found)
+        if _moves_on(found, problem):
+            return found
         if self.where_it_pays and problem.steps.reset is not None:
             # a = 0 at a reset, where 0 * NaN is NaN
             return Refusal("what is not finite before a reset would stay.")
@@ -66,15 +69,23 @@ class Affine(Method):
         return "its carry is linear, unit by unit."
 
     def describe(self, plan: Linear) -> tuple[str, ...]:
+        if plan.delay is not None:
+            return ("its carry is what was seen before; without a mask nothing is scanned",)
         changes = "each step multiplies its carry by what depends on the input"
         same = "every step multiplies its carry by the same numbers"
         return (changes if plan.steep else same,)
 
 
+def _moves_on(plan: Linear, problem: Problem) -> bool:
+    """Whether states are those of other steps. A step that is left out moves nothing on."""
+    return plan.delay is not None and problem.steps.mask is None
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _run(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
     """A run of which no derivative is taken: on a CPU the loop, where a step has much to do."""
-    if math.prod(jax.tree.leaves(problem.carry)[0].shape) < WIDE:
+    wide = math.prod(jax.tree.leaves(problem.carry)[0].shape) >= WIDE
+    if not wide or _moves_on(plan, problem):
         return _affine(plan, problem)
     return lax.platform_dependent(problem, cpu=_loop, default=functools.partial(_affine, plan))
 
@@ -97,12 +108,33 @@ def _affine(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
     us = problem.project()
     a, b = _coefficients(plan, problem, us)
     start, tree = jax.tree.flatten(problem.carry)
-    last, hs = affine_scan(a, b, tuple(start), reverse=problem.reverse)
+    if plan.delay is not None and _moves_on(plan, problem):
+        hs = _moved_on(plan.delay, problem, b)
+        last = tuple(final(h, problem.reverse) for h in hs)
+    else:
+        last, hs = affine_scan(a, b, tuple(start), reverse=problem.reverse)
     pairs = zip(hs, start, strict=True)
     before = jax.tree.unflatten(tree, [shifted(h, s, problem.reverse) for h, s in pairs])
     after = jax.tree.unflatten(tree, hs)
     ys = _outputs(problem, us, before, after)
     return jax.tree.unflatten(tree, last), problem.out(after, ys)
+
+
+def _moved_on(
+    delay: tuple[tuple[int, int | None], ...], problem: Problem, b: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """All states of a carry whose leaves move on: each is another leaf of one step before."""
+    start = jax.tree.leaves(problem.carry)
+    first = jax.tree.leaves(problem.part(problem.first, problem.carry))
+    hs: dict[int, Any] = {}
+    for leaf, source in delay:
+        if source is None:
+            hs[leaf] = b[leaf]
+            continue
+        hs[leaf] = shifted(hs[source], start[source], problem.reverse)
+        if problem.steps.reset is not None:
+            hs[leaf] = select(problem.steps.reset, first[source][None], hs[leaf])
+    return tuple(hs[leaf] for leaf in range(len(start)))
 
 
 def _coefficients(plan: Linear, problem: Problem, us: Any) -> tuple[Any, Any]:
