@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.cell import Array, select
+
 State = Any  # an array or a tuple of them
 Matrix = Any  # an array with the axes of the state or one more, or a k x k tuple of such arrays
 
@@ -48,9 +50,13 @@ def times(a: Matrix, h: State) -> State:
     return a * h
 
 
-def advance(a: Matrix, h: State, b: State) -> State:
-    """The state after a step, or after each."""
-    return jax.tree.map(jnp.add, times(a, h), b)
+def advance(a: Matrix, h: State, b: State, cut: Array | None = None) -> State:
+    """The state after a step, or after each. Where `cut`, a state that is not finite is not seen
+    either: 0 * NaN is NaN."""
+    moved = times(a, h)
+    if cut is not None:
+        moved = select(~cut, moved, 0)
+    return jax.tree.map(jnp.add, moved, b)
 
 
 def powers(a: Matrix, zero: State, run: Callable[[State, State], State]) -> Matrix:

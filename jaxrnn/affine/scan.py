@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxrnn.affine.matrices import Matrix, State, filled, identity, times
 from jaxrnn.affine.ways import in_order, last, shifted, start_of_share, two_levels
-from jaxrnn.cell import Array, carry_dtype
+from jaxrnn.cell import Array, carry_dtype, select
 from jaxrnn.checks import as_array
 
 
@@ -64,11 +64,18 @@ def affine_scan(
         [1.0, 1.5, 1.75, 1.875]
     """
     a, b, start, first = _checked(a, b, start, first)
-    if mask is not None or reset is not None:
-        a, b = _conditioned(a, b, first, mask, reset)
+    mask, reset = (_rows(name, rows, b) for name, rows in (("mask", mask), ("reset", reset)))
+    a, b = _conditioned(a, b, first, mask, reset)
     if axis_name is not None:
-        start = start_of_share(a, b, start, reverse, axis_name)
-    hs = _states(a, b, start, reverse)
+        start = start_of_share(a, b, start, reset, reverse, axis_name)
+    return scan(a, b, start, reset, reverse)
+
+
+def scan(
+    a: Matrix, b: State, start: State, cut: Array | None, reverse: bool
+) -> tuple[State, State]:
+    """The last state and all, of arguments that fit; where `cut` [T, *batch], h_t = b_t."""
+    hs = _states(a, b, start, cut, reverse)
     if not len(jax.tree.leaves(b)[0]):
         return start, hs
     return last(hs, reverse), hs
@@ -77,7 +84,7 @@ def affine_scan(
 def _checked(a: Matrix, b: State, start: State, first: State | None) -> tuple[Any, ...]:
     """All as arrays in one dtype, and of shapes that fit."""
     a, b, start, first = (
-        jax.tree.map(lambda x, name=name: _floating(name, x), tree)
+        jax.tree.map(lambda x, name=name: _floating(name, x), tree, is_leaf=_is_list)
         for name, tree in (("a", a), ("b", b), ("start", start), ("first", first))
     )
     for leaf in jax.tree.leaves(a):
@@ -96,6 +103,10 @@ def _checked(a: Matrix, b: State, start: State, first: State | None) -> tuple[An
     return a, b, start, first
 
 
+def _is_list(x: Any) -> bool:
+    return isinstance(x, list)
+
+
 def _floating(name: str, x: Any) -> Array:
     x = jnp.asarray(as_array(name, x))
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -106,14 +117,20 @@ def _floating(name: str, x: Any) -> Array:
 
 def _check_shapes(a: Matrix, b: State, start: State, first: State) -> None:
     slots = b if isinstance(b, tuple) else (b,)
-    if len({leaf.shape for leaf in slots}) > 1:
-        raise ValueError(f"the slots of b differ in shape: {[leaf.shape for leaf in slots]}.")
+    if len({leaf.shape for leaf in slots}) != 1 or not slots[0].ndim:
+        shapes = [leaf.shape for leaf in slots]
+        raise ValueError(f"b must have a time axis, and slots of one shape, got {shapes}.")
     rows = a if isinstance(a, tuple) else ((a,),)
-    if {len(rows), *map(len, rows)} != {len(slots)}:
-        raise ValueError(f"a must be {len(slots)} x {len(slots)} blocks, as b has slots.")
+    square = all(isinstance(row, tuple) and len(row) == len(slots) for row in rows)
+    if len(rows) != len(slots) or not square or isinstance(a, tuple) != isinstance(b, tuple):
+        count = len(slots)
+        raise ValueError(f"a must be {count} x {count} blocks, tuples of a tuple, as b has slots.")
     _check_blocks(rows, slots[0], dense=not isinstance(a, tuple) and a.ndim == slots[0].ndim + 1)
     state = slots[0].shape[1:]
     for name, tree in (("start", start), ("first", first)):
+        if jax.tree.structure(tree) != jax.tree.structure(b):
+            count = len(jax.tree.leaves(tree))
+            raise ValueError(f"{name} must have {len(slots)} slots, as b has, got {count}.")
         for leaf in jax.tree.leaves(tree):
             if leaf.shape != state:
                 raise ValueError(f"{name} has shape {leaf.shape}, expected {state}.")
@@ -123,66 +140,72 @@ def _check_blocks(rows: Matrix, b: Array, dense: bool) -> None:
     T, *state = b.shape
     wanted = [*state, state[-1]] if dense else state
     for block in jax.tree.leaves(rows):
-        if block.shape[0] not in (1, T) or [*block.shape[1:]] != wanted:
+        if block.shape[:1] not in ((1,), (T,)) or [*block.shape[1:]] != wanted:
             raise ValueError(
                 f"a has shape {block.shape}, expected ({T} or 1, "
                 f"{', '.join(map(str, wanted))}), as b has shape {b.shape}."
             )
 
 
+def _rows(name: str, rows: Any, b: State) -> Array | None:
+    """A mask or a reset as booleans [T, *batch], of which a state has some axes in front."""
+    if rows is None:
+        return None
+    rows = jnp.asarray(as_array(name, rows))
+    shape = jax.tree.leaves(b)[0].shape
+    if rows.dtype != jnp.bool_:
+        raise TypeError(f"{name} must be boolean, got {rows.dtype}.")
+    if not rows.ndim or rows.shape != shape[: rows.ndim]:
+        raise ValueError(
+            f"{name} has shape {rows.shape}, expected the first axes of b, which has shape {shape}."
+        )
+    return rows
+
+
 def _conditioned(
     a: Matrix, b: State, first: State, mask: Array | None, reset: Array | None
 ) -> tuple[Matrix, State]:
-    """`a` and `b` with the mask and the reset in them.
+    """`a` and `b` with the mask in them, and what a makes of `first` at a reset.
 
-    A reset puts `first` in place of the state: a = 0, and what a makes of `first` goes to b. A step
-    that is left out has a = 1 and b = 0; after a reset its state is `first`.
+    A step that is left out has a = 1 and b = 0; after a reset its state is `first`.
     """
     some = jax.tree.leaves(b)[0]
-    one = identity(a, some.shape[1:], some.dtype)
     if mask is not None:
-        a, b = _where(mask, a, one, b, jax.tree.map(jnp.zeros_like, b))
+        one = identity(a, some.shape[1:], some.dtype)
+        full = filled(a, b), filled(one, b)
+        a = jax.tree.map(lambda x, y: jnp.where(_spread(mask, x), x, y), *full)
+        b = select(mask, b, 0)
     if reset is not None:
         begun = jax.tree.map(jnp.add, times(a, jax.tree.map(lambda f: f[None], first)), b)
-        a, b = _where(reset, _zero(a), a, begun, b)
+        b = select(reset, begun, b)
     return a, b
 
 
-def _where(condition: Array, a: Matrix, other_a: Matrix, b: State, other_b: State) -> Any:
-    """The first of each pair where the condition [T, *batch] holds."""
-
-    def select(x: Array, y: Array) -> Array:
-        shape = condition.shape + (1,) * (x.ndim - condition.ndim)
-        return jnp.where(condition.reshape(shape), x, y)
-
-    full = filled(a, b), filled(other_a, b)
-    return jax.tree.map(select, *full), jax.tree.map(select, b, other_b)
+def _spread(rows: Array, like: Array) -> Array:
+    return rows.reshape(rows.shape + (1,) * (like.ndim - rows.ndim))
 
 
-def _zero(a: Matrix) -> Matrix:
-    return jax.tree.map(jnp.zeros_like, a)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _states(a: Matrix, b: State, start: State, reverse: bool) -> State:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _states(a: Matrix, b: State, start: State, cut: Array | None, reverse: bool) -> State:
     """All states. Here, and nowhere else, the platform decides how."""
     cpu = functools.partial(in_order, reverse=reverse)
     others = functools.partial(two_levels, reverse=reverse)
-    return lax.platform_dependent(a, b, start, cpu=cpu, default=others)
+    return lax.platform_dependent(a, b, start, cut, cpu=cpu, default=others)
 
 
 @functools.partial(_states.defjvp, symbolic_zeros=True)
 def _states_jvp(reverse: bool, primals: Any, tangents: Any) -> tuple[State, State]:
     """The tangent is the same scan, of what da makes of the states before each step, and db."""
-    a, b, start = primals
-    da, db, dstart = tangents
-    hs = _states(a, b, start, reverse)
-    before = jax.tree.map(functools.partial(shifted, reverse=reverse), hs, start)
+    a, b, start, cut = primals
+    da, db, dstart, _ = tangents
+    hs = _states(a, b, start, cut, reverse)
     pushed = jax.tree.map(_solid, db, b)
     if any(not _is_zero(leaf) for leaf in jax.tree.leaves(da)):
+        before = jax.tree.map(functools.partial(shifted, reverse=reverse), hs, start)
+        before = before if cut is None else select(~cut, before, 0)
         moved = times(jax.tree.map(lambda d: None if _is_zero(d) else d, da), before)
         pushed = jax.tree.map(jnp.add, moved, pushed)
-    return hs, _states(a, pushed, jax.tree.map(_solid, dstart, start), reverse)
+    return hs, _states(a, pushed, jax.tree.map(_solid, dstart, start), cut, reverse)
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -1,6 +1,11 @@
-"""How the states of an affine scan are computed: in order, in two levels, and over devices."""
+"""How the states of an affine scan are computed: in order, in two levels, and over devices.
+
+`cut` [T, *batch] is True where a step does not see the state before it, whatever that is; None is
+nowhere.
+"""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,42 +17,47 @@ from jaxrnn.cell import Array
 CHUNK = 128  # steps in a row of the form with two levels
 
 
-def in_order(a: Matrix, b: State, start: State, reverse: bool) -> State:
+def in_order(a: Matrix, b: State, start: State, cut: Array | None, reverse: bool) -> State:
     """One step after another."""
     T = len(jax.tree.leaves(b)[0])
     constant = T != 1 and all(len(x) == 1 for x in jax.tree.leaves(a))
     every = None if constant else _long(a, T)
 
-    def step(h: State, inputs: tuple[Matrix, State]) -> tuple[State, State]:
-        a_t, b_t = inputs
-        h = advance(jax.tree.map(lambda x: x[0], a) if constant else a_t, h, b_t)
+    def step(h: State, inputs: tuple[Matrix, State, Array | None]) -> tuple[State, State]:
+        a_t, b_t, cut_t = inputs
+        h = advance(jax.tree.map(lambda x: x[0], a) if constant else a_t, h, b_t, cut_t)
         return h, h
 
-    return lax.scan(step, start, (every, b), reverse=reverse)[1]
+    return lax.scan(step, start, (every, b, cut), reverse=reverse)[1]
 
 
 def _long(a: Matrix, T: int) -> Matrix:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (T, *x.shape[1:])), a)
 
 
-def two_levels(a: Matrix, b: State, start: State, reverse: bool) -> State:
+def two_levels(a: Matrix, b: State, start: State, cut: Array | None, reverse: bool) -> State:
     """Rows of CHUNK steps side by side, each from zero; then the states before the rows, one row
     after another; then what they add within each row."""
     T = len(jax.tree.leaves(b)[0])
     rows = -(-T // CHUNK)
     if rows < 2:
-        return in_order(a, b, start, reverse)
+        return in_order(a, b, start, cut, reverse)
     missing = rows * CHUNK - T
     one = identity(a, jax.tree.leaves(b)[0].shape[1:], jax.tree.leaves(b)[0].dtype)
     a = jax.tree.map(functools.partial(_padded, missing, reverse), _long(filled(a, b), T), one)
-    b = jax.tree.map(lambda x: _padded(missing, reverse, x, jnp.zeros_like(x[:1])), b)
-    a, b = jax.tree.map(lambda x: x.reshape(rows, CHUNK, *x.shape[1:]).swapaxes(0, 1), (a, b))
+    b, cut = jax.tree.map(lambda x: _padded(missing, reverse, x, jnp.zeros_like(x[:1])), (b, cut))
+    a, b, cut = jax.tree.map(
+        lambda x: x.reshape(rows, CHUNK, *x.shape[1:]).swapaxes(0, 1), (a, b, cut)
+    )
     zero = jax.tree.map(lambda x: jnp.zeros_like(x[0]), b)
-    within = in_order(a, b, zero, reverse)
-    power = powers(a, zero, functools.partial(in_order, a, reverse=reverse))
-    after = in_order(last(power, reverse), last(within, reverse), start, reverse)
+    within = in_order(a, b, zero, cut, reverse)
+    power = powers(a, zero, lambda b, start: in_order(a, b, start, cut, reverse))
+    # whether the state before the row is cut off; also where it is not finite, and its power 0
+    gone = None if cut is None else lax.cummax(cut.astype(jnp.int8), 0, reverse) > 0
+    ends = last((power, within, gone), reverse)
+    after = in_order(ends[0], ends[1], start, ends[2], reverse)
     before = jax.tree.map(functools.partial(shifted, reverse=reverse), after, start)
-    hs = advance(power, jax.tree.map(lambda x: x[None], before), within)
+    hs = advance(power, jax.tree.map(lambda x: x[None], before), within, gone)
     hs = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(rows * CHUNK, *x.shape[2:]), hs)
     return jax.tree.map(lambda x: x[missing:] if reverse else x[:T], hs)
 
@@ -57,17 +67,19 @@ def _padded(missing: int, reverse: bool, x: Array, with_: Array) -> Array:
     return jnp.concatenate([rest, x] if reverse else [x, rest])
 
 
-def start_of_share(a: Matrix, b: State, start: State, reverse: bool, axis_name: str) -> State:
+def start_of_share(
+    a: Matrix, b: State, start: State, cut: Array | None, reverse: bool, axis_name: str
+) -> State:
     """The state before the first step of this device's share of the time: each share runs from
     zero, and then all that ended before are put one behind the other."""
     zero = jax.tree.map(jnp.zeros_like, start)
     T = len(jax.tree.leaves(b)[0])
-    ended = last(in_order(a, b, zero, reverse), reverse)
+    ended = last(in_order(a, b, zero, cut, reverse), reverse)
     a = _long(filled(a, b), T)
-    run = functools.partial(in_order, a, reverse=reverse)
-    whole = last(powers(a, zero, run), reverse)
-    wholes, ends = lax.all_gather((whole, ended), axis_name)
-    after = in_order(wholes, ends, start, reverse)
+    whole = last(powers(a, zero, lambda b, start: in_order(a, b, start, cut, reverse)), reverse)
+    gone = None if cut is None else jnp.any(cut, axis=0)
+    wholes, ends, cuts = lax.all_gather((whole, ended, gone), axis_name)
+    after = in_order(wholes, ends, start, cuts, reverse)
     before = jax.tree.map(functools.partial(shifted, reverse=reverse), after, start)
     return jax.tree.map(lambda h: h[lax.axis_index(axis_name)], before)
 
@@ -78,5 +90,5 @@ def shifted(hs: Array, start: Array, reverse: bool) -> Array:
     return jnp.concatenate(parts) if len(hs) else hs
 
 
-def last(hs: Matrix | State, reverse: bool) -> Matrix | State:
+def last(hs: Any, reverse: bool) -> Any:
     return jax.tree.map(lambda h: h[0 if reverse else -1], hs)

@@ -11,6 +11,7 @@ from jaxrnn.cells.conv import ConvGRUCell, ConvLSTMCell
 from jaxrnn.cells.convolution import ConvParams
 from jaxrnn.cells.cornn import CoRNNCarry, CoRNNCell, CoRNNParams
 from jaxrnn.cells.exprnn import ExpRNNCell, ExpRNNParams
+from jaxrnn.cells.gated_mlp import GatedMLPCell, GatedMLPParams, NoCarry
 from jaxrnn.cells.gru import GRUCarry, GRUCell, GRUParams, GRUResetBeforeCell, GRUResetBeforeParams
 from jaxrnn.cells.hgrn import HGRNCell, HGRNParams
 from jaxrnn.cells.indrnn import IndRNNCell, IndRNNParams
@@ -67,6 +68,8 @@ __all__ = [
     "GRUResetBeforeCell",
     "GRUResetBeforeParams",
     "GatedAntisymmetricRNNCell",
+    "GatedMLPCell",
+    "GatedMLPParams",
     "HGRNCell",
     "HGRNParams",
     "IndRNNCell",
@@ -105,6 +108,7 @@ __all__ = [
     "MinGRUParams",
     "MinLSTMCell",
     "MinLSTMParams",
+    "NoCarry",
     "ParaGRUCell",
     "ParaGRUParams",
     "ParaLSTMCell",

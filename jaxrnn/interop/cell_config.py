@@ -25,6 +25,8 @@ from jaxrnn.stack import Stack
 MOST_CELLS = 128
 MOST_HEADS = 1024  # of all cells together: each is drawn for itself, in milliseconds of tracing
 MOST_PIXELS = 4096  # of one kernel, which is visited one by one in tracing
+MOST_SEEN = 1024  # steps that all convolutions in time together see: each is an array of the carry
+MOST_MEMORY = 4096  # the side of a matrix that is computed whole
 DEEPEST = 32
 
 
@@ -79,6 +81,10 @@ def decode(config: Any, known: Mapping[str, type]) -> Cell:
         raise FileFormatError(f"cell has more than {MOST_CELLS} cells, both directions counted.")
     if count(cell, lambda part: option(part, "heads", 0)) > MOST_HEADS:
         raise FileFormatError(f"cell has more than {MOST_HEADS} heads, both directions counted.")
+    if count(cell, _steps_seen) > MOST_SEEN:
+        raise FileFormatError(f"cell sees more than {MOST_SEEN} inputs at once.")
+    if any(option(part, "memory_size", 0) > MOST_MEMORY for part in _parts(cell)):
+        raise FileFormatError(f"cell has a memory_size of more than {MOST_MEMORY}.")
     if any(math.prod(option(part, "kernel_size", ())) > MOST_PIXELS for part in _parts(cell)):
         raise FileFormatError(f"cell has a kernel_size of more than {MOST_PIXELS} pixels.")
     return cell
@@ -244,6 +250,10 @@ def count(value: Any, of: Callable[[Cell], int]) -> int:
         else []
     )
     return (of(value) if isinstance(value, Cell) else 0) + sum(count(item, of) for item in inside)
+
+
+def _steps_seen(part: Cell) -> int:
+    return option(part, "width", 0) + (option(part, "conv", 0) or 0)
 
 
 def option(part: Any, name: str, default: Any) -> Any:

@@ -2,20 +2,24 @@
 
 from jaxrnn.wrappers.base import Wrapper
 from jaxrnn.wrappers.bidirectional import Bidirectional
+from jaxrnn.wrappers.block import Block, Mixer
 from jaxrnn.wrappers.connections import Residual, Skip
 from jaxrnn.wrappers.drop_connect import DropConnect
 from jaxrnn.wrappers.dropout import RecurrentDropout, VariationalDropout
 from jaxrnn.wrappers.learned import LearnedInitialCarry
 from jaxrnn.wrappers.multihead import MultiHead
-from jaxrnn.wrappers.norm import LayerNormInput
+from jaxrnn.wrappers.norm import LayerNormInput, RMSNormInput
 from jaxrnn.wrappers.zoneout import Zoneout
 
 __all__ = [
     "Bidirectional",
+    "Block",
     "DropConnect",
     "LayerNormInput",
     "LearnedInitialCarry",
+    "Mixer",
     "MultiHead",
+    "RMSNormInput",
     "RecurrentDropout",
     "Residual",
     "Skip",

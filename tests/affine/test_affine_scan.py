@@ -90,17 +90,86 @@ def test_states_are_those_of_the_loop(form, with_conditions, reverse):
 def test_two_levels_are_the_loop(form, reverse, steps, monkeypatch):
     monkeypatch.setattr(ways, "CHUNK", 4)
     a, b, start, _ = (jax.tree.map(jnp.asarray, part) for part in problem(form, steps))
-    want = ways.in_order(a, b, start, reverse)
-    got = ways.two_levels(a, b, start, reverse)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-11), got, want)
+    some = jnp.asarray(np.random.default_rng(3).random((steps, B)) < 0.1)
+    for cut in (None, some):
+        want = ways.in_order(a, b, start, cut, reverse)
+        got = ways.two_levels(a, b, start, cut, reverse)
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-11)
+        jax.tree.map(close, got, want)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.usefixtures("x64")
+def test_nothing_passes_a_reset_in_either_way(form, reverse, wrong, monkeypatch):
+    monkeypatch.setattr(ways, "CHUNK", 4)
+    a, b, start, _ = (jax.tree.map(jnp.asarray, part) for part in problem(form, 30))
+    wrongly = jax.tree.map(lambda x: x.at[20 if reverse else 9].set(wrong), b)
+    cut = jnp.zeros((30, B), bool).at[15].set(True)
+    after = slice(None, 16) if reverse else slice(15, None)
+    for way in (ways.in_order, ways.two_levels):
+        got, want = (slots(way(a, some, start, cut, reverse)) for some in (wrongly, b))
+        for h, expected in zip(got, want, strict=True):
+            np.testing.assert_allclose(h[after], expected[after], rtol=1e-11, atol=1e-11)
+
+
+def test_the_gradient_in_what_stands_before_a_reset_is_zero():
+    a, b, start, first = problem("diagonal", dtype=np.float32)
+    b[1] = np.inf
+    reset = np.zeros((T, B), bool)
+    reset[3] = True
+
+    def loss(a, b, start, first):
+        return jnp.sum(jaxrnn.affine_scan(a, b, start, reset=reset, first=first)[1][3:] ** 2)
+
+    d_a, d_b, d_start, d_first = jax.grad(loss, (0, 1, 2, 3))(a, b, start, first)
+    # of a, 0 * inf is NaN: so in every loop
+    assert not np.any(d_b[:3]) and not np.any(d_start)
+    for slope in (d_a[3:], d_b[3:], d_first):
+        assert np.isfinite(slope).all() and np.all(slope != 0)
+
+
+def test_arguments_that_do_not_fit_say_what_is_expected():
+    a, b, start, _ = problem("diagonal", dtype=np.float32)
+    yes = np.ones((T, B), bool)
+    for options, error, message in (
+        ({"mask": yes[:, 0]}, None, ""),
+        ({"mask": yes[0]}, ValueError, r"mask has shape \(3,\), expected the first axes of b"),
+        ({"reset": yes.T}, ValueError, r"reset has shape \(3, 7\), expected the first axes"),
+        ({"reset": 1.0 * yes}, TypeError, "reset must be boolean, got float32"),
+        ({"mask": True}, ValueError, r"mask has shape \(\), expected the first axes of b"),
+        ({"first": start[0]}, ValueError, r"first has shape \(4,\), expected \(3, 4\)"),
+    ):
+        if error is None:
+            jaxrnn.affine_scan(a, b, start, **options)
+            continue
+        with pytest.raises(error, match=message):
+            jaxrnn.affine_scan(a, b, start, **options)
+    for given, message in (
+        ((0.5, b, start), r"a has shape \(\), expected \(7 or 1, 3, 4\)"),
+        ((a, 1.0, start), "b must have a time axis"),
+        ((a, list(b), start), None),
+        (([a], b, start), r"a has shape \(1, 7, 3, 4\)"),
+        ((a, b, 0.0), r"start has shape \(\), expected \(3, 4\)"),
+        ((a, b, (start, start)), "start must have 1 slots, as b has, got 2"),
+        (((a,), b, start), "a must be 1 x 1 blocks"),
+        ((((a, a), (a,)), (b, b), (start, start)), "a must be 2 x 2 blocks"),
+        ((((a, a), (a, a)), (b, b), start), "start must have 2 slots"),
+    ):
+        if message is None:
+            jaxrnn.affine_scan(*given)
+            continue
+        with pytest.raises(ValueError, match=message):
+            jaxrnn.affine_scan(*given)
 
 
 def plain(a, b, start, mask=None, reset=None, first=None, reverse=False):
     """The same by a loop that autodiff goes through."""
     a, b, start = (jax.tree.map(jnp.asarray, part) for part in (a, b, start))
-    if mask is not None:
+    if mask is not None or reset is not None:
         a, b = scan._conditioned(a, b, first, mask, reset)
-    return ways.in_order(a, b, start, reverse)
+    return ways.in_order(a, b, start, None if reset is None else jnp.asarray(reset), reverse)
 
 
 def weighted(states, weights):
@@ -195,7 +264,8 @@ def test_sixteen_bits_add_up_in_float32_and_decays_in_sixteen_bits_are_refused()
 
 @pytest.mark.parametrize(("form", "reverse"), [(form, k % 2 > 0) for k, form in enumerate(FORMS)])
 def test_time_split_over_devices_is_the_whole(form, reverse):
-    a, b, start, _ = problem(form, T=8, dtype=np.float32)
+    a, b, start, first = problem(form, T=8, dtype=np.float32)
+    reset = np.random.default_rng(2).random((8, B)) < 0.2
     mesh = jax.make_mesh((2,), ("time",), axis_types=(AxisType.Auto,))
     along = PartitionSpec("time")
     spec = jax.tree.map(lambda x: along if len(x) > 1 else PartitionSpec(), a)
@@ -204,23 +274,27 @@ def test_time_split_over_devices_is_the_whole(form, reverse):
     @functools.partial(
         jax.shard_map,
         mesh=mesh,
-        in_specs=(spec, jax.tree.map(lambda _: along, b), PartitionSpec()),
+        in_specs=(spec, jax.tree.map(lambda _: along, b), PartitionSpec(), along),
         out_specs=jax.tree.map(lambda _: along, b),
     )
-    def run(a, b, start):
-        return jaxrnn.affine_scan(a, b, start, reverse=reverse, axis_name="time")[1]
+    def run(a, b, start, reset):
+        return jaxrnn.affine_scan(
+            a, b, start, reset=reset, first=first, reverse=reverse, axis_name="time"
+        )[1]
 
-    want = loop(a, b, start, reverse=reverse)
-    for got, expected in zip(slots(run(a, b, start)), want, strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    for cut in (reset, np.zeros_like(reset)):
+        want = loop(a, b, start, first, reset=cut, reverse=reverse)
+        for got, expected in zip(slots(run(a, b, start, cut)), want, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     weights = problem(form, T=8, seed=5, dtype=np.float32)[1]
 
     def gradient(states):
         loss = lambda *w: weighted(states(*w), weights)  # noqa: E731
         return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(a, b, start)
 
-    ours = gradient(run)
-    theirs = gradient(lambda *w: jaxrnn.affine_scan(*w, reverse=reverse)[1])
+    ours = gradient(lambda *w: run(*w, reset))
+    options = {"reset": reset, "first": first, "reverse": reverse}
+    theirs = gradient(lambda *w: jaxrnn.affine_scan(*w, **options)[1])
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
     jax.tree.map(close, ours, theirs)
 

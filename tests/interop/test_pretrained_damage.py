@@ -151,6 +151,19 @@ EDITS = [
         edit(cell={"class": "ConvGRUCell", "hidden_size": 2, "kernel_size": [2**40, 2**40]}),
         "kernel_size of more than 4096 pixels",
     ),
+    (edit(cell={"class": "QRNNCell", "hidden_size": 2, "width": 10**9}), "more than 1024 inputs"),
+    (
+        edit(
+            cell={"class": "Block", "cell": {"class": "GRUCell", "hidden_size": 2}, "conv": 10**9}
+        ),
+        "more than 1024 inputs",
+    ),
+    (
+        edit(
+            cell={"class": "LMUCell", "hidden_size": 2, "memory_size": 10**6, "theta": 9.0},
+        ),
+        "memory_size of more than 4096",
+    ),
     (
         edit(
             cell={

@@ -18,7 +18,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "sequences": CORE,
     "initializers": CORE,
     "cells": CORE | {"initializers"},
-    "wrappers": CORE | {"initializers", "cells"},
+    "wrappers": CORE | {"initializers", "cells", "stack"},
     "running": CORE | {"affine"},
     "stack": CORE | {"running"},
     "hardware": CORE | {"cells", "wrappers", "running", "stack"},

@@ -17,6 +17,7 @@ from oracles import EVERY, LINEAR, assert_close, inputs, parameters, randomised
 import jaxrnn
 from jaxrnn.cells import (
     CausalConvCell,
+    GatedMLPCell,
     HGRNCell,
     LRUCell,
     MinGRUCell,
@@ -27,6 +28,7 @@ from jaxrnn.cells import (
     SRUCell,
 )
 from jaxrnn.wrappers import (
+    Block,
     LayerNormInput,
     LearnedInitialCarry,
     Residual,
@@ -52,7 +54,11 @@ AROUND = {
 CELLS = {name: cell for name, cell, _ in LINEAR} | AROUND
 CONSTANT = {"lru", "s5", "learned start", "torture"}
 # a stack is read layer by layer
-ALONE = [(name, cell) for name, cell, _ in EVERY if not hasattr(cell, "unroll_layers")]
+ALONE = [
+    (name, cell)
+    for name, cell, _ in EVERY
+    if not hasattr(cell, "unroll_layers") and name != "gated_mlp"  # has no state
+]
 # linear in their state though nothing was written to make them so
 ALSO = {"diagonal", "causal_conv"}
 
@@ -129,7 +135,8 @@ class OutOfOrder(torture.LinearDiagonal):
 MOVED = {
     "convolution": CausalConvCell(4),
     "windows": QRNNCell(4, width=3),
-    "no state": CausalConvCell(1),
+    "no state": GatedMLPCell(5),
+    "a block": Block(SRUCell(4, peepholes=False), mlp=5),
     "out of order": OutOfOrder(3),
     "learned start": LearnedInitialCarry(CausalConvCell(3)),
 }
@@ -150,7 +157,9 @@ def test_states_that_only_move_on_are_not_scanned(name, reverse, x64):
         assert_close(got, slopes(cell, p, xs, carry, "scan", **given), 1e-10)
         run = jax.make_jaxpr(lambda xs, given=given: jaxrnn.unroll(cell, p, xs, carry, **given))
         scanned = " scan[" in str(run(xs))
-        assert scanned == ("mask" in options or name in ("no state", "windows"))
+        assert scanned == (
+            name in ("windows", "a block") or ("mask" in options and name != "no state")
+        )
     xs[2 if not reverse else 3] = np.nan
     after, ys = (
         jaxrnn.unroll(cell, p, xs, carry, reset=reset, reverse=reverse, method=method)
@@ -401,14 +410,23 @@ def test_an_output_that_compares_the_state_or_has_no_derivative_at_zero(method, 
     assert_close(got, want, 1e-10)
 
 
-def test_by_default_a_reset_cuts_off_what_is_not_finite():
-    cell = MinGRUCell(4)
-    p, xs, _ = setting(cell)
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["mingru", "lru"])
+def test_a_reset_cuts_off_what_is_not_finite(name, wrong):
+    cell = CELLS[name]
+    p, xs, carry = setting(cell)
     reset = np.arange(27).reshape(9, 3) // 3 == 4
-    xs[1] = np.nan
-    _, ys = jaxrnn.unroll(cell, p, xs, reset=reset)
-    assert np.isfinite(ys[4:]).all() and np.isnan(ys[1:4]).all()
-    assert jaxrnn.explain(cell, xs.shape, reset=True)[0].method != "affine"
+    xs[1] = wrong
+    for method in ("affine", None):
+        _, ys = jaxrnn.unroll(cell, p, xs, carry, reset=reset, method=method)
+        assert np.isfinite(ys[4:]).all() and np.isnan(ys[2:4]).all()
+
+        def loss(p, xs, method=method):
+            return jnp.sum(jaxrnn.unroll(cell, p, xs, reset=reset, method=method)[1][4:] ** 2)
+
+        slope = jax.grad(loss, 1)(p, xs)
+        assert np.isfinite(slope[4:]).all() and np.abs(slope[4:]).max() > 0.01
+    assert jaxrnn.explain(MinGRUCell(4), xs.shape, reset=True)[0].method == "affine"
 
 
 def test_sizes_may_be_symbols_by_default():

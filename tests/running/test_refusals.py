@@ -49,6 +49,7 @@ def test_numbers_of_cells_wrappers_and_initialisers_must_be_finite(wrong):
         lambda: cells.LayerNormLSTMCell(H, epsilon=wrong),
         lambda: cells.CIFGCell(H, forget_bias=wrong),
         lambda: LayerNormInput(GRU, epsilon=wrong),
+        lambda: wrappers.RMSNormInput(GRU, epsilon=wrong),
         lambda: Zoneout(GRU, h=wrong),
         lambda: wrappers.DropConnect(GRU, rate=wrong),
         lambda: wrappers.VariationalDropout(GRU, recurrent=wrong),
@@ -60,6 +61,29 @@ def test_numbers_of_cells_wrappers_and_initialisers_must_be_finite(wrong):
         lambda: Normal(wrong),
     ):
         refused(message, make)
+
+
+def test_options_of_blocks_and_of_windows_of_inputs():
+
+    def block(*sizes, **options):
+        return wrappers.Block(GRU, *sizes, **options)
+
+    for wrong in (0, -1, 2.0, "3"):
+        refused("inner_size must be an integer", lambda wrong=wrong: block(wrong))
+        refused("conv must be an integer", lambda wrong=wrong: block(conv=wrong))
+        refused("hidden_size must be an integer", lambda wrong=wrong: block(mlp=wrong))
+        refused("width must be an integer", lambda wrong=wrong: cells.QRNNCell(H, wrong))
+        refused("width must be an integer", lambda wrong=wrong: cells.CausalConvCell(wrong))
+        refused("heads must be an integer", lambda wrong=wrong: cells.MLSTMCell(H, wrong))
+    refused("norm must be one of", lambda: block(norm="batch"))
+    refused("gate must be True or False", lambda: block(gate=1))
+    refused("unknown initializer", lambda: block(input_init="orthogonel"))
+    refused("heads must divide hidden_size=6, got 4", lambda: cells.MLSTMCell(6, 4))
+    refused("two numbers", lambda: cells.MLSTMCell(H, 1, forget_bias=3.0))
+    for around in (wrappers.Block, wrappers.Mixer):
+        refused("vectors that runs in one direction", lambda a=around: a(Bidirectional(GRU)))
+        refused("vectors that runs in one direction", lambda a=around: a(cells.ConvGRUCell(2)))
+        refused("must be a jaxrnn.Cell", lambda a=around: a("gru"))
 
 
 @pytest.mark.parametrize("wrong", [-1, 0])

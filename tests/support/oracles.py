@@ -7,6 +7,8 @@ An oracle is (first, step): `first(p, shape)` is the carry of a new sequence for
 digit: f'(a) . d = imag f(a + 1e-30i d) / 1e-30.
 """
 
+import operator
+
 import jax
 import numpy as np
 import scipy.linalg
@@ -18,8 +20,10 @@ from oracles_memory import MEMORY
 
 import jaxrnn
 from jaxrnn.cells import (
+    CausalConvCarry,
     ConvLSTMCell,
     ExpRNNCell,
+    GatedMLPCell,
     GRUCarry,
     GRUResetBeforeCell,
     LayerNormLSTMCell,
@@ -27,20 +31,24 @@ from jaxrnn.cells import (
     LEMCell,
     LSTMCarry,
     LSTMPCell,
+    NoCarry,
     PeepholeLSTMCell,
     RNNCarry,
 )
 from jaxrnn.wrappers import (
+    Block,
     DropConnect,
     LayerNormInput,
     LearnedInitialCarry,
     MultiHead,
     RecurrentDropout,
     Residual,
+    RMSNormInput,
     Skip,
     VariationalDropout,
     Zoneout,
 )
+from jaxrnn.wrappers.block import MixerCarry
 
 
 def rnn(f):
@@ -258,6 +266,47 @@ def normalised(inner):
     return Oracle(lambda p, shape: inner.first(p.inner, shape), step)
 
 
+def scaled(inner):
+    """Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4, of the input."""
+
+    def step(p, carry, x, noise):
+        x = p.scale * x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+        return inner.step(p.inner, carry, x, noise)
+
+    return Oracle(lambda p, shape: inner.first(p.inner, shape), step)
+
+
+def mixer(inner, width):
+    """De et al. 2024, arXiv:2402.19427, section 2.3; width inputs are seen, or there is no
+    convolution."""
+
+    def first(p, shape):
+        shape = (*shape[:-1], p.w_x.shape[-1])
+        before = None if width is None else CausalConvCarry((np.zeros(shape),) * (width - 1))
+        return MixerCarry(before, inner.first(p.inner, shape))
+
+    def step(p, carry, x, noise):
+        v = x @ p.w_x
+        conv = carry.conv
+        if width is not None:
+            seen = (v, *carry.conv.before)
+            conv = CausalConvCarry(seen[:-1])
+            v = sum(w * old for w, old in zip(p.conv.w, seen, strict=True)) + p.conv.b
+        after, y = inner.step(p.inner, carry.inner, v, noise)
+        if p.w_gate is not None:
+            a = x @ p.w_gate
+            y = y * a * (1 + np.tanh(np.sqrt(2 / np.pi) * (a + 0.044715 * a**3))) / 2
+        return MixerCarry(conv, after), y @ p.w_y
+
+    return Oracle(first, step)
+
+
+def perceptron_step(p, carry, x, noise):
+    """Shazeer 2020, arXiv:2002.05202."""
+    a = x @ p.w_x[:, 0]
+    return carry, (a * sigmoid(a) * (x @ p.w_x[:, 1])) @ p.w_y
+
+
 def lstm_with(p, carry, x, h):
     return lstm_step(p, carry._replace(h=h), x, None)
 
@@ -400,7 +449,7 @@ AROUND = [
         candidate_gru(0.4),
     ),
     ("drop_connect", DropConnect(jaxrnn.LSTMCell(4), 0.3), drop_connect(LSTM, 0.3)),
-    ("residual", Residual(jaxrnn.GRUCell(3)), beside(GRU, lambda y, x: y + x)),
+    ("residual", Residual(jaxrnn.GRUCell(3)), beside(GRU, operator.add)),
     (
         "skip",
         Skip(jaxrnn.GRUCell(4)),
@@ -436,9 +485,29 @@ AROUND = [
         learned(stacked((CONV, 2), (CONV, 3))),
     ),
 ]
+PERCEPTRON = Oracle(lambda p, shape: NoCarry(), perceptron_step)
+DEEP = [
+    ("gated_mlp", GatedMLPCell(5), PERCEPTRON),
+    ("rms_norm_input", RMSNormInput(jaxrnn.GRUCell(4)), scaled(GRU)),
+    (
+        "block",
+        Block(jaxrnn.GRUCell(4), mlp=5),
+        stacked(
+            (beside(scaled(mixer(GRU, 4)), operator.add), 3),
+            (beside(scaled(PERCEPTRON), operator.add), 3),
+        ),
+    ),
+    (
+        "block_plain",
+        Block(Zoneout(jaxrnn.LSTMCell(4), h=0.3, c=0.1), 5, norm="layer", conv=None, gate=False),
+        stacked(
+            (beside(normalised(mixer(zoneout(LSTM, {"h": 0.3, "c": 0.1}), None)), operator.add), 3)
+        ),
+    ),
+]
 CELLS = BUILT_IN + TORTURE + AROUND
 # what holds the contract holds for these; tests of a few cells choose among CELLS
-EVERY = CELLS + GATED + MEMORY + LINEAR + BESIDE
+EVERY = CELLS + GATED + MEMORY + LINEAR + BESIDE + DEEP
 
 
 def parameters(cell, size=3, seed=0):

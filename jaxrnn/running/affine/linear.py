@@ -55,7 +55,7 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
     reason = _unfit(trace, before, after)
     if reason is not None:
         return reason
-    shape = before[0].aval.shape
+    shape = before[0].aval.shape if before else ()
     own = tuple(None if size == 1 else axis for axis, size in enumerate(shape))
     values = {v: Value(frozenset({k}), axes=own) for k, v in enumerate(before)}
     values |= dict.fromkeys(trace.u, Value(timed=True))
@@ -87,14 +87,12 @@ def _unfit(trace: Trace, before: Sequence[Any], after: Sequence[Any]) -> str | N
     """Why no carry of this kind is scanned, whatever the step does with it."""
     if trace.effects:
         return "its step has effects."
-    if not before:
-        return "it has no carry that changes."
     if len({v.aval.shape for v in before}) > 1:
         return "the leaves of its carry differ in shape."
     if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in before):
         return "a leaf of its carry is not floating-point."
     dtypes = {v.aval.dtype for v in (*before, *after)}
-    if len(dtypes) > 1 or dtypes.pop().itemsize < 4:
+    if len(dtypes) > 1 or any(dtype.itemsize < 4 for dtype in dtypes):
         return "its carry has several dtypes, or one of 16 bits."
     return None
 

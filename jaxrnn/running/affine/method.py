@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.affine import affine_scan
+from jaxrnn.affine.scan import scan
 from jaxrnn.affine.ways import last as final
 from jaxrnn.affine.ways import shifted
 from jaxrnn.cell import Carry, select
@@ -54,9 +54,6 @@ class Affine(Method):
             return Refusal(found)
         if _moves_on(found, problem):
             return found
-        if self.where_it_pays and problem.steps.reset is not None:
-            # a = 0 at a reset, where 0 * NaN is NaN
-            return Refusal("what is not finite before a reset would stay.")
         if self.where_it_pays and not found.steep:
             return Refusal("the same numbers at every step are multiplied as fast in the loop.")
         return found
@@ -70,22 +67,23 @@ class Affine(Method):
 
     def describe(self, plan: Linear) -> tuple[str, ...]:
         if plan.delay is not None:
-            return ("its carry is what was seen before; without a mask nothing is scanned",)
+            seen = "its carry is what was seen before; without a mask nothing is scanned"
+            return (seen if plan.delay else "it has no state: nothing is scanned",)
         changes = "each step multiplies its carry by what depends on the input"
         same = "every step multiplies its carry by the same numbers"
         return (changes if plan.steep else same,)
 
 
 def _moves_on(plan: Linear, problem: Problem) -> bool:
-    """Whether states are those of other steps. A step that is left out moves nothing on."""
-    return plan.delay is not None and problem.steps.mask is None
+    """Whether states are those of other steps, or there are none. A step that is left out moves
+    nothing on."""
+    return plan.delay is not None and (problem.steps.mask is None or not plan.delay)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _run(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
     """A run of which no derivative is taken: on a CPU the loop, where a step has much to do."""
-    wide = math.prod(jax.tree.leaves(problem.carry)[0].shape) >= WIDE
-    if not wide or _moves_on(plan, problem):
+    if _moves_on(plan, problem) or math.prod(jax.tree.leaves(problem.carry)[0].shape) < WIDE:
         return _affine(plan, problem)
     return lax.platform_dependent(problem, cpu=_loop, default=functools.partial(_affine, plan))
 
@@ -112,7 +110,7 @@ def _affine(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
         hs = _moved_on(plan.delay, problem, b)
         last = tuple(final(h, problem.reverse) for h in hs)
     else:
-        last, hs = affine_scan(a, b, tuple(start), reverse=problem.reverse)
+        last, hs = scan(a, b, tuple(start), problem.steps.reset, problem.reverse)
     pairs = zip(hs, start, strict=True)
     before = jax.tree.unflatten(tree, [shifted(h, s, problem.reverse) for h, s in pairs])
     after = jax.tree.unflatten(tree, hs)
@@ -155,7 +153,8 @@ def _coefficients(plan: Linear, problem: Problem, us: Any) -> tuple[Any, Any]:
         return jax.jvp(lambda carry: after(carry, u, now), (zero,), (direction,))[1]
 
     b = jax.vmap(functools.partial(after, zero))(us, steps)
-    if not plan.steep and steps.mask is None and steps.reset is None:
+    steps = steps._replace(reset=None)  # which the scan knows, so that NaN before it is not seen
+    if not plan.steep and steps.mask is None:
         us, steps = jax.tree.map(lambda x: x[:1], (us, steps))
     columns = [jax.vmap(functools.partial(column, k))(us, steps) for k in count]
     # a step that is left out keeps each leaf, also one that is made anew at every step
