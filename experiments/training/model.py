@@ -57,13 +57,15 @@ class Model:
         return (ys[-1] if state is None else state) @ params.w_y + params.b_y
 
     def readout(self, params: ModelParams, carry: Any) -> Array:
-        """The outputs [..., output_size] of a carry; where a cell puts out something else, as if
-        it put out the first field of it.
+        """The outputs [B, ..., output_size] of a carry; where a cell puts out something else, as if
+        it put out the smallest field that has as many units.
         """
         state = put_out(carry)
-        return (
-            jax.tree.leaves(_last(carry))[0] if state is None else state
-        ) @ params.w_y + params.b_y
+        if state is None:
+            H = len(params.w_y)
+            fields = [leaf for leaf in jax.tree.leaves(_last(carry)) if leaf.shape[-1] == H]
+            state = min(fields, key=lambda leaf: leaf.ndim).reshape(-1, H)
+        return state @ params.w_y + params.b_y
 
 
 def put_out(carry: Any) -> Array | None:

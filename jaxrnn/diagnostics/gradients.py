@@ -97,7 +97,8 @@ def carry_gradient_norms(
         ((6, 2), (6, 2))
     """
     gradients = carry_gradients(cell, params, xs, loss, carry)
-    fields = jax.tree.map(lambda g: _norm(g, cell.feature_axes), gradients)
+    leading = jnp.ndim(xs) - cell.feature_axes  # time and batch
+    fields = jax.tree.map(lambda g: _norm(g, g.ndim - leading), gradients)
     return GradientNorms(whole=_norm(jnp.stack(jax.tree.leaves(fields), axis=-1), 1), fields=fields)
 
 

@@ -10,7 +10,7 @@ from jax.nn import sigmoid
 
 import jaxrnn
 from jaxrnn import diagnostics
-from jaxrnn.cells import GRUResetBeforeCell, LSTMPCell, RNNCarry
+from jaxrnn.cells import GRUResetBeforeCell, LSTMPCell, MLSTMCell, RNNCarry
 
 T, H, INPUTS = 60, 5, 2
 KEY = jax.random.key(3)
@@ -185,6 +185,22 @@ def test_each_sequence_of_a_batch_has_its_own_norms():
             norms[:, b], carry_gradient_norms(GRU, params, xs[:, b], last).whole, rtol=1e-10
         )
     assert np.max(np.abs(norms[0, 0] - norms[0, 1])) > 1e-3
+
+
+def test_a_field_that_is_a_matrix_has_the_norm_of_all_its_numbers():
+    cell = MLSTMCell(4, heads=2)
+    params = cell.init(KEY, INPUTS, jnp.float64)
+    xs = jax.random.normal(KEY, (6, 3, INPUTS))
+
+    def loss(carry, ys):
+        return jnp.sum(ys**2)
+
+    slopes = diagnostics.carry_gradients(cell, params, xs, loss)
+    norms = diagnostics.carry_gradient_norms(cell, params, xs, loss)
+    for slope, norm in zip(slopes, norms.fields, strict=True):
+        flat = np.asarray(slope).reshape(7, 3, -1)
+        np.testing.assert_allclose(norm, np.linalg.norm(flat, axis=-1), rtol=1e-12)
+    assert norms.whole.shape == (7, 3) and np.all(norms.whole[1:-1] > 0)
 
 
 def test_a_given_initial_carry_is_where_the_sequence_starts():
