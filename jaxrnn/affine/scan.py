@@ -67,7 +67,7 @@ def affine_scan(
     mask, reset = (_rows(name, rows, b) for name, rows in (("mask", mask), ("reset", reset)))
     a, b = _conditioned(a, b, first, mask, reset)
     if axis_name is not None:
-        start = start_of_share(a, b, start, reset, reverse, axis_name)
+        start = start_of_share(_states, a, b, start, reset, reverse, axis_name)
     return scan(a, b, start, reset, reverse)
 
 

@@ -5,6 +5,7 @@ nowhere.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -68,18 +69,24 @@ def _padded(missing: int, reverse: bool, x: Array, with_: Array) -> Array:
 
 
 def start_of_share(
-    a: Matrix, b: State, start: State, cut: Array | None, reverse: bool, axis_name: str
+    run: Callable[..., State],
+    a: Matrix,
+    b: State,
+    start: State,
+    cut: Array | None,
+    reverse: bool,
+    axis_name: str,
 ) -> State:
     """The state before the first step of this device's share of the time: each share runs from
-    zero, and then all that ended before are put one behind the other."""
+    zero, and then all that ended before are put one behind the other. `run` is like `in_order`."""
     zero = jax.tree.map(jnp.zeros_like, start)
     T = len(jax.tree.leaves(b)[0])
-    ended = last(in_order(a, b, zero, cut, reverse), reverse)
+    ended = last(run(a, b, zero, cut, reverse), reverse)
     a = _long(filled(a, b), T)
-    whole = last(powers(a, zero, lambda b, start: in_order(a, b, start, cut, reverse)), reverse)
+    whole = last(powers(a, zero, lambda b, start: run(a, b, start, cut, reverse)), reverse)
     gone = None if cut is None else jnp.any(cut, axis=0)
     wholes, ends, cuts = lax.all_gather((whole, ended, gone), axis_name)
-    after = in_order(wholes, ends, start, cuts, reverse)
+    after = run(wholes, ends, start, cuts, reverse)
     before = jax.tree.map(functools.partial(shifted, reverse=reverse), after, start)
     return jax.tree.map(lambda h: h[lax.axis_index(axis_name)], before)
 

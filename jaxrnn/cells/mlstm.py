@@ -1,6 +1,7 @@
 """The matrix LSTM of xLSTM: keys and values in a matrix for each head."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -99,8 +100,8 @@ class MLSTMCell(Cell):
     def step(
         self, params: MLSTMParams, carry: MLSTMCarry, u: tuple[Array, Array], dot: Dot = dot
     ) -> tuple[MLSTMCarry, Array]:
-        D = carry.n.shape[-1]
-        q, k, v, o = (a.reshape(*a.shape[:-1], -1, D) for a in gates(u[0]))  # [..., heads, D]
+        heads, D = carry.n.shape[-2:]
+        q, k, v, o = (a.reshape(*a.shape[:-1], heads, D) for a in gates(u[0]))
         k = k / D**0.5
         i, f = gates(u[1])  # [..., heads]
         m = jnp.maximum(log_sigmoid(f) + carry.m, i)
@@ -110,5 +111,7 @@ class MLSTMCell(Cell):
         n = kept * carry.n + written * k
         read = jnp.sum(c * q[..., None, :], axis=-1)
         weight = jnp.abs(jnp.sum(n * q, axis=-1))
-        h = sigmoid(o) * read / jnp.maximum(weight, exp(-m))[..., None]
-        return MLSTMCarry(c=c, n=n, m=m), h.reshape(*h.shape[:-2], -1)
+        # beyond this h is 0, and the derivative of infinity is none
+        least = exp(jnp.minimum(-m, 0.9 * math.log(jnp.finfo(m.dtype).max)))
+        h = sigmoid(o) * read / jnp.maximum(weight, least)[..., None]
+        return MLSTMCarry(c=c, n=n, m=m), h.reshape(*h.shape[:-2], heads * D)

@@ -15,7 +15,6 @@ from jaxrnn.cells.options import check_draws, check_gate_biases
 from jaxrnn.cells.sru import SRUCarry
 from jaxrnn.checks import check_size, in_order
 from jaxrnn.initializers import Chrono, Initializer
-from jaxrnn.structure import check_params
 
 
 class QRNNParams(NamedTuple):
@@ -108,12 +107,14 @@ class QRNNCell(Cell):
         reverse: bool,
     ) -> tuple[QRNNCarry, Array]:
         """The windows of the whole sequence, and then the states."""
-        params = check_params(self, params)
+        if not isinstance(params, QRNNParams):
+            raise ValueError(f"params of QRNNCell are QRNNParams, got {type(params).__name__}.")
         before, c = in_order(carry, QRNNCarry._fields) or (None, None)
         before = None if before is None else CausalConvCarry(before)
         c = None if c is None else SRUCarry(c)
         seen, windows = run(Window(self.width), (), xs, before, noise=None, reverse=reverse)
-        last, ys = run(Pooling(self.hidden_size), params, windows, c, noise=None, reverse=reverse)
+        pooling = Pooling(self.hidden_size, self.bias)
+        last, ys = run(pooling, params, windows, c, noise=None, reverse=reverse)
         return QRNNCarry(before=seen.before, c=last.c), ys
 
 
@@ -145,9 +146,10 @@ class Pooling(Cell):
     """The states, from windows."""
 
     hidden_size: int
+    bias: bool
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> QRNNParams:
-        return QRNNCell(self.hidden_size, width=1).init(key, input_size, dtype)
+        return QRNNCell(self.hidden_size, width=1, bias=self.bias).init(key, input_size, dtype)
 
     def init_carry(self, params: QRNNParams, like: Array) -> SRUCarry:
         return SRUCarry(c=zeros(like, self.hidden_size))

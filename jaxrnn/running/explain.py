@@ -56,7 +56,7 @@ def explain(
 
     Returns:
         One `Explanation` for each cell that runs, in order: `layer * directions + direction` for a
-        stack.
+        stack, of which a layer that is made of parts has one for each of them.
 
     Raises:
         TypeError, ValueError: as `unroll` with these arguments.

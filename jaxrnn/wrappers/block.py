@@ -15,7 +15,6 @@ from jaxrnn.cells.gated_mlp import GatedMLPCell
 from jaxrnn.checks import check_flag, check_size, in_order
 from jaxrnn.initializers import Initializer
 from jaxrnn.stack import Stack
-from jaxrnn.structure import check_params
 from jaxrnn.wrappers.base import Run, Wrapper, own
 from jaxrnn.wrappers.connections import Residual
 from jaxrnn.wrappers.norm import LayerNormInput, RMSNormInput
@@ -152,7 +151,7 @@ class Mixer(Wrapper):
         reverse: bool,
     ) -> tuple[MixerCarry, Array]:
         """The convolution, and then the cell, over the whole sequence."""
-        params = check_params(self, params)
+        params = own(self, params, MixerParams)
         mine = cast(params._replace(conv=None, inner=None), xs.dtype)
         before, inner = in_order(carry, MixerCarry._fields) or (None, None)
         v = dot(xs, mine.w_x)
@@ -183,7 +182,8 @@ class Block(Wrapper):
         norm: "rms" or "layer".
         conv, gate, input_init: as in `Mixer`.
 
-    Source: De et al. 2024, arXiv:2402.19427, section 2.
+    Source: De et al. 2024, arXiv:2402.19427, section 2. Differs: the gate of the perceptron is
+    silu, not gelu.
 
     Example:
         >>> import jax, jaxrnn

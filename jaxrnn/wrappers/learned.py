@@ -55,10 +55,12 @@ class LearnedInitialCarry(Wrapper):
         return params._replace(inner=inner), noise
 
     def init_carry(self, params: LearnedParams, like: Array) -> Carry:
-        first, tree = jax.tree.flatten(self.cell.init_carry(params.inner, like))
-        learned = jax.tree.leaves(params.first, is_leaf=lambda a: a is None)
-        pairs = zip(first, learned, strict=True)
-        return jax.tree.unflatten(tree, [a if b is None else a + b for a, b in pairs])
+        # None is a leaf that is not learned, or one that neither has
+        def plus(a: Array | None, b: Array | None) -> Array | None:
+            return a if a is None or b is None else a + b
+
+        first = self.cell.init_carry(params.inner, like)
+        return jax.tree.map(plus, first, params.first, is_leaf=lambda a: a is None)
 
     def project(self, params: LearnedParams, xs: Array, noise: Noise = None) -> Any:
         return self.cell.project(params.inner, xs, noise)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Dot, DType, Noise, Params, carry_dtype, dot
 from jaxrnn.checks import check_number
-from jaxrnn.structure import check_params
 from jaxrnn.wrappers.base import Run, Wrapper, own
 
 
@@ -51,8 +50,7 @@ class _NormInput(Wrapper):
         self, run: Run, params: NormParams, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
         """The inner cell over the whole sequence, on normalised inputs."""
-        check_params(self, params)
-        xs = self._normal(params, xs)
+        xs = self._normal(own(self, params, NormParams), xs)
         return run(self.cell, params.inner, xs, carry, noise=noise, reverse=reverse)
 
     def _normal(self, params: NormParams, xs: Array) -> Array:

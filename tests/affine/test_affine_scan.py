@@ -299,6 +299,30 @@ def test_time_split_over_devices_is_the_whole(form, reverse):
     jax.tree.map(close, ours, theirs)
 
 
+def test_over_devices_too_no_gradient_comes_from_before_a_reset():
+    a, b, start, first = problem("diagonal", T=8, dtype=np.float32)
+    start = np.full_like(start, np.inf)
+    reset = np.zeros((8, B), bool)
+    reset[0] = True
+    mesh = jax.make_mesh((2,), ("time",), axis_types=(AxisType.Auto,))
+    along = PartitionSpec("time")
+
+    @functools.partial(
+        jax.shard_map, mesh=mesh, in_specs=(along, along, PartitionSpec(), along), out_specs=along
+    )
+    def split(a, b, start, reset):
+        return jaxrnn.affine_scan(a, b, start, reset=reset, first=first, axis_name="time")[1]
+
+    def whole(a, b, start, reset):
+        return jaxrnn.affine_scan(a, b, start, reset=reset, first=first)[1]
+
+    got, want = (
+        jax.jit(jax.grad(lambda a, run=run: jnp.sum(run(a, b, start, reset) ** 2)))(a)
+        for run in (split, whole)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("axes", [(None, "x"), (None, None, "x")])
 def test_batches_and_features_may_be_split_over_a_mesh(kind, axes):

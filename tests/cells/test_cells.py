@@ -6,12 +6,13 @@ import dataclasses
 import pickle
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import BUILT_IN, EVERY, assert_close, inputs, parameters, randomised
 
 import jaxrnn
-from jaxrnn.cells import GRUCarry, GRUParams, GRUResetBeforeCell, LSTMPCell
+from jaxrnn.cells import GRUCarry, GRUParams, GRUResetBeforeCell, LSTMPCell, MLSTMCell
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 
@@ -37,6 +38,19 @@ def test_the_two_grus_differ_where_the_reset_gate_is_not_one():
     carry, x = GRUCarry(np.ones(4)), np.ones(3)
     difference = jaxrnn.GRUCell(4)(after, carry, x)[1] - GRUResetBeforeCell(4)(p, carry, x)[1]
     assert np.abs(difference).max() > 1e-3
+
+
+def test_a_matrix_lstm_takes_no_rows_and_gates_that_are_far_below_zero():
+    cell = MLSTMCell(8, 2)
+    p = cell.init(jax.random.key(0), 3)
+    assert jaxrnn.unroll(cell, p, jnp.zeros((5, 0, 3), jnp.float32))[1].shape == (5, 0, 8)
+    p = p._replace(b_g=jnp.full(4, -200.0, jnp.float32))
+
+    def loss(p, xs):
+        return jnp.sum(jaxrnn.unroll(cell, p, xs)[1])
+
+    slopes = jax.grad(loss, (0, 1))(p, jnp.ones((5, 2, 3), jnp.float32))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
 
 
 @pytest.mark.parametrize("name, cell, oracle", EVERY, ids=[name for name, _, _ in EVERY])

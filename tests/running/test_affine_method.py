@@ -169,6 +169,41 @@ def test_states_that_only_move_on_are_not_scanned(name, reverse, x64):
     assert np.isfinite(ys[1][4:] if not reverse else ys[1][:3]).all()
 
 
+@dataclasses.dataclass(frozen=True)
+class HeldFactor(torture.LinearDiagonal):
+    """h' = c * h + u; no step changes c, but a reset does, where another one was given."""
+
+    def init_carry(self, params, like):
+        zero = jaxrnn.zeros(like, self.hidden_size)
+        return Carry(h=zero, c=zero + 0.5)
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        h = carry.c * carry.h + u
+        return Carry(h=h, c=carry.c), h
+
+
+@dataclasses.dataclass(frozen=True)
+class Held(HeldFactor):
+    """All of the carry is held."""
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        return carry, carry.c * u + carry.h
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", [HeldFactor(3), Held(3)], ids=["one leaf", "all"])
+def test_what_is_held_changes_at_a_reset(cell, reverse, x64):
+    p, xs, carry = setting(cell)
+    reset = np.zeros((T, *BATCH), bool)
+    reset[3, :2] = True
+    for given in ({"reset": reset}, {}, {"reset": reset, "mask": MASK}):
+        want = slopes(cell, p, xs, carry, "scan", reverse=reverse, **given)
+        for method in (None,) if isinstance(cell, Held) else (None, "affine"):
+            assert_close(slopes(cell, p, xs, carry, method, reverse=reverse, **given), want, 1e-10)
+    with pytest.raises(ValueError, match="it has no carry that changes"):
+        jaxrnn.unroll(Held(3), p, xs, method="affine")
+
+
 @pytest.mark.parametrize("batch", [(), (2, 2)], ids=str)
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("name", ["mingru", "lru"])

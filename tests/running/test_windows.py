@@ -14,7 +14,9 @@ from jax.sharding import PartitionSpec as P
 from oracles import CELLS, assert_close, drive, inputs, parameters, randomised
 
 import jaxrnn
+from jaxrnn.cells import ExpRNNCell, QRNNCell, S5Cell
 from jaxrnn.sequences import last_output, resets_from_dones, temporal_activation_regularization
+from jaxrnn.wrappers import Block, LayerNormInput, LearnedInitialCarry, RMSNormInput
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 BY_NAME = {name: (cell, oracle) for name, cell, oracle in CELLS}
@@ -50,6 +52,24 @@ def slopes(run):
         return sum(jnp.vdot(a, w) for a, w in pairs), result
 
     return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Block(ExpRNNCell(3), mlp=4),
+        RMSNormInput(S5Cell(4, 3)),
+        LayerNormInput(ExpRNNCell(3)),
+        QRNNCell(4),
+        LearnedInitialCarry(Block(jaxrnn.GRUCell(4), conv=None)),
+    ],
+    ids=["block", "rms norm", "layer norm", "qrnn", "learned"],
+)
+def test_cells_of_parts_prepare_their_parameters_once_for_all_windows(cell):
+    p, xs = parameters(cell), inputs(cell, T, BATCH)
+    got = jaxrnn.unroll_windows(cell, p, xs, window=3, mask=MASK, reset=RESET)
+    want = jaxrnn.unroll(cell, p, xs, mask=MASK, reset=RESET, method="scan")
+    assert_close(got, want, 1e-12)
 
 
 @functools.cache

@@ -265,6 +265,7 @@ BESIDE = [
     ("slstm", SLSTMCell(4), Oracle(zero(SLSTMCarry, *["w_h"] * 4), slstm_step)),
     ("mlstm", MLSTMCell(6, 2), mlstm(2)),
     ("qrnn", QRNNCell(4, width=3), qrnn(3)),
+    ("qrnn_no_bias", QRNNCell(4, bias=False), qrnn(2)),
     ("causal_conv", CausalConvCell(4), Oracle(before(4), causal_conv_step)),
     ("lmu", LMUCell(4, 5, 8.0), lmu(5, 8.0)),
 ]

@@ -87,6 +87,8 @@ def _unfit(trace: Trace, before: Sequence[Any], after: Sequence[Any]) -> str | N
     """Why no carry of this kind is scanned, whatever the step does with it."""
     if trace.effects:
         return "its step has effects."
+    if trace.carry and not before:
+        return "it has no carry that changes."
     if len({v.aval.shape for v in before}) > 1:
         return "the leaves of its carry differ in shape."
     if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in before):

@@ -154,7 +154,7 @@ def _coefficients(plan: Linear, problem: Problem, us: Any) -> tuple[Any, Any]:
 
     b = jax.vmap(functools.partial(after, zero))(us, steps)
     steps = steps._replace(reset=None)  # which the scan knows, so that NaN before it is not seen
-    if not plan.steep and steps.mask is None:
+    if not plan.steep and steps.mask is None and steps.began is None:
         us, steps = jax.tree.map(lambda x: x[:1], (us, steps))
     columns = [jax.vmap(functools.partial(column, k))(us, steps) for k in count]
     # a step that is left out keeps each leaf, also one that is made anew at every step
