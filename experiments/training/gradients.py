@@ -13,7 +13,7 @@ import numpy as np
 from experiments.config import CHUNK, GradientConfig
 from experiments.report import figures
 from experiments.report.prose import aligned, number
-from experiments.training import folder, progress, train
+from experiments.training import folder, programs, progress, train
 from experiments.training.model import ModelParams
 from jaxrnn.diagnostics import carry_gradient_norms, carry_jacobian_norms
 
@@ -29,6 +29,7 @@ def run(config: GradientConfig, path: Path, show: progress.Show) -> dict[str, An
     """
     curves = {}
     for name in config.cells:
+        programs.make_room()
         curves[name] = measure_cell(config, name, show)
         folder.write_json(
             path / "gradients.json", {"steps": config.steps, "lag": config.lag, "curves": curves}

@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.config import Config, RunError
 from experiments.report import figures
-from experiments.training import checkpoint, folder, train
+from experiments.training import checkpoint, folder, programs, train
 from experiments.training.checkpoint import Saved
 from experiments.training.history import History, beyond, merit
 from experiments.training.progress import Show
@@ -139,6 +139,7 @@ def _stage(
 ) -> list[History]:
     """Trains one cell from its newest checkpoint on; its histories, which are returned, join
     `histories`. With `selection` they only serve to choose a learning rate."""
+    programs.make_room()
     with checkpoint.checkpoints(path) as manager:
         training = _begin(config, name, manager, hooks.show, selection)
         histories += training.histories
