@@ -7,7 +7,7 @@ import yaml
 
 import jaxrnn
 from jaxrnn.initializers import Normal
-from jaxrnn.wrappers import MultiHead
+from jaxrnn.wrappers import Block, MultiHead
 
 
 class NamedCell(NamedTuple):
@@ -15,6 +15,7 @@ class NamedCell(NamedTuple):
     cell: str  # a class of jaxrnn.cells
     options: dict[str, Any] = {}  # noqa: RUF012
     heads: int | None = None  # of a block-diagonal recurrence
+    blocks: int | None = None  # so many around it, one behind the other, and a linear layer before
     style: str = ""  # colour and line in figures, which choose one where there is none
 
     def make(self, hidden_size: int, lag: int) -> jaxrnn.Cell:
@@ -31,6 +32,9 @@ class NamedCell(NamedTuple):
         }
         options |= {key: words[v]() for key, v in options.items() if v in words}
         cell = getattr(jaxrnn.cells, self.cell)(hidden_size, **options)
+        if self.blocks is not None:
+            block = Block(cell, mlp=2 * hidden_size)
+            return jaxrnn.Stack((jaxrnn.cells.DenseCell(hidden_size), *(block,) * self.blocks))
         return cell if self.heads is None else MultiHead(cell, self.heads)
 
 

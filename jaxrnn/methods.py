@@ -9,6 +9,7 @@ from jaxrnn.running.affine import Affine
 from jaxrnn.running.derivative import Differentiable, Gradients
 from jaxrnn.running.fused import Fused
 from jaxrnn.running.method import Method, Refusal
+from jaxrnn.running.newton import Newton
 from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.scan import Scan
 
@@ -19,6 +20,7 @@ __all__ = [
     "Fused",
     "Gradients",
     "Method",
+    "Newton",
     "Persistent",  # noqa: F822
     "Problem",
     "Refusal",

@@ -33,6 +33,7 @@ from experiments.tasks.santa_fe import SantaFe
 from experiments.tasks.selective_copying import SelectiveCopying
 from experiments.tasks.task import Batch, Levels, Task, evaluation_batch, held_out_batch
 from experiments.tasks.temporal_order import TemporalOrder
+from experiments.tasks.text import Text
 
 TASKS: dict[str, type[Task]] = {
     "a_n_b_n": AnBn,
@@ -63,6 +64,7 @@ TASKS: dict[str, type[Task]] = {
     "santa_fe": SantaFe,
     "selective_copying": SelectiveCopying,
     "temporal_order": TemporalOrder,
+    "text": Text,
 }
 
 __all__ = ["TASKS", "Batch", "Levels", "Task", "evaluation_batch", "held_out_batch", "make"]

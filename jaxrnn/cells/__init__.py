@@ -10,6 +10,7 @@ from jaxrnn.cells.cifg import CIFGCell, CIFGParams
 from jaxrnn.cells.conv import ConvGRUCell, ConvLSTMCell
 from jaxrnn.cells.convolution import ConvParams
 from jaxrnn.cells.cornn import CoRNNCarry, CoRNNCell, CoRNNParams
+from jaxrnn.cells.dense import DenseCell, DenseParams
 from jaxrnn.cells.exprnn import ExpRNNCell, ExpRNNParams
 from jaxrnn.cells.gated_mlp import GatedMLPCell, GatedMLPParams, NoCarry
 from jaxrnn.cells.gru import GRUCarry, GRUCell, GRUParams, GRUResetBeforeCell, GRUResetBeforeParams
@@ -60,6 +61,8 @@ __all__ = [
     "ConvGRUCell",
     "ConvLSTMCell",
     "ConvParams",
+    "DenseCell",
+    "DenseParams",
     "ExpRNNCell",
     "ExpRNNParams",
     "GRUCarry",

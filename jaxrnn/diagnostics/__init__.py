@@ -12,10 +12,12 @@ from jaxrnn.diagnostics.jacobians import (
     carry_jacobians,
 )
 from jaxrnn.diagnostics.memory import MemoryCapacity, effective_memory, memory_capacity
+from jaxrnn.diagnostics.newton import NewtonConvergence, newton_convergence
 
 __all__ = [
     "GradientNorms",
     "MemoryCapacity",
+    "NewtonConvergence",
     "carry_gradient_norms",
     "carry_gradients",
     "carry_jacobian_norms",
@@ -24,4 +26,5 @@ __all__ = [
     "effective_memory",
     "largest_lyapunov_exponent",
     "memory_capacity",
+    "newton_convergence",
 ]

@@ -55,6 +55,7 @@ NAMES = {
     "scan": ("jaxrnn.running.scan", "Scan"),
     "affine": ("jaxrnn.running.affine", "Affine"),
     "fused": ("jaxrnn.running.fused", "Fused"),
+    "newton": ("jaxrnn.running.newton", "Newton"),
     "cudnn": ("jaxrnn.hardware.cudnn", "CuDNN"),
     "persistent": ("jaxrnn.hardware.persistent", "Persistent"),
 }  # by name, since those for one kind of hardware stand above this and are imported when asked for

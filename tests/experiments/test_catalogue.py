@@ -27,6 +27,7 @@ LAGS |= {
     "lorenz": 30,
     "mackey_glass": 40,
     "santa_fe": 30,
+    "text": 200,
 }
 # Tasks whose present input tells part of what follows, by their nature.
 SEEN = {
@@ -41,6 +42,7 @@ SEEN = {
     "digits",
     "mnist",
     "mnist_1d",
+    "text",
 }
 
 

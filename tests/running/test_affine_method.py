@@ -57,7 +57,7 @@ CONSTANT = {"lru", "s5", "learned start", "torture"}
 ALONE = [
     (name, cell)
     for name, cell, _ in EVERY
-    if not hasattr(cell, "unroll_layers") and name != "gated_mlp"  # has no state
+    if not hasattr(cell, "unroll_layers") and name not in ("dense", "gated_mlp")
 ]
 # linear in their state though nothing was written to make them so
 ALSO = {"diagonal", "causal_conv"}

@@ -5,6 +5,7 @@ from the inputs alone.
 import numpy as np
 
 from experiments.tasks import data
+from experiments.tasks.text import reference
 
 
 def _strings(inputs, mask):
@@ -161,6 +162,18 @@ def santa_fe(task, inputs, mask):
     return ((raw[ahead] - mean) / deviation)[..., None]
 
 
+def text(task, inputs, mask):
+    """Finds each window in the text, and reads on."""
+    whole = reference()
+    kinds = len(whole.alphabet)
+    string = whole.symbols.tobytes()
+    ahead = []
+    for window in inputs.argmax(-1).astype(np.uint8).T:
+        start = string.index(window.tobytes())
+        ahead.append(whole.symbols[start + 1 : start + 1 + task.lag])
+    return 50.0 * np.eye(kinds)[np.stack(ahead, axis=1)]
+
+
 ANSWERS = {
     "a_n_b_n": counting(2),
     "a_n_b_n_c_n": counting(3),
@@ -175,4 +188,5 @@ ANSWERS = {
     "mnist": mnist,
     "mnist_1d": _looked_up(lambda task: data.mnist_1d(task.shuffled).training),
     "santa_fe": santa_fe,
+    "text": text,
 }

@@ -18,6 +18,10 @@ CALIBRATION = RESULTS / "calibration"
 FIGURE = RESULTS / "lstm_or_gru" / "figure.png"
 
 
+# the manual is another one in each version of Python
+VARIES = {"text": "3.23 to 3.26"}
+
+
 def tasks() -> list[str]:
     """A row for each task at its default lag."""
     from experiments.tasks import TASKS
@@ -30,7 +34,8 @@ def tasks() -> list[str]:
         task = kind()
         levels, label = task.levels, task.score.label
         lines.append(
-            f"| `{name}` | {task.description} | {task.lag} | {levels.baseline:.4g} | "
+            f"| `{name}` | {task.description} | {task.lag} | "
+            f"{VARIES.get(name) or f'{levels.baseline:.4g}'} | "
             f"{levels.solved:.3g} | {label} |"
         )
     return lines

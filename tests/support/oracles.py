@@ -22,6 +22,7 @@ import jaxrnn
 from jaxrnn.cells import (
     CausalConvCarry,
     ConvLSTMCell,
+    DenseCell,
     ExpRNNCell,
     GatedMLPCell,
     GRUCarry,
@@ -488,6 +489,13 @@ AROUND = [
 PERCEPTRON = Oracle(lambda p, shape: NoCarry(), perceptron_step)
 DEEP = [
     ("gated_mlp", GatedMLPCell(5), PERCEPTRON),
+    (
+        "dense",
+        DenseCell(5),
+        Oracle(
+            lambda p, shape: NoCarry(), lambda p, carry, x, noise: (carry, x @ p.w_x[:, 0] + p.b)
+        ),
+    ),
     ("rms_norm_input", RMSNormInput(jaxrnn.GRUCell(4)), scaled(GRU)),
     (
         "block",

@@ -59,7 +59,7 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
     own = tuple(None if size == 1 else axis for axis, size in enumerate(shape))
     values = {v: Value(frozenset({k}), axes=own) for k, v in enumerate(before)}
     values |= dict.fromkeys(trace.u, Value(timed=True))
-    found = _walk(trace.equations, values, after)
+    found = walk(trace.equations, values, after)
     if not all(value.linear for value in found):
         return "its carry is not linear."
     if any(value.leaves and value.axes != own for value in found):
@@ -99,7 +99,7 @@ def _unfit(trace: Trace, before: Sequence[Any], after: Sequence[Any]) -> str | N
     return None
 
 
-def _walk(equations: Sequence[Any], values: dict[Any, Value], targets: Sequence[Any]) -> list[Any]:
+def walk(equations: Sequence[Any], values: dict[Any, Value], targets: Sequence[Any]) -> list[Any]:
     """What is known of the targets; `values` has what is known at first, the rest is constant."""
     values = dict(values)
 
@@ -111,7 +111,7 @@ def _walk(equations: Sequence[Any], values: dict[Any, Value], targets: Sequence[
         inner = called(equation)
         if inner is not None and _opens(equation, operands):
             given = dict(zip(inner.invars, operands, strict=True))
-            results = _walk(inner.eqns, given, inner.outvars)
+            results = walk(inner.eqns, given, inner.outvars)
         else:
             results = _results(equation, operands)
         values.update(zip(equation.outvars, results, strict=True))

@@ -11,13 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from answers_formal import ANSWERS
+from catalogue_tables import VARIES
 
 from experiments import cli
 from experiments.tasks import data
+from experiments.tasks import text as text_task
 from experiments.tasks.digits import Digits
 from experiments.tasks.mnist import Mnist
 from experiments.tasks.mnist_1d import Mnist1D
+from experiments.tasks.ngram import NGram
 from experiments.tasks.santa_fe import SantaFe
+from experiments.tasks.text import Text, reference
 
 MAKE = {"digits": Digits, "mnist": Mnist, "mnist_1d": Mnist1D, "santa_fe": SantaFe}
 VARIANTS = [
@@ -196,3 +200,55 @@ def test_the_laser_is_standardised_by_its_training_part():
         and abs(values[:7000].var() - 1) < 1e-12
         and len(values) == 10093
     )
+
+
+def test_the_manual_is_judged_once_on_each_character_behind_the_training_part():
+    task = Text(60)
+    text = reference()
+    with pytest.MonkeyPatch.context() as patch:
+        places = text._replace(symbols=np.arange(len(text.symbols)), alphabet="ab")
+        patch.setattr(text_task, "reference", lambda: places)
+        batch, held, trained = (
+            task.evaluation(),
+            task.held_out(),
+            task.sample(jax.random.key(1), 3000),
+        )
+    for some, begin, end in (
+        (held, text.training, text.held_out),
+        (batch, text.held_out, len(text.symbols)),
+    ):
+        scored = np.sort(np.asarray(some.targets)[np.asarray(some.scored)])
+        first = begin + 32 + 1
+        np.testing.assert_array_equal(scored, np.arange(first, first + len(scored)))
+        assert 0 <= end - 1 - scored.max() <= task.lag
+    assert text.training - 600 < trained.targets.max() <= text.training - 1
+
+
+def test_the_manual_can_be_read_and_its_rare_characters_are_one():
+    text = reference()
+    assert text.decode(text.encode("The for statement")) == "The for statement"
+    assert text.decode(text.encode("\N{SNOWMAN}")) == text.alphabet[-1]
+    assert 400_000 < len(text.symbols) < 600_000 and "iterable" in text.decode(text.symbols)
+
+
+def test_a_model_that_counts_gives_probabilities_and_counts_right():
+    symbols = np.array([0, 1, 0, 1, 0, 2, 0, 1], np.uint8)
+    model = NGram.of(symbols, 2, 4)
+    for context in (b"", b"\x00", b"\x03"):
+        total = sum(model.probability(context, k) for k in range(4))
+        np.testing.assert_allclose(total, 1, rtol=1e-12)
+    # 8 symbols of three kinds; behind a 0 three times a 1 and once a 2
+    below = (3 + 3 / 4) / (8 + 3)
+    np.testing.assert_allclose(model.probability(b"", 1), below)
+    np.testing.assert_allclose(model.probability(b"\x00", 1), (3 + 2 * below) / (4 + 2))
+    want = -np.mean(np.log([model.probability(b"\x00", 1), model.probability(b"\x01", 0)]))
+    np.testing.assert_allclose(model.nats(symbols.tobytes(), np.array([1, 2])), want)
+    three = NGram.of(symbols, 3, 4)
+    assert three.probability(b"\x02\x02", 1) == model.probability(b"\x02", 1)
+
+
+def test_counting_knows_more_of_the_manual_than_its_frequencies():
+    levels = Text().levels
+    low, high = (float(end) for end in VARIES["text"].split(" to "))
+    assert low < levels.baseline < high
+    assert levels.partial < 0.5 * levels.baseline and 0 < levels.solved < levels.partial
