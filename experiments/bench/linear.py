@@ -62,9 +62,11 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
 
 
 def linear(shape: Shape) -> dict[str, jaxrnn.Cell]:
-    """One cell of each class that the affine method runs, under the first of its names."""
+    """One cell of each class that the affine method runs, under the first of its names; no
+    stacks."""
     found = {}
-    for name, cell in every_cell.kinds(shape).items():
+    alone = {n: c for n, c in every_cell.kinds(shape).items() if not isinstance(c, jaxrnn.Stack)}
+    for name, cell in alone.items():
         if cell.feature_axes == 1:
             (told, *_) = jaxrnn.explain(cell, (shape.T, shape.B, shape.I))
             if "affine" not in told.refused:

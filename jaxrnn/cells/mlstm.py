@@ -62,7 +62,7 @@ class MLSTMCell(Cell):
     """
 
     hidden_size: int
-    heads: int = 4
+    heads: int = 1
     _: dataclasses.KW_ONLY
     forget_bias: tuple[float, float] = (3.0, 6.0)
     input_init: Initializer = "lecun_normal"

@@ -21,7 +21,7 @@ def test_the_loops_beside_the_scan_give_its_states():
 
 def test_its_cells_are_those_that_the_affine_method_runs():
     names = set(linear.linear(parse("2x8x4x4")))
-    assert names == {"mingru", "minlstm", "hgrn", "rglru", "lru", "s5", "sru_linear"}
+    assert names == {"mingru", "minlstm", "hgrn", "rglru", "lru", "s5", "qrnn", "sru_linear"}
 
 
 def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
