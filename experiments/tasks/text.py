@@ -15,7 +15,7 @@ from experiments.tasks.scores import CrossEntropy
 from experiments.tasks.task import Batch, Levels, Task, check_options
 
 WASHOUT = 32  # steps that are not scored, so that every scored one has a context
-ORDER = 6  # of the model that counts: 5 and 7 are worse
+ORDER = 6  # of the model that counts
 RARE = 20  # what occurs less often is one symbol, for all of it
 
 

@@ -10,8 +10,8 @@ LIMIT = Path("/proc/sys/vm/max_map_count")
 
 def make_room(share: float = 0.5) -> bool:
     """Forgets all compiled programs where they hold more than a share of what the system gives a
-    process: each has some pieces of memory of its own, of which Linux allows 65,530, and a sweep of
-    twenty runs died of them.
+    process. Each holds pieces of memory of its own, whose number Linux limits: a long sweep would
+    die of them.
 
     Returns:
         Whether they were forgotten; what is needed again is compiled again.

@@ -117,23 +117,34 @@ def _floating(name: str, x: Any) -> Array:
 
 def _check_shapes(a: Matrix, b: State, start: State, first: State) -> None:
     slots = b if isinstance(b, tuple) else (b,)
-    if len({leaf.shape for leaf in slots}) != 1 or not slots[0].ndim:
-        shapes = [leaf.shape for leaf in slots]
-        raise ValueError(f"b must have a time axis, and slots of one shape, got {shapes}.")
-    rows = a if isinstance(a, tuple) else ((a,),)
-    square = all(isinstance(row, tuple) and len(row) == len(slots) for row in rows)
-    if len(rows) != len(slots) or not square or isinstance(a, tuple) != isinstance(b, tuple):
-        count = len(slots)
-        raise ValueError(f"a must be {count} x {count} blocks, tuples of a tuple, as b has slots.")
+    shapes = {leaf.shape for leaf in slots}
+    if len(shapes) != 1 or not slots[0].ndim:
+        raise ValueError(
+            f"b must have a time axis, and slots of one shape, got {[s.shape for s in slots]}."
+        )
+    rows = _rows_of_blocks(a, b, len(slots))
     _check_blocks(rows, slots[0], dense=not isinstance(a, tuple) and a.ndim == slots[0].ndim + 1)
-    state = slots[0].shape[1:]
-    for name, tree in (("start", start), ("first", first)):
-        if jax.tree.structure(tree) != jax.tree.structure(b):
-            count = len(jax.tree.leaves(tree))
-            raise ValueError(f"{name} must have {len(slots)} slots, as b has, got {count}.")
-        for leaf in jax.tree.leaves(tree):
-            if leaf.shape != state:
-                raise ValueError(f"{name} has shape {leaf.shape}, expected {state}.")
+    _check_state("start", start, b)
+    _check_state("first", first, b)
+
+
+def _rows_of_blocks(a: Matrix, b: State, count: int) -> tuple[tuple[Any, ...], ...]:
+    """`a` as k x k blocks, k the number of slots."""
+    rows = a if isinstance(a, tuple) else ((a,),)
+    square = all(isinstance(row, tuple) and len(row) == count for row in rows)
+    if len(rows) != count or not square or isinstance(a, tuple) != isinstance(b, tuple):
+        raise ValueError(f"a must be {count} x {count} blocks, tuples of a tuple, as b has slots.")
+    return rows
+
+
+def _check_state(name: str, given: State, b: State) -> None:
+    if jax.tree.structure(given) != jax.tree.structure(b):
+        counts = [len(jax.tree.leaves(tree)) for tree in (b, given)]
+        raise ValueError(f"{name} must have {counts[0]} slots, as b has, got {counts[1]}.")
+    wanted = jax.tree.leaves(b)[0].shape[1:]
+    for leaf in jax.tree.leaves(given):
+        if leaf.shape != wanted:
+            raise ValueError(f"{name} has shape {leaf.shape}, expected {wanted}.")
 
 
 def _check_blocks(rows: Matrix, b: Array, dense: bool) -> None:

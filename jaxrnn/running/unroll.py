@@ -66,7 +66,8 @@ def unroll(
             - "affine": one affine scan, for cells that are linear in their carry, unit by unit; all
               derivatives.
             - "newton": all steps at once, for cells whose units keep to themselves and for small
-              ones, on GPUs and TPUs; the loop, where that does not converge; all derivatives.
+              ones, meant for GPUs and TPUs; the loop where that does not converge; all
+              derivatives.
             - "fused": a backward pass of its own, with one matmul per product and step and one
               per weight and chunk of steps. It refuses `jvp` and `jacfwd` of the run itself
               (`hessian`, and `jvp` of a gradient, work).

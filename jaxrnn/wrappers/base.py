@@ -29,40 +29,45 @@ class Wrapper(Cell):
         check_cell_type(self.cell)
 
     @property
+    def inside(self) -> Cell:
+        """What it is in all else: the cell, or what a subclass makes of it."""
+        return self.cell
+
+    @property
     def feature_axes(self) -> int:  # pyrefly: ignore[bad-override]
-        return self.cell.feature_axes
+        return self.inside.feature_axes
 
     @property
     def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
-        return self.cell.elementwise
+        return self.inside.elementwise
 
     @property
     def causal(self) -> bool:  # pyrefly: ignore[bad-override]
-        return self.cell.causal
+        return self.inside.causal
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
-        return self.cell.init(key, input_size, dtype)
+        return self.inside.init(key, input_size, dtype)
 
     def input_size(self, params: Params) -> int | None:
-        return self.cell.input_size(params)
+        return self.inside.input_size(params)
 
     def prepare(self, params: Params) -> Params:
-        return self.cell.prepare(params)
+        return self.inside.prepare(params)
 
     def absorb(self, params: Params, noise: Noise) -> tuple[Params, Noise]:
-        return self.cell.absorb(params, noise)
+        return self.inside.absorb(params, noise)
 
     def init_carry(self, params: Params, like: Array) -> Carry:
-        return self.cell.init_carry(params, like)
+        return self.inside.init_carry(params, like)
 
     def noise(self, key: Array, T: int, like: Array) -> Noise:
-        return self.cell.noise(key, T, like)
+        return self.inside.noise(key, T, like)
 
     def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
-        return self.cell.project(params, xs, noise)
+        return self.inside.project(params, xs, noise)
 
     def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
-        return self.cell.step(params, carry, u, dot)
+        return self.inside.step(params, carry, u, dot)
 
 
 def carry_shapes(cell: Cell, shape: tuple[int, ...]) -> Any:

@@ -172,7 +172,7 @@ class Block(Wrapper):
     `Mixer` around the cell and a `GatedMLPCell`, each behind a norm and beside a residual
     connection.
 
-    It is a stack of two: parameters and carry are those of `parts`. Several blocks are
+    It is a stack of two: parameters and carry are those of `inside`. Several blocks are
     `Stack((Block(cell), Block(cell)))`.
 
     Args:
@@ -207,10 +207,10 @@ class Block(Wrapper):
         super().__post_init__()
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {tuple(NORMS)}, got {self.norm!r}.")
-        assert self.parts  # which checks the rest
+        _ = self.inside  # which checks the rest
 
     @property
-    def parts(self) -> Stack:
+    def inside(self) -> Stack:
         """The two layers of which it is made, or one without `mlp`."""
         norm = NORMS[self.norm]
         mixer = Mixer(
@@ -225,35 +225,11 @@ class Block(Wrapper):
     def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
         return False
 
-    def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> Params:
-        return self.parts.init(key, input_size, dtype)
-
-    def input_size(self, params: Params) -> int | None:
-        return self.parts.input_size(params)
-
-    def prepare(self, params: Params) -> Params:
-        return self.parts.prepare(params)
-
-    def absorb(self, params: Params, noise: Noise) -> tuple[Params, Noise]:
-        return self.parts.absorb(params, noise)
-
-    def init_carry(self, params: Params, like: Array) -> Carry:
-        return self.parts.init_carry(params, like)
-
-    def noise(self, key: Array, T: int, like: Array) -> Noise:
-        return self.parts.noise(key, T, like)
-
-    def project(self, params: Params, xs: Array, noise: Noise = None) -> Any:
-        return self.parts.project(params, xs, noise)
-
-    def step(self, params: Params, carry: Carry, u: Any, dot: Dot = dot) -> tuple[Carry, Array]:
-        return self.parts.step(params, carry, u, dot)
-
     def unroll_layers(
         self, run: Run, params: Params, xs: Array, carry: Carry, noise: Noise, reverse: bool
     ) -> tuple[Carry, Array]:
         """Its parts, one after the other."""
-        return self.parts.unroll_layers(run, params, xs, carry, noise, reverse)
+        return self.inside.unroll_layers(run, params, xs, carry, noise, reverse)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -56,17 +56,34 @@ def read_linear(trace: Trace, moving: Sequence[bool]) -> Linear | str:
     if reason is not None:
         return reason
     shape = before[0].aval.shape if before else ()
-    own = tuple(None if size == 1 else axis for axis, size in enumerate(shape))
+    own = axes_of(shape)
     values = {v: Value(frozenset({k}), axes=own) for k, v in enumerate(before)}
     values |= dict.fromkeys(trace.u, Value(timed=True))
     found = walk(trace.equations, values, after)
+    reason = coupled(found, own)
+    if reason is not None:
+        return reason
+    return Linear(blocks(found), any(value.steep for value in found), _delay(before, after, found))
+
+
+def coupled(found: Sequence[Value], own: Axes) -> str | None:
+    """Why results are no linear functions, unit by unit along `own`, of what they depend on."""
     if not all(value.linear for value in found):
         return "its carry is not linear."
     if any(value.leaves and value.axes != own for value in found):
         return "its units act on each other."
-    count = range(len(before))
-    blocks = tuple(tuple(k in value.leaves for k in count) for value in found)
-    return Linear(blocks, any(value.steep for value in found), _delay(before, after, found))
+    return None
+
+
+def blocks(found: Sequence[Value]) -> tuple[tuple[bool, ...], ...]:
+    """[result][leaf]: whether it depends on it."""
+    count = range(len(found))
+    return tuple(tuple(k in value.leaves for k in count) for value in found)
+
+
+def axes_of(shape: tuple[int, ...]) -> Axes:
+    """Those of a leaf itself."""
+    return tuple(None if size == 1 else axis for axis, size in enumerate(shape))
 
 
 def _delay(
@@ -91,9 +108,14 @@ def _unfit(trace: Trace, before: Sequence[Any], after: Sequence[Any]) -> str | N
         return "it has no carry that changes."
     if len({v.aval.shape for v in before}) > 1:
         return "the leaves of its carry differ in shape."
-    if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in before):
+    return unscannable([v.aval for v in (*before, *after)])
+
+
+def unscannable(leaves: Sequence[Any]) -> str | None:
+    """Why no scan takes leaves of these dtypes, all of one carry."""
+    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         return "a leaf of its carry is not floating-point."
-    dtypes = {v.aval.dtype for v in (*before, *after)}
+    dtypes = {leaf.dtype for leaf in leaves}
     if len(dtypes) > 1 or any(dtype.itemsize < 4 for dtype in dtypes):
         return "its carry has several dtypes, or one of 16 bits."
     return None

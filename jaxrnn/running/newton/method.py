@@ -18,12 +18,13 @@ GUESSES = ("input", "linear")
 @dataclasses.dataclass(frozen=True)
 class Newton(Method):
     """All steps are solved for at once, by Newton's method: a few affine scans in place of a loop
-    over the equations, for GPUs and TPUs where T is long.
+    over the equations. It is meant for GPUs and TPUs where T is long, and was not measured there
+    yet; on a CPU, where steps do not run side by side, it is more work than the loop.
 
     It runs cells whose units keep to themselves, read from the equations of the derivative, and
     cells of at most 32 units. The result is always right: where the tolerance is not reached, the
     loop runs. Gradients, of any order and in both modes, are those of the solution, however it was
-    found. On a CPU the loop is faster.
+    found.
 
     Args:
         tolerance: the largest residual s_t - f(s_{t-1}) that ends the iterations, relative to the

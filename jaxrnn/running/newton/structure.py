@@ -4,9 +4,8 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jaxrnn.running.affine.linear import Value, walk
+from jaxrnn.running.affine.linear import Value, axes_of, blocks, coupled, unscannable, walk
 from jaxrnn.running.problem import Problem
 
 DENSE = 32  # units of all leaves together, up to which a whole matrix is solved with at each step
@@ -29,17 +28,16 @@ def read_coupling(problem: Problem) -> Coupling | str:
     leaves = jax.tree.leaves(problem.carry)
     if not leaves:
         return Coupling((), 0)
-    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-        return "a leaf of its carry is not floating-point."
-    if len({leaf.dtype for leaf in leaves}) > 1 or leaves[0].dtype.itemsize < 4:
-        return "its carry has several dtypes, or one of 16 bits."
+    reason = unscannable(leaves)
+    if reason is not None:
+        return reason
     batch = problem.batch
     if any(leaf.shape[: len(batch)] != batch for leaf in leaves):
         return "a leaf of its carry does not have the batch axes."
     units = sum(math.prod(leaf.shape[len(batch) :]) for leaf in leaves)
-    blocks = _blocks(problem, leaves)
-    if blocks is not None:
-        return Coupling(blocks, units)
+    apart = _blocks(problem, leaves)
+    if apart is not None:
+        return Coupling(apart, units)
     if any(leaf.ndim != len(batch) + 1 for leaf in leaves):
         return "its units act on each other, and its carry has several axes of them."
     if units > DENSE:
@@ -64,12 +62,7 @@ def _blocks(problem: Problem, leaves: list[Any]) -> tuple[tuple[bool, ...], ...]
         return jax.jvp(step, (carry,), (direction,))[1]
 
     jaxpr = jax.make_jaxpr(push)(like, like, u).jaxpr
-    own = tuple(None if size == 1 else axis for axis, size in enumerate(like[0].shape))
-    count = range(len(like))
-    values = {jaxpr.invars[k]: Value(frozenset({k}), axes=own) for k in count}
+    own = axes_of(like[0].shape)
+    values = {jaxpr.invars[k]: Value(frozenset({k}), axes=own) for k in range(len(like))}
     found = walk(jaxpr.eqns, values, jaxpr.outvars)
-    if not all(value.linear for value in found):
-        return None
-    if any(value.leaves and value.axes != own for value in found):
-        return None
-    return tuple(tuple(k in value.leaves for k in count) for value in found)
+    return None if coupled(found, own) else blocks(found)
