@@ -63,6 +63,8 @@ class Config:
         layers: how many layers of each cell.
         batch_size: sequences per update, drawn anew for each.
         learning_rates: the step sizes of Adam; each cell is trained at each, all in one program.
+        schedule: "constant" keeps them; "cosine" lets them fall to zero over `steps`, along half a
+            cosine.
         widen_rates: where the best of several learning rates is the largest or the smallest,
             another beyond it is tried, in the ratio of the last two, and so on: at most so many.
         select_seeds: learning rates are compared on so many seeds of their own, those after
@@ -95,6 +97,7 @@ class Config:
     layers: int = 1
     batch_size: int = 64
     learning_rates: tuple[float, ...] = (5e-3,)
+    schedule: Literal["constant", "cosine"] = "constant"
     widen_rates: int = 4
     select_seeds: int = 0
     clip: float = 1.0

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,30 @@ _tests_run = itertools.count(1)
 
 # what some tests need, as their reasons name it
 NEEDS = ("torch", "keras", "haiku", "equinox", "onnx", "NVIDIA GPU", "Hopper GPU", "chromium")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--half", action="store_true", help="about half of the cases of each test, and one at least"
+    )
+
+
+@pytest.hookimpl(trylast=True)  # behind -m, which must not leave a test without a case
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --half keeps of each test its first case, and those whose names say so: not every
+    second one, which of a list of pairs would have the same partner each time.
+    """
+    if not config.getoption("half"):
+        return
+    seen: set[str] = set()
+    left: list[pytest.Item] = []
+    for item in items[:]:
+        test = item.nodeid.partition("[")[0]
+        if test in seen and zlib.crc32(item.nodeid.encode()) % 2:
+            items.remove(item)
+            left.append(item)
+        seen.add(test)
+    config.hook.pytest_deselected(items=left)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -24,15 +24,15 @@ class Text(Task):
     """Characters of `pydoc_data.topics`, the language reference that Python's `help` shows: about
     470,000, one-hot, of some ninety kinds. Which they are depends on the version of Python.
 
-    Of the topics, in the order of their names, nine tenths of the characters are for training, and
-    half of the rest each for the checks and the evaluation. Training draws windows of `lag` steps
-    at random places; the others are whole windows, each of which begins 32 steps before the last
-    one ends, so that no character is scored twice. Every step of a window but the first 32 is asked
-    for the next character.
+    Of the topics, in the order of their names, nine tenths of the characters are for training.
+    Training draws windows of `lag` steps at random places. The rest is cut into windows, each of
+    which begins 32 steps before the last one ends; every second one is for the checks, the others
+    are for the evaluation. Every step of a window but the first 32 is asked for the next character,
+    so that none is scored twice.
 
-    Baselines: the frequencies of the scored characters over all windows of the training part. Part
-    of the answer is what a model knows that counts: the last five characters, interpolated
-    (Witten and Bell 1991), with the whole text before, not the window alone.
+    Baselines: the frequencies of the scored characters over all windows of the training part.
+    Solved is what knows more than a model that counts: the last five characters, interpolated
+    (Witten and Bell 1991), on all that is not for training.
 
     Args:
         lag: T, the length of the window.
@@ -57,8 +57,7 @@ class Text(Task):
     def levels(self) -> Levels:
         frequencies = self.frequencies()
         baseline = -float(np.sum(frequencies * np.log(frequencies)))
-        counted = count(self.lag)
-        return Levels(baseline, solved=1.2, partial=counted, partial_label=f"a {ORDER}-gram model")
+        return Levels(baseline, solved=count(self.lag))
 
     @property
     def constant(self) -> Array:
@@ -85,11 +84,11 @@ class Text(Task):
         )
 
     def held_out(self) -> Batch:
-        return self.windows(jnp.asarray(starts(self.lag, "held_out")))
+        return self.windows(jnp.asarray(starts(self.lag)[::2]))
 
     def evaluation(self) -> Batch:
-        """The windows of the part that is kept for it."""
-        return self.windows(jnp.asarray(starts(self.lag, "evaluation")))
+        """The windows between those that are held out."""
+        return self.windows(jnp.asarray(starts(self.lag)[1::2]))
 
     def windows(self, starts: Array) -> Batch:
         """The windows that begin there, [B]."""
@@ -102,12 +101,11 @@ class Text(Task):
 
 
 class Reference(NamedTuple):
-    """A text in three parts, one behind the other."""
+    """A text, of which the first part is for training."""
 
     alphabet: str  # the last stands for all that are rare
     symbols: np.ndarray  # [N], uint8, places in the alphabet
     training: int  # how many of them
-    held_out: int  # the end of the next part
 
     def encode(self, text: str) -> np.ndarray:
         places = {character: k for k, character in enumerate(self.alphabet)}
@@ -126,24 +124,21 @@ def reference() -> Reference:
     often = sorted(
         c for c in set(text) if text.count(c) >= RARE and c != "\N{REPLACEMENT CHARACTER}"
     )
-    made = Reference("".join(often) + "\N{REPLACEMENT CHARACTER}", np.zeros(0, np.uint8), 0, 0)
+    made = Reference("".join(often) + "\N{REPLACEMENT CHARACTER}", np.zeros(0, np.uint8), 0)
     symbols = made.encode(text)
-    N = len(symbols)
-    return made._replace(symbols=symbols, training=N * 9 // 10, held_out=N * 19 // 20)
+    return made._replace(symbols=symbols, training=len(symbols) * 9 // 10)
 
 
-def starts(lag: int, part: str) -> np.ndarray:
-    """Where the windows of a part begin; each of its characters is scored once."""
+def starts(lag: int) -> np.ndarray:
+    """Where the windows begin that are not for training; each character is scored once."""
     text = reference()
-    ends = {"held_out": text.held_out, "evaluation": len(text.symbols)}
-    begin = text.training if part == "held_out" else text.held_out
-    return np.arange(begin, ends[part] - lag, lag - WASHOUT)
+    return np.arange(text.training, len(text.symbols) - lag, lag - WASHOUT)
 
 
 @functools.cache
 def count(lag: int) -> float:
-    """What the model that counts scores on the characters of the evaluation, in nats."""
+    """What the model that counts scores on all windows that are not for training, in nats."""
     text = reference()
     model = NGram.of(text.symbols[: text.training], ORDER, len(text.alphabet))
-    places = starts(lag, "evaluation")[:, None] + np.arange(WASHOUT, lag) + 1
+    places = starts(lag)[:, None] + np.arange(WASHOUT, lag) + 1
     return model.nats(text.symbols.tobytes(), places.ravel())

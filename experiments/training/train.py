@@ -40,6 +40,7 @@ class Job:
     batch_size: int
     clip: float
     devices: int = 1  # over how many each batch is split
+    decay: int = 0  # after how many updates the learning rate is zero; 0 keeps it
 
     def compiled(self) -> "Job":
         """The same with the initialisation that its cell has by default, so that cells that differ
@@ -122,7 +123,8 @@ def make_job(config: Config, name: str) -> Job:
     size = (
         units(make, task.input_size, config.parameters) if config.parameters else config.hidden_size
     )
-    return Job(task, make(size), config.batch_size, config.clip, devices(config.batch_size))
+    decay = config.steps if config.schedule == "cosine" else 0
+    return Job(task, make(size), config.batch_size, config.clip, devices(config.batch_size), decay)
 
 
 def devices(batch_size: int) -> int:
@@ -159,6 +161,13 @@ def rows(config: Config) -> Rows:
 
 def optimizer(job: Job, learning_rate: float | Array) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(job.clip), optax.adam(learning_rate))
+
+
+def rate(job: Job, first: Array, step: Array) -> Array:
+    """The learning rate of an update that has so many before it."""
+    if not job.decay:
+        return first
+    return 0.5 * first * (1 + jnp.cos(jnp.pi * step.astype(first.dtype) / job.decay))
 
 
 def start(job: Job, rows: Rows) -> State:
@@ -226,7 +235,8 @@ def _updates(
             value, grads = jax.value_and_grad(split)(at[0], batch)
             # optax raises a float to its int32 count, which "strict" refuses
             with jax.numpy_dtype_promotion("standard"):
-                changes, moments = optimizer(job, row.rates).update(grads, at[1])
+                now = optimizer(job, rate(job, row.rates, step))
+                changes, moments = now.update(grads, at[1])
             return (optax.apply_updates(at[0], changes), moments), (value, optax.tree.norm(grads))
 
         (params, moments), (losses, norms) = jax.lax.scan(

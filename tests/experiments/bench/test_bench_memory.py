@@ -9,6 +9,7 @@ from experiments.bench.peers import PEERS, Choice, Peer
 from experiments.bench.shapes import Job, Shape
 
 
+@pytest.mark.slow("the bench is no part of the package")
 def test_the_memory_of_long_sequences_is_that_of_the_compiled_gradients():
     job = Job("gru", Shape(2, 4096, 8, 8))
     whole, sqrt = (

@@ -28,6 +28,7 @@ def clock(monkeypatch):
     return turns
 
 
+@pytest.mark.slow("the bench is no part of the package")
 def test_the_pace_is_milliseconds_per_update_and_its_ratio_to_the_first_cell(clock):
     found = pace.measure(CONFIG, rounds=3)
     assert {name: values["ms_per_update"] for name, values in found.items()} == {

@@ -16,6 +16,7 @@ WAYS = {"nnx, nnx.jit", "nnx, jax.jit", "linen, jax.jit"}
 
 
 @pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.slow("the bench is no part of the package")
 def test_every_way_runs_the_lstm_over_the_whole_sequence():
     made = calls.made(parse("2x3x4x5"))
     assert {way for way, by in made.items() if calls.FLAX in by} == WAYS
@@ -30,6 +31,7 @@ def test_every_way_runs_the_lstm_over_the_whole_sequence():
 
 
 @pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.slow("the bench is no part of the package")
 def test_the_command_writes_a_row_for_each_way(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.bench.run.use_device", lambda *_: None)
     path = tmp_path / "calls"

@@ -117,6 +117,7 @@ def test_a_short_call_is_timed_several_times_over(monkeypatch):
     assert seen == {4}
 
 
+@pytest.mark.slow("the bench is no part of the package")
 def test_what_runs_as_the_scan_itself_is_timed_alone(monkeypatch):
     seconds = iter([1.0, 2.0, 4.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr(every_cell.measure, "first_time", lambda run: 1.0)

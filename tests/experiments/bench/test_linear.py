@@ -4,6 +4,7 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments import cli
 from experiments.bench import linear
@@ -24,6 +25,7 @@ def test_its_cells_are_those_that_the_affine_method_runs():
     assert names == {"mingru", "minlstm", "hgrn", "rglru", "lru", "s5", "qrnn", "sru_linear"}
 
 
+@pytest.mark.slow("the bench is no part of the package")
 def test_the_command_writes_a_row_for_each_way(tmp_path, capsys, monkeypatch):
     one = {"mingru": linear.linear(parse("2x8x4x4"))["mingru"]}
     monkeypatch.setattr(linear, "linear", lambda shape: one)

@@ -213,14 +213,12 @@ def test_the_manual_is_judged_once_on_each_character_behind_the_training_part():
             task.held_out(),
             task.sample(jax.random.key(1), 3000),
         )
-    for some, begin, end in (
-        (held, text.training, text.held_out),
-        (batch, text.held_out, len(text.symbols)),
-    ):
-        scored = np.sort(np.asarray(some.targets)[np.asarray(some.scored)])
-        first = begin + 32 + 1
-        np.testing.assert_array_equal(scored, np.arange(first, first + len(scored)))
-        assert 0 <= end - 1 - scored.max() <= task.lag
+    parts = [np.asarray(some.targets)[np.asarray(some.scored)] for some in (held, batch)]
+    scored = np.sort(np.concatenate(parts))
+    first = text.training + 32 + 1
+    np.testing.assert_array_equal(scored, np.arange(first, first + len(scored)))
+    assert 0 <= len(text.symbols) - 1 - scored.max() <= task.lag
+    assert abs(len(parts[0]) - len(parts[1])) <= task.lag
     assert text.training - 600 < trained.targets.max() <= text.training - 1
 
 
@@ -249,6 +247,7 @@ def test_a_model_that_counts_gives_probabilities_and_counts_right():
 
 def test_counting_knows_more_of_the_manual_than_its_frequencies():
     levels = Text().levels
-    low, high = (float(end) for end in VARIES["text"].split(" to "))
-    assert low < levels.baseline < high
-    assert levels.partial < 0.5 * levels.baseline and 0 < levels.solved < levels.partial
+    for level, words in zip(levels[:2], VARIES["text"], strict=True):
+        low, high = (float(end) for end in words.split(" to "))
+        assert low < level < high
+    assert 0.3 * levels.baseline < levels.solved < 0.5 * levels.baseline
