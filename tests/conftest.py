@@ -39,7 +39,17 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 _tests_run = itertools.count(1)
 
 # what some tests need, as their reasons name it
-NEEDS = ("torch", "keras", "haiku", "equinox", "onnx", "NVIDIA GPU", "Hopper GPU", "chromium")
+NEEDS = (
+    "torch",
+    "keras",
+    "haiku",
+    "equinox",
+    "onnx",
+    "memax",
+    "NVIDIA GPU",
+    "Hopper GPU",
+    "chromium",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

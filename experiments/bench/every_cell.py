@@ -87,10 +87,16 @@ def drawn(cell: jaxrnn.Cell, shape: Shape, seed: int) -> tuple[Any, jax.Array, j
 
 
 def programs(cell: jaxrnn.Cell, method: str | None) -> dict[str, Callable[..., Any]]:
-    """What is timed, by mode."""
+    """What is timed of a cell, by mode."""
 
     def forward(params: Any, xs: jax.Array) -> Any:
         return jaxrnn.unroll(cell, params, xs, method=method)
+
+    return timed(forward)
+
+
+def timed(forward: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """By mode, what is timed of a function that gives a carry and outputs."""
 
     def loss(params: Any, xs: jax.Array, weights: jax.Array) -> jax.Array:
         ys = forward(params, xs)[1]

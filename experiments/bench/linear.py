@@ -1,8 +1,10 @@
-"""Linear recurrences: `affine_scan` against the loops one would write, and each linear cell by each
-method that runs it.
+"""Linear recurrences: `affine_scan` against the loops one would write, each linear cell by each
+method that runs it, and cells that Newton's method makes linear.
 """
 
 import functools
+import importlib
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +30,10 @@ from experiments.training import folder
 SHAPES = ("1x16384x64x64", "8x2048x128x128", "16x512x256x256")
 SCANS = (*SHAPES, "1x65536x8x8", "1x1000000x1x1")
 METHODS = ("affine", "fused", "scan")
+NEWTON = ("newton", "fused", "scan")
+BY_NEWTON = ("paragru", "paralstm")
+PEER = "memax"
+PEERS = "experiments.bench.peers"
 OURS = "affine_scan"
 DEFAULT = "default"
 MODES = (FORWARD, BOTH)
@@ -57,7 +63,9 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
         add(scans(shape, config))
     for shape in map(parse, config.shapes or SHAPES):
         for name, cell in linear(shape).items():
-            add(methods(name, cell, shape, config))
+            add(methods(name, cell, shape, config, METHODS))
+        for name in BY_NEWTON:
+            add(methods(name, CELLS[name].make(shape.H, shape.T), shape, config, NEWTON))
     return results
 
 
@@ -107,17 +115,21 @@ def _built(program: Any, arguments: Any) -> dict[str, Any]:
 
 
 def methods(
-    name: str, cell: jaxrnn.Cell, shape: Shape, config: BenchConfig
+    name: str, cell: jaxrnn.Cell, shape: Shape, config: BenchConfig, ways: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A cell by default and by each method, gradients of parameters and inputs."""
+    """A cell by default and by each method, gradients of parameters and inputs; and an LRU by
+    memax, where that is installed."""
     params, xs, weights = every_cell.drawn(cell, shape, config.seed)
-    programs = [every_cell.programs(cell, method) for method in (None, *METHODS)]
+    programs = [every_cell.programs(cell, method) for method in (None, *ways)]
+    if name == "lru" and shape.I == shape.H and importlib.util.find_spec(PEER):
+        programs.append(every_cell.timed(importlib.import_module(f"{PEERS}.{PEER}").lru))
+        ways = (*ways, PEER)
     arguments = {FORWARD: (params, xs), BOTH: (params, xs, weights)}
     found = {
         mode: _timed([jax.jit(one[mode]) for one in programs], arguments[mode], config)
         for mode in MODES
     }
-    return _rows(name, shape, [DEFAULT, *METHODS], found)
+    return _rows(name, shape, [DEFAULT, *ways], found)
 
 
 def ours(a: jax.Array, b: jax.Array, start: jax.Array) -> jax.Array:

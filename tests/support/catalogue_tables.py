@@ -6,6 +6,7 @@ page.
 
 import base64
 import json
+import math
 import re
 import statistics
 
@@ -201,6 +202,52 @@ def far() -> list[str]:
     return lines
 
 
+def linear() -> list[str]:
+    """How many of five seeds of each cell solved each task of the sweep, and after how many
+    updates; where none did, how often they were right at the end.
+    """
+    found = {}
+    for run in json.loads((RESULTS / "linear" / "sweep.json").read_text())["runs"]:
+        summary = json.loads((RESULTS / "linear" / run["folder"] / "summary.json").read_text())
+        rows = {row["cell"]: row for row in summary["results"]}
+        found[f"`{summary['task']}`, {summary['lag']}"] = rows
+    cells = list(next(iter(found.values())))
+    lines = [f"| cell | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
+    return lines + [
+        f"| `{cell}` | {' | '.join(_solved_or_right(rows[cell]) for rows in found.values())} |"
+        for cell in cells
+    ]
+
+
+def _solved_or_right(row) -> str:
+    words = seeds(row["steps_to_solve"])
+    right = [metric for metric in row["final_metric"] if metric is not None]
+    if any(row["steps_to_solve"]) or not right:
+        return words
+    return f"{words}, right {statistics.median(right):.2f}"
+
+
+def language_model() -> list[str]:
+    """Bits per character of each cell on the evaluation, and of what does not learn."""
+    summary = json.loads((RESULTS / "language_model" / "summary.json").read_text())
+
+    def bits(losses) -> str:
+        low, *_, high = found = sorted(loss / math.log(2) for loss in losses)
+        return f"{statistics.median(found):.2f} ({low:.2f}-{high:.2f})"
+
+    lines = [
+        "| model | parameters | learning rate | bits per character | characters right |",
+        "|---|---|---|---|---|",
+        f"| frequencies | | | {summary['baseline'] / math.log(2):.2f} | |",
+        f"| counts of six characters | | | {summary['solved_below'] / math.log(2):.2f} | |",
+    ]
+    return lines + [
+        f"| `{row['cell']}` | {row['parameters']:,} | {row['learning_rate']:g} | "
+        f"{bits(row['final_loss'])} | {share(row)} |"
+        for row in summary["results"]
+    ]
+
+
 def gpu() -> list[str]:
     """A row for each preset of the tier for a GPU: what it should show."""
     lines = [
@@ -243,6 +290,8 @@ def write() -> None:
         "lags": lags(),
         "every_cell": every_cell(),
         "far": far(),
+        "linear": linear(),
+        "language_model": language_model(),
         "gpu": gpu(),
         "lstm_or_gru": comparison,
     }
