@@ -28,7 +28,7 @@ def test_memax_gives_the_numbers_and_gradients_of_the_lru(standard_promotion):
     pytest.importorskip("memax", reason="pip install memax")
     from experiments.bench.peers import memax
 
-    cell = jaxrnn.cells.LRUCell(4, 5)
+    cell = jaxrnn.cells.LRUCell(4)
     params = cell.init(jax.random.key(0), 4)
     params = params._replace(w_d=jnp.diag(jnp.arange(1.0, 5)))
     xs = jax.random.normal(jax.random.key(1), (9, 3, 4))
