@@ -44,7 +44,7 @@ class SRUCell(Cell):
         forget_bias: the initial bias of the gate f. `Chrono(max_lag)` draws
             b_f = log U(1, max_lag - 1).
         highway_bias: the initial bias of the gate r, by which alpha = sqrt(1 + 2 exp(highway_bias))
-            keeps the variance of x.
+            keeps the variance of x; at most 20.
         input_init, bias: as in `MinGRUCell`.
 
     Source: Lei et al. 2018, arXiv:1709.02755, eq. 1-4 and section 3.2. Differs: kernels are drawn
@@ -73,6 +73,8 @@ class SRUCell(Cell):
         check_gate_biases(self, self.forget_bias, self.highway_bias)
         if isinstance(self.highway_bias, Chrono):
             raise TypeError("highway_bias must be a number.")
+        if self.highway_bias > 20:  # alpha squared is beyond what 16 bits hold
+            raise ValueError(f"highway_bias must be at most 20, got {self.highway_bias}.")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> SRUParams:
         check_size("input_size", input_size)

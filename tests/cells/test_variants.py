@@ -33,6 +33,7 @@ from jaxrnn.cells import (
     PeepholeLSTMCell,
     RNNCarry,
     RNNParams,
+    SRUCell,
     UGRNNCell,
 )
 from jaxrnn.wrappers import MultiHead
@@ -412,6 +413,10 @@ def test_a_chrono_bias_needs_a_bias(name):
         (
             lambda: CIFGCell(3, init_scheme="keras"),
             "init_scheme must be 'jaxrnn' or 'torch', got 'keras'",
+        ),
+        (
+            lambda: SRUCell(3, highway_bias=1000.0),
+            "highway_bias must be at most 20, got 1000.0",
         ),
         (
             lambda: IndRNNCell(3).init(KEY, 0),
