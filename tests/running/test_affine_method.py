@@ -1,7 +1,6 @@
 """The affine method: what it reads from a step is so, and what it runs is what the scan gives."""
 
 import dataclasses
-import functools
 import importlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -288,37 +287,17 @@ def test_what_multiplies_the_state_is_known_to_be_the_same_at_every_step(name):
     assert same or found.why == "its carry is linear, unit by unit."
 
 
-@pytest.mark.parametrize(
-    "name",
-    slow.some(
-        [name for name in CELLS if name not in CONSTANT],
-        {"mingru", "minlstm", "zoneout", "qrnn"}.__contains__,
-        "other cells whose steps are made of the same parts",
-    ),
-)
-def test_by_default_a_wide_step_is_a_loop_where_no_derivative_is_taken(name, monkeypatch, x64):
-    monkeypatch.setattr(affine_method, "WIDE", 0)
-    importlib.import_module("jaxrnn.running.unroll").jitted.clear_cache()
-    cell = CELLS[name]
-    p, xs, carry = setting(cell)
-    options = {"mask": MASK}
-
-    def run(method):
-        return lambda p, xs, carry: jaxrnn.unroll(cell, p, xs, carry, method=method, **options)
-
-    assert_close(run(None)(p, xs, carry), run("scan")(p, xs, carry), 1e-10)
-    got, want = (slopes(cell, p, xs, carry, method, **options) for method in (None, "scan"))
+@pytest.mark.parametrize("name", ["lru", "s5"])
+def test_by_default_the_same_numbers_are_multiplied_in_one_scan_where_units_are_many(name, x64):
+    cell, batch = CELLS[name], (affine_method.WIDE,)
+    p, xs, carry = setting(cell, batch, 3)
+    units = jax.tree.leaves(carry)[0].size
+    assert units >= affine_method.WIDE
+    for rows, wanted in ((batch, "affine"), (BATCH, "scan")):
+        (found,) = jaxrnn.explain(cell, (3, *rows, 3))
+        assert found.method == wanted
+    got, want = (slopes(cell, p, xs, carry, method) for method in (None, "scan"))
     assert_close(got, want, 1e-10)
-    loops = [str(jax.make_jaxpr(run(method))(p, xs, carry)) for method in (None, "affine")]
-    assert "platform_index" in loops[0] or loops[0] != loops[1]
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def others(method, *given):
-        row = jax.vmap(run(method), (None, None, 0))
-        batched = row(p, xs, jax.tree.map(lambda a: a[None], given[2]))
-        return jax.jvp(run(method), given, given), batched
-
-    assert_close(others(None, p, xs, carry), others("scan", p, xs, carry), 1e-10)
 
 
 @pytest.mark.parametrize("name, cell", ALONE, ids=[name for name, _ in ALONE])

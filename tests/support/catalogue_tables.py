@@ -202,31 +202,6 @@ def far() -> list[str]:
     return lines
 
 
-def linear() -> list[str]:
-    """How many of five seeds of each cell solved each task of the sweep, and after how many
-    updates; where none did, how often they were right at the end.
-    """
-    found = {}
-    for run in json.loads((RESULTS / "linear" / "sweep.json").read_text())["runs"]:
-        summary = json.loads((RESULTS / "linear" / run["folder"] / "summary.json").read_text())
-        rows = {row["cell"]: row for row in summary["results"]}
-        found[f"`{summary['task']}`, {summary['lag']}"] = rows
-    cells = list(next(iter(found.values())))
-    lines = [f"| cell | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
-    return lines + [
-        f"| `{cell}` | {' | '.join(_solved_or_right(rows[cell]) for rows in found.values())} |"
-        for cell in cells
-    ]
-
-
-def _solved_or_right(row) -> str:
-    words = seeds(row["steps_to_solve"])
-    right = [metric for metric in row["final_metric"] if metric is not None]
-    if any(row["steps_to_solve"]) or not right:
-        return words
-    return f"{words}, right {statistics.median(right):.2f}"
-
-
 def language_model() -> list[str]:
     """Bits per character of each cell on the evaluation, and of what does not learn."""
     summary = json.loads((RESULTS / "language_model" / "summary.json").read_text())
@@ -290,7 +265,6 @@ def write() -> None:
         "lags": lags(),
         "every_cell": every_cell(),
         "far": far(),
-        "linear": linear(),
         "language_model": language_model(),
         "gpu": gpu(),
         "lstm_or_gru": comparison,

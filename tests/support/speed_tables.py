@@ -115,9 +115,30 @@ def every_cell() -> list[str]:
     return lines
 
 
+def linear() -> list[str]:
+    """Each linear recurrence by ours, and how many times as long the other ways take."""
+    found = json.loads((RESULTS / "bench_linear" / "linear.json").read_text())["rows"]
+    lines = [
+        "| what | shape | ms | forward and backward, beside it | forward, beside it |",
+        "|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in found:
+        groups.setdefault((row["recurrence"], row["shape"]), []).append(row)
+    for (what, shape), (ours, *others) in groups.items():
+        entries = [
+            ", ".join(f"{row['by']} {row[mode]['ratio'][0]:.2f}" for row in others)
+            for mode in reversed(MODES)
+        ]
+        ms = ours["forward+backward"]["ms"]
+        lines.append(f"| {what} | {shape} | {ms:.3g} | {' | '.join(entries)} |")
+    return lines
+
+
 TABLES = {
     ROOT / "README.md": {"speed": readme},
     DOCS / "speed.md": {"cpu": cpu, "gpu": gpu, "memory": memory, "every_cell": every_cell},
+    DOCS / "linear_recurrences.md": {"linear": linear},
 }
 
 

@@ -7,22 +7,19 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxrnn.affine.scan import scan
 from jaxrnn.affine.ways import last as final
 from jaxrnn.affine.ways import shifted
 from jaxrnn.cell import Carry, select
 from jaxrnn.running.affine.linear import Linear, read_linear
-from jaxrnn.running.fused import Fused
 from jaxrnn.running.method import Method, Refusal
 from jaxrnn.running.problem import Problem, Steps
-from jaxrnn.running.scan import Scan
 from jaxrnn.running.trace import is_literal, unchanged
 
-# Units of all rows in a step, from which on XLA:CPU runs a loop with the gates in it faster than it
-# writes and reads what the scan is made of: at 1x16384x64x64 the loop takes 2.4 times as long, at
-# 8x2048x128x128 0.6 (minGRU, jax 0.12).
+# Units of all rows in a step, from which on a carry that is multiplied by the same numbers at every
+# step trains faster than by the scan: at 8x2048x128x128 in 0.8 to 0.9 of the time, at 1x16384x64x64
+# in 1.2 to 1.3 (LRU and S5, `bench --linear true`).
 WIDE = 512
 
 
@@ -34,7 +31,7 @@ class Affine(Method):
     and reset included; outputs are made of all states at once. All derivatives, in both modes.
 
     Args:
-        where_it_pays: whether it refuses what the fused method trains as fast or faster.
+        where_it_pays: whether it refuses what the scan trains as fast or faster.
     """
 
     where_it_pays: bool = False
@@ -54,13 +51,24 @@ class Affine(Method):
             return Refusal(found)
         if _moves_on(found, problem):
             return found
-        if self.where_it_pays and not found.steep:
-            return Refusal("the same numbers at every step are multiplied as fast in the loop.")
+        if self.where_it_pays and not found.steep and _units(problem) < WIDE:
+            return Refusal("few units and the same numbers at every step are faster in the loop.")
         return found
 
     def run(self, plan: Linear, problem: Problem) -> tuple[Carry, Any]:
-        # A run of one's own choice is the affine scan, whatever the size.
-        return (_run if self.where_it_pays else _affine)(plan, problem)
+        us = problem.project()
+        a, b = _coefficients(plan, problem, us)
+        start, tree = jax.tree.flatten(problem.carry)
+        if plan.delay is not None and _moves_on(plan, problem):
+            hs = _moved_on(plan.delay, problem, b)
+            last = tuple(final(h, problem.reverse) for h in hs)
+        else:
+            last, hs = scan(a, b, tuple(start), problem.steps.reset, problem.reverse)
+        pairs = zip(hs, start, strict=True)
+        before = jax.tree.unflatten(tree, [shifted(h, s, problem.reverse) for h, s in pairs])
+        after = jax.tree.unflatten(tree, hs)
+        ys = _outputs(problem, us, before, after)
+        return jax.tree.unflatten(tree, last), problem.out(after, ys)
 
     def why(self, plan: Linear) -> str:
         return "its carry is linear, unit by unit."
@@ -74,48 +82,15 @@ class Affine(Method):
         return (changes if plan.steep else same,)
 
 
+def _units(problem: Problem) -> int:
+    """Of all rows."""
+    return math.prod(jax.tree.leaves(problem.carry)[0].shape)
+
+
 def _moves_on(plan: Linear, problem: Problem) -> bool:
     """Whether states are those of other steps, or there are none. A step that is left out moves
     nothing on."""
     return plan.delay is not None and (problem.steps.mask is None or not plan.delay)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _run(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
-    """A run of which no derivative is taken: on a CPU the loop, where a step has much to do."""
-    if _moves_on(plan, problem) or math.prod(jax.tree.leaves(problem.carry)[0].shape) < WIDE:
-        return _affine(plan, problem)
-    return lax.platform_dependent(problem, cpu=_loop, default=functools.partial(_affine, plan))
-
-
-@_run.defjvp
-def _tangents(plan: Linear, primals: Any, tangents: Any) -> Any:
-    return jax.jvp(functools.partial(_affine, plan), primals, tangents)
-
-
-def _loop(problem: Problem) -> tuple[Carry, Any]:
-    """The loop of the fused method, or the plain scan."""
-    fused = Fused(where_it_pays=True)
-    plan = fused.plan(problem)
-    if isinstance(plan, Refusal):
-        return Scan().run(None, problem)
-    return fused.run(plan, problem)
-
-
-def _affine(plan: Linear, problem: Problem) -> tuple[Carry, Any]:
-    us = problem.project()
-    a, b = _coefficients(plan, problem, us)
-    start, tree = jax.tree.flatten(problem.carry)
-    if plan.delay is not None and _moves_on(plan, problem):
-        hs = _moved_on(plan.delay, problem, b)
-        last = tuple(final(h, problem.reverse) for h in hs)
-    else:
-        last, hs = scan(a, b, tuple(start), problem.steps.reset, problem.reverse)
-    pairs = zip(hs, start, strict=True)
-    before = jax.tree.unflatten(tree, [shifted(h, s, problem.reverse) for h, s in pairs])
-    after = jax.tree.unflatten(tree, hs)
-    ys = _outputs(problem, us, before, after)
-    return jax.tree.unflatten(tree, last), problem.out(after, ys)
 
 
 def _moved_on(
