@@ -14,7 +14,8 @@ def lru(params: LRUParams, xs: Array) -> tuple[None, Array]:
     """The outputs, [T, B, H], of as many inputs: those of `LRUCell` where `w_d` is diagonal, of
     which memax has the diagonal alone, and of as many states as outputs, which its annotations
     want. It has no batch: `vmap`."""
-    H, N = xs.shape[-1], params.nu.shape[0]
+    H = xs.shape[-1]
+    N = params.nu.shape[0]
     module = LRU(
         algebra=LRU.default_algebra(recurrent_size=N),
         scan=LRU.default_scan(),
