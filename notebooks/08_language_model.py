@@ -14,8 +14,8 @@
 # %% [markdown]
 # # A model that writes
 #
-# Two blocks around a minimal GRU learn the reference manual that comes with Python, character by character. In training the
-# whole sequence is one parallel scan; in writing each character is one step. Both give the same numbers.
+# Two blocks around a minimal GRU learn the reference manual that comes with Python, character by character. In training one
+# scan over two numbers a unit gives all states; in writing each character is one step. Both give the same numbers.
 
 # %%
 import collections
@@ -35,11 +35,13 @@ from jaxrnn.wrappers import Block
 # %% [markdown]
 # ## The text
 #
-# What `help("topics")` shows, in one piece. The last twentieth is kept for the end.
+# What `help("topics")` shows, in one piece, but each paragraph once: some topics stand in others word for word. The last
+# twentieth is kept for the end.
 
 # %%
 topics = pydoc_data.topics.topics
-text = "\n\n".join(topics[name].strip() for name in sorted(topics))
+paragraphs = (part for name in sorted(topics) for part in topics[name].strip().split("\n\n"))
+text = "\n\n".join(dict.fromkeys(paragraphs))
 count = collections.Counter(text)
 alphabet = sorted(c for c in count if count[c] >= 20)
 place = {c: k for k, c in enumerate(alphabet)}

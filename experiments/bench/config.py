@@ -37,8 +37,9 @@ class BenchConfig:
             three of its own.
         calls: instead, what one call of a module costs beside Flax's own, eager and compiled, at
             `shapes`, none of which means two of its own.
-        linear: instead, linear recurrences: `affine_scan` against loops, and each linear cell by
-            each method, at `shapes`, none of which means some of its own.
+        linear: instead, linear recurrences: `affine_scan` against loops, each linear cell by each
+            method (an LRU by memax too, where that is installed), and two cells by Newton's method,
+            at `shapes`, none of which means some of its own.
         seed: what weights, inputs and the order of the candidates are drawn from.
         out: the folder to write; none means a new one under runs/.
     """

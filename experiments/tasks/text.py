@@ -21,8 +21,8 @@ RARE = 20  # what occurs less often is one symbol, for all of it
 
 @dataclasses.dataclass(frozen=True)
 class Text(Task):
-    """Characters of `pydoc_data.topics`, the language reference that Python's `help` shows: about
-    470,000, one-hot, of some ninety kinds. Which they are depends on the version of Python.
+    """Characters of `pydoc_data.topics`, the language reference that Python's `help` shows: 370,000
+    and more, one-hot, of some ninety kinds. Which they are depends on the version of Python.
 
     Of the topics, in the order of their names, nine tenths of the characters are for training.
     Training draws windows of `lag` steps at random places. The rest is cut into windows, each of
@@ -118,9 +118,11 @@ class Reference(NamedTuple):
 
 @functools.cache
 def reference() -> Reference:
-    """The topics of Python's `help`, in the order of their names."""
+    """The topics of Python's `help`, in the order of their names, each paragraph once: some topics
+    stand in others word for word, and what is judged must not stand in the training part."""
     topics = importlib.import_module("pydoc_data.topics").topics
-    text = "\n\n".join(topics[name].strip() for name in sorted(topics))
+    paragraphs = (part for name in sorted(topics) for part in topics[name].strip().split("\n\n"))
+    text = "\n\n".join(dict.fromkeys(paragraphs))
     often = sorted(
         c for c in set(text) if text.count(c) >= RARE and c != "\N{REPLACEMENT CHARACTER}"
     )

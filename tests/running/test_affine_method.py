@@ -289,13 +289,21 @@ def test_what_multiplies_the_state_is_known_to_be_the_same_at_every_step(name):
 
 @pytest.mark.parametrize("name", ["lru", "s5"])
 def test_by_default_the_same_numbers_are_multiplied_in_one_scan_where_units_are_many(name, x64):
-    cell, batch = CELLS[name], (affine_method.WIDE,)
+    cell = CELLS[name]
+    states = jax.tree.leaves(jax.eval_shape(lambda: jaxrnn.initial_carry(cell, parameters(cell))))
+    least = -(-affine_method.WIDE // states[0].size)
+    batch = (least,)
     p, xs, carry = setting(cell, batch, 3)
-    units = jax.tree.leaves(carry)[0].size
-    assert units >= affine_method.WIDE
-    for rows, wanted in ((batch, "affine"), (BATCH, "scan")):
-        (found,) = jaxrnn.explain(cell, (3, *rows, 3))
+    for rows, options, wanted in (
+        (least, {}, "affine"),
+        (least - 1, {}, "scan"),
+        (least, {"mask": True}, "scan"),
+        (least, {"reset": True}, "scan"),
+    ):
+        (found,) = jaxrnn.explain(cell, (3, rows, 3), **options)
         assert found.method == wanted
+    (conv,) = jaxrnn.explain(CausalConvCell(4), (3, 1000, 3), mask=True)
+    assert conv.method == "scan"
     got, want = (slopes(cell, p, xs, carry, method) for method in (None, "scan"))
     assert_close(got, want, 1e-10)
 

@@ -17,9 +17,10 @@ from jaxrnn.running.method import Method, Refusal
 from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.trace import is_literal, unchanged
 
-# Units of all rows in a step, from which on a carry that is multiplied by the same numbers at every
-# step trains faster than by the scan: at 8x2048x128x128 in 0.8 to 0.9 of the time, at 1x16384x64x64
-# in 1.2 to 1.3 (LRU and S5, `bench --linear true`).
+# Units of all rows that `unroll` sees (of one under `jax.vmap`), from which on a carry that is
+# multiplied by the same numbers at every step trains faster than by the scan: with 1,024 units at
+# 8x2048x128x128 in 0.80 to 0.83 of the time, with 64 at 1x16384x64x64 in 1.2 to 1.3 (LRU and S5,
+# `bench --linear true`).
 WIDE = 512
 
 
@@ -51,8 +52,8 @@ class Affine(Method):
             return Refusal(found)
         if _moves_on(found, problem):
             return found
-        if self.where_it_pays and not found.steep and _units(problem) < WIDE:
-            return Refusal("few units and the same numbers at every step are faster in the loop.")
+        if self.where_it_pays and not found.steep and not _same_pays(found, problem):
+            return Refusal("the same numbers at every step are multiplied as fast in the loop.")
         return found
 
     def run(self, plan: Linear, problem: Problem) -> tuple[Carry, Any]:
@@ -82,9 +83,11 @@ class Affine(Method):
         return (changes if plan.steep else same,)
 
 
-def _units(problem: Problem) -> int:
-    """Of all rows."""
-    return math.prod(jax.tree.leaves(problem.carry)[0].shape)
+def _same_pays(plan: Linear, problem: Problem) -> bool:
+    """Whether a carry that is multiplied by the same numbers at every step is scanned faster than
+    by the loop. A mask makes them others, and a carry that moves on has none that are worth it."""
+    same = problem.steps.mask is None and problem.steps.began is None and plan.delay is None
+    return same and math.prod(jax.tree.leaves(problem.carry)[0].shape) >= WIDE
 
 
 def _moves_on(plan: Linear, problem: Problem) -> bool:
