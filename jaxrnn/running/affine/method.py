@@ -85,8 +85,10 @@ class Affine(Method):
 
 def _same_pays(plan: Linear, problem: Problem) -> bool:
     """Whether a carry that is multiplied by the same numbers at every step is scanned faster than
-    by the loop. A mask makes them others, and a carry that moves on has none that are worth it."""
-    same = problem.steps.mask is None and problem.steps.began is None and plan.delay is None
+    by the loop. A mask makes them others, resets were not measured, and a carry that moves on has
+    none that are worth it."""
+    steps = problem.steps
+    same = plan.delay is None and steps.mask is None and steps.reset is None
     return same and math.prod(jax.tree.leaves(problem.carry)[0].shape) >= WIDE
 
 
