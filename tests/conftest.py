@@ -54,26 +54,26 @@ NEEDS = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--half", action="store_true", help="about half of the cases of each test, and one at least"
+        "--share", type=int, default=1, help="of each test one case in so many, and one at least"
     )
 
 
 @pytest.hookimpl(trylast=True)  # behind -m, which must not leave a test without a case
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --half keeps of each test its first case, and those whose names say so: not every
-    second one, which of a list of pairs would have the same partner each time.
+    """With --share keeps of each test its first case, and those whose names say so: not every
+    n-th one, which of a list of pairs would have the same partner each time.
     """
-    if not config.getoption("half"):
-        return
+    share = config.getoption("share")
     seen: set[str] = set()
     left: list[pytest.Item] = []
     for item in items[:]:
         test = item.nodeid.partition("[")[0]
-        if test in seen and zlib.crc32(item.nodeid.encode()) % 2:
+        if test in seen and zlib.crc32(item.nodeid.encode()) % share:
             items.remove(item)
             left.append(item)
         seen.add(test)
-    config.hook.pytest_deselected(items=left)
+    if left:
+        config.hook.pytest_deselected(items=left)
 
 
 def pytest_configure(config: pytest.Config) -> None:
