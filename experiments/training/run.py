@@ -275,21 +275,20 @@ def _show(training: Training, show: Show, ended: bool) -> None:
 def summarise(config: Config, path: Path, histories: list[History], status: str) -> dict[str, Any]:
     """What is saved as summary.json, from which the table is printed."""
     task = config.make_task()
-    what = {
+    return {
         "status": status,
         "task": config.task,
         "lag": config.lag,
         "seeds": config.seeds,
         "metric": task.score.label,
-    }
-    levels = {
         "baseline": task.levels.baseline,
         "evaluation_baseline": folder.finite(task.evaluation_baseline()),
+        "partial": task.levels.partial,
+        "solved_below": task.levels.solved,
+        "checks": config.checks,
+        "until": config.until,
+        "seconds": round(sum(sum(history.seconds) for history in histories), 1),
+        "env": folder.read_json(path / "env.json"),
+        "results": [_outcome(config, one) for one in histories if not one.selection],
+        "selection": [_outcome(config, one) for one in histories if one.selection],
     }
-    levels |= {"partial": task.levels.partial, "solved_below": task.levels.solved}
-    levels |= {"checks": config.checks, "until": config.until}
-    seconds = {"seconds": round(sum(sum(history.seconds) for history in histories), 1)}
-    env = {"env": folder.read_json(path / "env.json")}
-    results = [_outcome(config, history) for history in histories if not history.selection]
-    selection = [_outcome(config, history) for history in histories if history.selection]
-    return what | levels | seconds | env | {"results": results, "selection": selection}

@@ -165,9 +165,7 @@ def optimizer(job: Job, learning_rate: float | Array) -> optax.GradientTransform
 
 def rate(job: Job, first: Array, step: Array) -> Array:
     """The learning rate of an update that has so many before it."""
-    if not job.decay:
-        return first
-    return 0.5 * first * (1 + jnp.cos(jnp.pi * step.astype(first.dtype) / job.decay))
+    return optax.cosine_decay_schedule(first, job.decay)(step) if job.decay else first
 
 
 def start(job: Job, rows: Rows) -> State:

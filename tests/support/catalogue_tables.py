@@ -20,7 +20,7 @@ FIGURE = RESULTS / "lstm_or_gru" / "figure.png"
 
 
 # the manual is another one in each version of Python
-VARIES = {"text": ("3.2 to 3.3", "1.4 to 1.6")}
+VARIES = {"text": ("3.23 to 3.26", "1.43 to 1.50")}
 
 
 def tasks() -> list[str]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -16,12 +15,6 @@ from jaxrnn.running.affine.linear import Linear, read_linear
 from jaxrnn.running.method import Method, Refusal
 from jaxrnn.running.problem import Problem, Steps
 from jaxrnn.running.trace import is_literal, unchanged
-
-# Units of all rows that `unroll` sees (of one under `jax.vmap`), from which on a carry that is
-# multiplied by the same numbers at every step trains faster than by the scan: with 1,024 units at
-# 8x2048x128x128 in 0.80 to 0.83 of the time, with 64 at 1x16384x64x64 in 1.2 to 1.3 (LRU and S5,
-# `bench --linear true`).
-WIDE = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +33,15 @@ class Affine(Method):
     memory: ClassVar[tuple[str, ...]] = ("none", "sqrt")
 
     def plan(self, problem: Problem) -> Linear | Refusal:
-        if problem.remat == "carry":
-            return Refusal("it saves more than the carries.")
-        if not all(isinstance(size, int) for size in problem.steps.xs.shape):
-            return Refusal("sizes are symbols.")
-        batch = problem.batch
-        if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(problem.carry)):
-            return Refusal("a leaf of the carry does not have the batch axes.")
+        unfit = _unfit(problem)
+        if unfit is not None:
+            return Refusal(unfit)
         found = read_linear(problem.trace, [not same for same in unchanged(problem.trace)])
         if isinstance(found, str):
             return Refusal(found)
         if _moves_on(found, problem):
             return found
-        if self.where_it_pays and not found.steep and not _same_pays(found, problem):
+        if self.where_it_pays and not found.steep:
             return Refusal("the same numbers at every step are multiplied as fast in the loop.")
         return found
 
@@ -83,13 +72,16 @@ class Affine(Method):
         return (changes if plan.steep else same,)
 
 
-def _same_pays(plan: Linear, problem: Problem) -> bool:
-    """Whether a carry that is multiplied by the same numbers at every step is scanned faster than
-    by the loop. A mask makes them others, resets were not measured, and a carry that moves on has
-    none that are worth it."""
-    steps = problem.steps
-    same = plan.delay is None and steps.mask is None and steps.reset is None
-    return same and math.prod(jax.tree.leaves(problem.carry)[0].shape) >= WIDE
+def _unfit(problem: Problem) -> str | None:
+    """Why a run cannot be one affine scan, whatever its cell; None where it can."""
+    if problem.remat == "carry":
+        return "it saves more than the carries."
+    if not all(isinstance(size, int) for size in problem.steps.xs.shape):
+        return "sizes are symbols."
+    batch = problem.batch
+    if any(leaf.shape[: len(batch)] != batch for leaf in jax.tree.leaves(problem.carry)):
+        return "a leaf of the carry does not have the batch axes."
+    return None
 
 
 def _moves_on(plan: Linear, problem: Problem) -> bool:
