@@ -165,7 +165,9 @@ def optimizer(job: Job, learning_rate: float | Array) -> optax.GradientTransform
 
 def rate(job: Job, first: Array, step: Array) -> Array:
     """The learning rate of an update that has so many before it."""
-    return optax.cosine_decay_schedule(first, job.decay)(step) if job.decay else first
+    if not job.decay:
+        return first
+    return jnp.asarray(optax.cosine_decay_schedule(first, job.decay)(step))
 
 
 def start(job: Job, rows: Rows) -> State:
