@@ -224,6 +224,29 @@ def language_model() -> list[str]:
     ]
 
 
+def linear() -> list[str]:
+    """What the seeds of each cell solved of each task, and how often they were right where
+    none did.
+    """
+    runs = json.loads((RESULTS / "linear" / "sweep.json").read_text())["runs"]
+    summaries = [
+        json.loads((RESULTS / "linear" / run["folder"] / "summary.json").read_text())
+        for run in runs
+    ]
+    heads = [f"`{summary['task']}` {summary['lag']}" for summary in summaries]
+    lines = [f"| cell | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for rows in zip(*(summary["results"] for summary in summaries), strict=True):
+        (cell,) = {row["cell"] for row in rows}
+        told = [
+            seeds(row["steps_to_solve"])
+            if any(row["steps_to_solve"])
+            else f"0, right {statistics.median(row['final_metric']):.2f}"
+            for row in rows
+        ]
+        lines.append(f"| `{cell}` | {' | '.join(told)} |")
+    return lines
+
+
 def gpu() -> list[str]:
     """A row for each preset of the tier for a GPU: what it should show."""
     lines = [
@@ -266,6 +289,7 @@ def write() -> None:
         "lags": lags(),
         "every_cell": every_cell(),
         "far": far(),
+        "linear": linear(),
         "language_model": language_model(),
         "gpu": gpu(),
         "lstm_or_gru": comparison,
