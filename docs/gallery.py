@@ -19,6 +19,7 @@ RESULTS = HERE.parent / "experiments" / "results"
 SIZE = 128  # inputs and units of the cells whose parameters are counted
 WORDS = {
     "sigmoid": r"\sigma",
+    "log_sigmoid": r"\log \sigma",
     "tanh": r"\tanh",
     "relu": r"\operatorname{relu}",
     "exp": r"\exp",
@@ -94,6 +95,8 @@ def symbol(token: str) -> str:
         return r"\vert"
     if not token[0].isalpha():
         return token
+    if token in WORDS:
+        return WORDS[token]
     name, _, below = token.strip("'").partition("_")
     name = WORDS.get(name, name if len(name) == 1 else rf"\mathrm{{{name}}}")
     prime = "'" * token.count("'")

@@ -32,12 +32,12 @@ class SLSTMCell(Cell):
     """The scalar LSTM, with exponential input gates; y = h'.
 
         i, f, z, o = W_x x + W_h h + b
-        m' = max(log_sigmoid(f) + m, i), and i in the first step
+        m' = max(log_sigmoid(f) + m, i)
         c' = exp(log_sigmoid(f) + m - m') * c + exp(i - m') * tanh(z)
         n' = exp(log_sigmoid(f) + m - m') * n + exp(i - m')
         h' = sigmoid(o) * c' / n'
 
-    Its heads are `jaxrnn.wrappers.MultiHead(SLSTMCell(H), heads)`.
+    In the first step m' is i. Its heads are `jaxrnn.wrappers.MultiHead(SLSTMCell(H), heads)`.
 
     Args:
         hidden_size: H.

@@ -30,6 +30,8 @@ def test_equations_of_a_cell_keep_their_symbols_and_a_source_stands_beside_them(
         assert maths.count("(") == line.count("(") == maths.count(")")
         for weight in re.findall(r"W_(\w+)", line):
             assert f"W_{{{weight}}}" in maths
+        words = set(re.findall(r"mathrm{(\w+)}", maths))
+        assert words <= {"angle", "decay", "lower", "rate", "scale", "window"}, "no sentence"
     assert len(gallery.source(entry.cell)) > 10 and entry.use
 
 
@@ -37,6 +39,9 @@ def test_latex_is_that_of_the_equation():
     assert (
         gallery.latex("z' = z - dt * sigmoid(c) * W_hn (r * h)")
         == r"z' = z - \Delta t \, \sigma ( c ) \odot W_{hn} ( r \odot h )"
+    )
+    assert gallery.latex("m' = max(log_sigmoid(f) + m, i)") == (
+        r"m' = \max ( \log \sigma ( f ) + m , i )"
     )
     assert gallery.latex("r = W_xr * x", convolution=True) == r"r = W_{xr} \ast x"
 
