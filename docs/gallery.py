@@ -39,6 +39,7 @@ WORDS = {
     "where": r"\text{ where }",
     "else": r"\text{ else }",
     "alpha": r"\alpha",
+    "xi": r"\xi",
     "beta": r"\beta",
 }
 NUMBERS = {"dt", "epsilon", "gamma", "alpha"}  # what multiplies as one number

@@ -11,6 +11,7 @@ from experiments.tasks.associative_recall import AssociativeRecall
 from experiments.tasks.copying import Copying
 from experiments.tasks.counting import AnBn, AnBnCn
 from experiments.tasks.cycle_navigation import CycleNavigation
+from experiments.tasks.decisions import ContextDecision, DelayedMatch, PerceptualDecision
 from experiments.tasks.digits import Digits
 from experiments.tasks.dyck import Dyck
 from experiments.tasks.embedded_reber import EmbeddedReber
@@ -40,8 +41,10 @@ TASKS: dict[str, type[Task]] = {
     "a_n_b_n_c_n": AnBnCn,
     "adding": Adding,
     "associative_recall": AssociativeRecall,
+    "context_decision": ContextDecision,
     "copying": Copying,
     "cycle_navigation": CycleNavigation,
+    "delayed_match": DelayedMatch,
     "digits": Digits,
     "duplicate": Duplicate,
     "dyck": Dyck,
@@ -60,6 +63,7 @@ TASKS: dict[str, type[Task]] = {
     "moving_pattern": MovingPattern,
     "multiplication": Multiplication,
     "parity": Parity,
+    "perceptual_decision": PerceptualDecision,
     "reverse": Reverse,
     "santa_fe": SantaFe,
     "selective_copying": SelectiveCopying,

@@ -5,6 +5,7 @@ from jaxrnn.cells.antisymmetric import (
     AntisymmetricRNNCell,
     GatedAntisymmetricRNNCell,
 )
+from jaxrnn.cells.block_gru import BlockGRUCell, BlockGRUParams
 from jaxrnn.cells.causal_conv import CausalConvCarry, CausalConvCell, CausalConvParams
 from jaxrnn.cells.cifg import CIFGCell, CIFGParams
 from jaxrnn.cells.conv import ConvGRUCell, ConvLSTMCell
@@ -25,6 +26,7 @@ from jaxrnn.cells.layer_norm import (
     LayerNormRNNCell,
     LayerNormRNNParams,
 )
+from jaxrnn.cells.leaky import LeakyRNNCell, LowRankRNNCell, LowRankRNNParams
 from jaxrnn.cells.lem import LEMCarry, LEMCell, LEMParams
 from jaxrnn.cells.ligru import LiGRUCell, LiGRUParams
 from jaxrnn.cells.lmu import LMUCarry, LMUCell, LMUParams
@@ -49,6 +51,8 @@ from jaxrnn.cells.unicornn import UnICORNNCarry, UnICORNNCell, UnICORNNParams
 __all__ = [
     "AntisymmetricParams",
     "AntisymmetricRNNCell",
+    "BlockGRUCell",
+    "BlockGRUParams",
     "CIFGCell",
     "CIFGParams",
     "CausalConvCarry",
@@ -98,8 +102,11 @@ __all__ = [
     "LayerNormLSTMParams",
     "LayerNormRNNCell",
     "LayerNormRNNParams",
+    "LeakyRNNCell",
     "LiGRUCell",
     "LiGRUParams",
+    "LowRankRNNCell",
+    "LowRankRNNParams",
     "MGUCell",
     "MGUParams",
     "MGUResetAfterCell",

@@ -36,9 +36,10 @@ class HGRNCell(Cell):
             b_f = log U(1, max_lag - 1).
         input_init, bias: as in `MinGRUCell`.
 
-    Source: Qin et al. 2023, arXiv:2311.04823. Differs: the state is real, as in the
-    authors' code, not complex; `lower` is given, where they learn it for all layers together; the
-    gate of the output is left to the block around the cell.
+    Source: Qin et al. 2023, arXiv:2311.04823. Differs: the state is real, as in one of the
+    cells of the authors' code (`HgruRealV6`), where the paper's is complex; `lower` is one number
+    and given, where they learn one for each unit, in all layers together; the gate of the output is
+    left to the block around the cell.
 
     Example:
         >>> import jax, jaxrnn

@@ -50,7 +50,7 @@ class MLSTMCell(Cell):
         bias: False leaves b and b_g out.
 
     Source: Beck et al. 2024, arXiv:2405.04517, eq. 19-27, with the sigmoid as forget gate. Differs:
-    the norm of each head's output is left to what stands around the cell.
+    the norm of each head's output, which stands before the output gate, is left out.
 
     Example:
         >>> import jax, jaxrnn

@@ -46,7 +46,8 @@ class QRNNCell(Cell):
             b_f = log U(1, max_lag - 1).
         input_init, bias: as in `MinGRUCell`.
 
-    Source: Bradbury et al. 2016, arXiv:1611.01576, section 2.1, "fo-pooling".
+    Source: Bradbury et al. 2016, arXiv:1611.01576, section 2.1, "fo-pooling". In the
+    authors' code f is the gate of what is new: the rows of f have the other sign there.
 
     Example:
         >>> import jax, jaxrnn

@@ -46,8 +46,10 @@ class S5Cell(DiagonalSystem):
         dt_range: (low, high), above 0 and below 1: a time step is drawn from them with equal
             chances for each order of size.
 
-    Source: Smith et al. 2023, arXiv:2208.04933. Differs: one block of
-    states; D is a matrix, drawn N(0, 1 / I).
+    Source: Smith et al. 2023, arXiv:2208.04933. Differs: one block of states; D
+    is a matrix, drawn N(0, 1 / I); before they are brought to the basis of the states W is drawn
+    N(0, 1 / I) and V real, N(0, 1 / 2N), where the authors' code has N(0, 1 / 2N) and a complex V;
+    the real part of lambda is learned as its logarithm.
 
     Example:
         >>> import jax, jaxrnn

@@ -45,10 +45,11 @@ class SRUCell(Cell):
             b_f = log U(1, max_lag - 1).
         highway_bias: the initial bias of the gate r, by which alpha = sqrt(1 + 2 exp(highway_bias))
             keeps the variance of x; at most 20.
-        input_init, bias: as in `MinGRUCell`.
+        input_init: as in `MinGRUCell`; with peepholes those of the gates are divided by sqrt(2).
+        bias: False leaves the biases out, `forget_bias` and `highway_bias` with them.
 
-    Source: Lei et al. 2018, arXiv:1709.02755, eq. 1-4 and section 3.2. Differs: kernels are drawn
-    by `input_init`, and the candidate has a bias too.
+    Source: Lei et al. 2018, arXiv:1709.02755, eq. 1-4 and section 3.2. Differs: the candidate has
+    a bias too.
 
     Example:
         >>> import jax, jaxrnn
@@ -83,14 +84,15 @@ class SRUCell(Cell):
         b = jnp.zeros(3 * H, dtype) if self.bias else None
         b = initializers.gate_bias(self, key_b, b, 0, self.forget_bias)
         b = initializers.gate_bias(self, key_b, b, 1, self.highway_bias)
-        # U(-sqrt(3), sqrt(3)) has variance 1, of which the gates get half
+        # U(-sqrt(3), sqrt(3)) has variance 1: half of it comes from the state, half from the input
         bound = math.sqrt(3 / 2)
         wide = carry_dtype(dtype)
         drawn = [jax.random.uniform(k, (H,), wide, -bound, bound).astype(dtype) for k in keys]
         v_f, v_r = drawn if self.peepholes else (None, None)
         past = input_size != H
+        w_x = initializers.kernel(self.input_init, key_x, input_size, 3, H, dtype)
         return SRUParams(
-            w_x=initializers.kernel(self.input_init, key_x, input_size, 3, H, dtype),
+            w_x=w_x.at[:, :2].multiply(math.sqrt(1 / 2)) if self.peepholes else w_x,
             w_s=initializers.kernel(self.input_init, key_s, input_size, 1, H, dtype)[:, 0]
             if past
             else None,
@@ -104,7 +106,7 @@ class SRUCell(Cell):
 
     def project(self, params: SRUParams, xs: Array, noise: Any = None) -> tuple[Array, Array]:
         past = xs if params.w_s is None else dot(xs, params.w_s)
-        alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias))
+        alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias if self.bias else 0))
         return linear(xs, params.w_x, params.b), alpha * past  # [..., 3, H], [..., H]
 
     def step(

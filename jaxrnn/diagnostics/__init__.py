@@ -5,6 +5,7 @@ the cell static, to call them often.
 """
 
 from jaxrnn.diagnostics.dynamics import largest_lyapunov_exponent
+from jaxrnn.diagnostics.fixed_points import FixedPoints, fixed_points
 from jaxrnn.diagnostics.gradients import GradientNorms, carry_gradient_norms, carry_gradients
 from jaxrnn.diagnostics.jacobians import (
     carry_jacobian_norms,
@@ -15,6 +16,7 @@ from jaxrnn.diagnostics.memory import MemoryCapacity, effective_memory, memory_c
 from jaxrnn.diagnostics.newton import NewtonConvergence, newton_convergence
 
 __all__ = [
+    "FixedPoints",
     "GradientNorms",
     "MemoryCapacity",
     "NewtonConvergence",
@@ -24,6 +26,7 @@ __all__ = [
     "carry_jacobian_singular_values",
     "carry_jacobians",
     "effective_memory",
+    "fixed_points",
     "largest_lyapunov_exponent",
     "memory_capacity",
     "newton_convergence",

@@ -4,6 +4,8 @@ from jaxrnn.wrappers.base import Wrapper
 from jaxrnn.wrappers.bidirectional import Bidirectional
 from jaxrnn.wrappers.block import Block, Mixer
 from jaxrnn.wrappers.connections import Residual, Skip
+from jaxrnn.wrappers.constraints import DaleLaw, Sparse
+from jaxrnn.wrappers.constraints import Mask as Mask  # of which saved cells are made
 from jaxrnn.wrappers.drop_connect import DropConnect
 from jaxrnn.wrappers.dropout import RecurrentDropout, VariationalDropout
 from jaxrnn.wrappers.learned import LearnedInitialCarry
@@ -14,6 +16,7 @@ from jaxrnn.wrappers.zoneout import Zoneout
 __all__ = [
     "Bidirectional",
     "Block",
+    "DaleLaw",
     "DropConnect",
     "LayerNormInput",
     "LearnedInitialCarry",
@@ -23,6 +26,7 @@ __all__ = [
     "RecurrentDropout",
     "Residual",
     "Skip",
+    "Sparse",
     "VariationalDropout",
     "Wrapper",
     "Zoneout",

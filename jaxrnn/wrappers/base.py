@@ -70,6 +70,14 @@ class Wrapper(Cell):
         return self.inside.step(params, carry, u, dot)
 
 
+def check_names(wrapper: Any) -> None:
+    """Makes the field `names` a tuple of strings."""
+    names = wrapper.names
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names must be a tuple of strings, got {names!r}.")
+    object.__setattr__(wrapper, "names", tuple(names))
+
+
 def carry_shapes(cell: Cell, shape: tuple[int, ...]) -> Any:
     """The shapes of the carry of a cell for one step's input of that shape,
     found without computing.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Noise, Params, drop
-from jaxrnn.wrappers.base import Wrapper
+from jaxrnn.wrappers.base import Wrapper, check_names
 from jaxrnn.wrappers.draws import Around, check_rates
 
 
@@ -31,10 +31,7 @@ class DropConnect(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rates(self, ("rate",))
-        listed = isinstance(self.names, tuple | list)
-        if not listed or not all(isinstance(name, str) for name in self.names):
-            raise TypeError(f"names must be a tuple of strings, got {self.names!r}.")
-        object.__setattr__(self, "names", tuple(self.names))
+        check_names(self)
 
     def noise(self, key: Array, T: int, like: Array) -> Around | None:
         k_inner, *keys = jax.random.split(key, 1 + len(self.names))

@@ -9,20 +9,10 @@ import jax.extend.core
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Params, dot
+from jaxrnn.cells.blocks import block_diagonal
 from jaxrnn.checks import check_size
 from jaxrnn.initializers import Identity
 from jaxrnn.wrappers.base import Wrapper
-
-
-def block_diagonal(v: Array, w: Array) -> Array:
-    """Each head's units times its own block: v [..., H], w [P, ..., H] -> [..., ..., H].
-
-    Heads of P units stand side by side on the last axis of both.
-    """
-    P, *middle, H = w.shape
-    blocks = w.reshape(P, -1, H // P, P)
-    heads = v.reshape(*v.shape[:-1], H // P, P)
-    return jnp.einsum("...np,pgnq->...gnq", heads, blocks).reshape(*v.shape[:-1], *middle, H)
 
 
 @dataclasses.dataclass(frozen=True)

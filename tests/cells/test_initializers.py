@@ -10,7 +10,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import initializers
-from jaxrnn.cells import GRUResetBeforeCell, LSTMPCell
+from jaxrnn.cells import BlockGRUCell, GRUResetBeforeCell, LSTMPCell, SRUCell
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(7)
@@ -52,6 +52,26 @@ def test_input_kernels_have_the_variance_of_their_own_fans_not_of_the_fused_kern
     for k in range(4):  # 20,000 draws: the standard error of a variance is below 1.5 per cent
         assert abs(w_x[:, k].mean()) < 4 * math.sqrt(variance / 20_000)
         assert abs(w_x[:, k].var() / variance - 1) < 0.06
+
+
+def test_gates_of_an_sru_get_half_of_their_variance_from_the_input_where_they_see_the_state():
+    seen, unseen = (
+        np.asarray(SRUCell(200, peepholes=sees).init(KEY, 100).w_x) for sees in (True, False)
+    )
+    variances = [[100 * w[:, k].var() for k in range(3)] for w in (seen, unseen)]
+    np.testing.assert_allclose(variances, [[0.5, 0.5, 1], [1, 1, 1]], rtol=0.05)
+
+
+def test_a_block_gru_is_drawn_as_the_authors_draw_it_with_the_inputs_of_all_blocks():
+    params = BlockGRUCell(160, blocks=4, inner_size=40, parts=(50, 70)).init(KEY, 120)
+    all_inputs = 160 + 4 * 3 * 40  # of four blocks: the state once, three vectors of 40 each time
+    fans = {"w_h": 160, "w_u": all_inputs, "w_v": all_inputs, "w_b": all_inputs, "w_g": 160}
+    for name, fan in fans.items():
+        np.testing.assert_allclose(getattr(params, name).var(), 1 / fan, rtol=0.05)
+    for part, fan in ((params.w_x[:50], 50), (params.w_x[50:], 70)):
+        np.testing.assert_allclose(part.var(), 1 / fan, rtol=0.05)
+    for name in ("b_x", "b_h", "b_s", "b_g"):
+        assert not getattr(params, name).any()
 
 
 def test_identity_is_the_identity_in_every_gate_times_its_scale():

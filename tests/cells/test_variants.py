@@ -14,6 +14,7 @@ from oracles import assert_close, inputs, parameters, randomised
 
 import jaxrnn
 from jaxrnn.cells import (
+    BlockGRUCell,
     CIFGCell,
     CoRNNCell,
     GRUParams,
@@ -417,6 +418,18 @@ def test_a_chrono_bias_needs_a_bias(name):
         (
             lambda: SRUCell(3, highway_bias=1000.0),
             "highway_bias must be at most 20, got 1000.0",
+        ),
+        (
+            lambda: BlockGRUCell(12),
+            "hidden_size=12 must be a multiple of blocks=8",
+        ),
+        (
+            lambda: BlockGRUCell(8, inner_size=0),
+            "inner_size must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: BlockGRUCell(8, parts=(2, 3)).init(KEY, 4),
+            r"input_size=4 must be the sum of parts=\(2, 3\)",
         ),
         (
             lambda: IndRNNCell(3).init(KEY, 0),

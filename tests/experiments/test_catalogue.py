@@ -31,6 +31,8 @@ LAGS |= {
 }
 # Tasks whose present input tells part of what follows, by their nature.
 SEEN = {
+    "perceptual_decision",
+    "context_decision",
     "moving_pattern",
     "a_n_b_n",
     "a_n_b_n_c_n",

@@ -7,7 +7,7 @@ import pytest
 from places import NOTEBOOKS
 
 COMMITTED = sorted(NOTEBOOKS.glob("*.ipynb"))
-QUOTED = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|\$[^$]*\$|arXiv:\S+", re.DOTALL)
+QUOTED = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|\$[^$]*\$|(?:arXiv|doi):\S+", re.DOTALL)
 SAID = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)")
 SHOWN = re.compile(r"\d+\.?\d*(?:e-?\d+)?")
 ELSEWHERE = {

@@ -48,10 +48,26 @@ def parity(task, inputs, mask):
     return certain([sum(word) % 2 for word in words(inputs, mask)], 2)
 
 
+def perceptual_decision(task, inputs, mask):
+    return certain(inputs[..., 0].sum(axis=0) > 0, 2)
+
+
+def context_decision(task, inputs, mask):
+    sums = inputs[..., :2].sum(axis=0)
+    return certain(np.where(inputs[0, :, 2] == 1, sums[:, 0], sums[:, 1]) > 0, 2)
+
+
+def delayed_match(task, inputs, mask):
+    return certain(inputs[0].argmax(axis=-1) == inputs[-1].argmax(axis=-1), 2)
+
+
 ANSWERS: dict[str, Answer] = {
     "adding": adding,
+    "context_decision": context_decision,
     "copying": copying,
+    "delayed_match": delayed_match,
     "moving_pattern": moving_pattern,
     "parity": parity,
+    "perceptual_decision": perceptual_decision,
     "temporal_order": temporal_order,
 }

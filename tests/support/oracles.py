@@ -17,6 +17,7 @@ from oracle_base import Oracle, bias, gate, plus, sigmoid, zero
 from oracles_gated import GATED, dense
 from oracles_linear import BESIDE, LINEAR
 from oracles_memory import MEMORY
+from oracles_neural import NEURAL
 
 import jaxrnn
 from jaxrnn.cells import (
@@ -515,7 +516,7 @@ DEEP = [
 ]
 CELLS = BUILT_IN + TORTURE + AROUND
 # what holds the contract holds for these; tests of a few cells choose among CELLS
-EVERY = CELLS + GATED + MEMORY + LINEAR + BESIDE + DEEP
+EVERY = CELLS + GATED + MEMORY + NEURAL + LINEAR + BESIDE + DEEP
 
 
 def parameters(cell, size=3, seed=0):

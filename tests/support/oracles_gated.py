@@ -1,11 +1,14 @@
 """Oracles of the gated variants: see `oracles.py`."""
 
+import itertools
+
 import numpy as np
 import scipy.linalg
 from oracle_base import Oracle, bias, gate, plus, sigmoid, zero
 
 import jaxrnn
 from jaxrnn.cells import (
+    BlockGRUCell,
     CIFGCell,
     GRUCarry,
     IndRNNCell,
@@ -140,6 +143,45 @@ def heads_gru_step(p, carry, x, noise):
     return GRUCarry(h=h), h
 
 
+def unit(a):
+    """a / sqrt(mean square + 1e-4) over the last axis."""
+    return a / np.sqrt((a**2).mean(-1, keepdims=True) + 1e-4)
+
+
+def silu(a):
+    return a * sigmoid(a)
+
+
+def block_gru(*parts):
+    """Hafner et al. 2023, arXiv:2301.04104: as the authors' code has it, what every block sees is
+    put together before one product; gates r n z."""
+
+    def step(p, carry, x, noise):
+        blocks = carry.h.shape[-1] // p.w_b.shape[0]
+        ends = np.cumsum((0, *(parts or x.shape[-1:])))
+        seen = []
+        for k, (start, end) in enumerate(itertools.pairwise(ends)):
+            b = None if p.b_x is None else p.b_x[k]
+            a = plus(x[..., start:end] @ p.w_x[start:end], b)
+            seen.append(silu(p.scale_x[k] * unit(a)))
+        seen.append(silu(p.scale_h * unit(plus(carry.h @ p.w_h, p.b_h))))
+        sums = []
+        for own in np.split(np.arange(carry.h.shape[-1]), blocks):
+            weights = np.concatenate([p.w_b[:, own], p.w_u[:, own], p.w_v[:, own]])
+            sums.append(np.concatenate([carry.h[..., own], *seen], -1) @ weights)
+        s = silu(p.scale_s * unit(plus(np.concatenate(sums, -1), p.b_s)))
+        gates = []
+        for k in range(3):
+            of_blocks = zip(np.split(s, blocks, -1), np.split(p.w_g[:, k], blocks, -1), strict=True)
+            gates.append(np.concatenate([own @ w for own, w in of_blocks], -1))
+            gates[k] = gates[k] if p.b_g is None else gates[k] + p.b_g.reshape(3, -1)[k]
+        z = sigmoid(gates[2] - 1)
+        h = z * np.tanh(sigmoid(gates[0]) * gates[1]) + (1 - z) * carry.h
+        return GRUCarry(h=h), h
+
+    return Oracle(zero(GRUCarry, "w_b"), step)
+
+
 RNN = zero(RNNCarry, "w_x")
 GRU = zero(GRUCarry, "w_x")
 
@@ -158,6 +200,9 @@ GATED = [
     ("ugrnn", UGRNNCell(4), Oracle(RNN, ugrnn_step)),
     ("ligru", LiGRUCell(4), Oracle(GRU, ligru_step)),
     ("indrnn", IndRNNCell(4), Oracle(RNN, indrnn_step)),
+    ("block_gru", BlockGRUCell(4, blocks=2, inner_size=3), block_gru()),
+    ("block_gru_parts", BlockGRUCell(6, 3, inner_size=2, parts=(1, 2)), block_gru(1, 2)),
+    ("block_gru_no_bias", BlockGRUCell(8, 2, bias=False), block_gru()),
     (
         "heads_rnn",
         MultiHead(jaxrnn.RNNCell(4), heads=2),

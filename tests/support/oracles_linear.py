@@ -260,6 +260,8 @@ LINEAR = [  # (name, cell, oracle)
 BESIDE = [
     ("sru", SRUCell(4), sru(np.sqrt(3))),
     ("sru_past", SRUCell(3), sru(np.sqrt(3))),
+    ("sru_highway", SRUCell(4, highway_bias=1.0), sru(np.sqrt(1 + 2 * np.e))),
+    ("sru_no_bias", SRUCell(4, highway_bias=3.0, bias=False), sru(np.sqrt(3))),
     ("paragru", ParaGRUCell(4), Oracle(GRU, paragru_step)),
     ("paralstm", ParaLSTMCell(4), Oracle(zero(LSTMCarry, "w_x", "w_x"), paralstm_step)),
     ("slstm", SLSTMCell(4), Oracle(zero(SLSTMCarry, *["w_h"] * 4), slstm_step)),
