@@ -88,7 +88,7 @@ def fixed_points(
         >>> params = params._replace(w_h=jnp.full((1, 1, 1), 2.0))
         >>> starts = jaxrnn.cells.RNNCarry(h=jnp.linspace(-1, 1, 21)[:, None])
         >>> found = fixed_points(cell, params, jnp.zeros(1), starts)
-        >>> sorted(zip(found.points.h[:, 0].round(3).tolist(), found.stable.tolist()))
+        >>> sorted((round(float(h), 3), bool(s)) for h, s in zip(found.points.h[:, 0], found.stable))
         [(-0.958, True), (0.0, False), (0.958, True)]
     """
     for name, value in (("speed", speed), ("distance", distance)):
