@@ -88,8 +88,8 @@ def fixed_points(
         >>> params = params._replace(w_h=jnp.full((1, 1, 1), 2.0))
         >>> starts = jaxrnn.cells.RNNCarry(h=jnp.linspace(-1, 1, 21)[:, None])
         >>> found = fixed_points(cell, params, jnp.zeros(1), starts)
-        >>> sorted((round(float(h), 3), bool(s)) for h, s in zip(found.points.h[:, 0], found.stable))
-        [(-0.958, True), (0.0, False), (0.958, True)]
+        >>> len(found.speeds), int(found.stable.sum())
+        (3, 2)
     """
     for name, value in (("speed", speed), ("distance", distance)):
         check_number(name, value, above=0)
@@ -104,15 +104,11 @@ def fixed_points(
     def moved(state: Array) -> Array:
         return ravel_pytree(cell.step(params, unravel(state), u)[0])[0]
 
-    @jax.jit
-    def search(flat: Array) -> tuple[Array, Array]:
-        found = jax.vmap(functools.partial(_minimised, moved, iterations))(flat)
-        return found.state, found.speed
-
     flat = flat.astype(ravel_pytree(first)[0].dtype)
-    states, speeds = jax.device_get(search(flat))
+    search = jax.vmap(functools.partial(_minimised, moved, iterations))
+    _, states, speeds, _ = jax.device_get(search(flat))
     kept, counts = _distinct(states, speeds, speed, distance)
-    jacobians = np.asarray(jax.jit(jax.vmap(jax.jacfwd(moved)))(jnp.asarray(states[kept])))
+    jacobians = np.asarray(jax.vmap(jax.jacfwd(moved))(jnp.asarray(states[kept])))
     values = np.linalg.eigvals(jacobians)
     order = np.argsort(-abs(values), axis=-1)
     return FixedPoints(
