@@ -28,6 +28,7 @@ from jaxrnn.devices import split_batch
 from jaxrnn.initializers import Chrono
 from jaxrnn.running import (
     explain,
+    generate,
     initial_carry,
     stepper,
     unroll,
@@ -61,6 +62,7 @@ __all__ = [
     "dot",
     "explain",
     "gates",
+    "generate",
     "initial_carry",
     "initializers",
     "interop",

@@ -8,6 +8,7 @@ from jaxrnn.wrappers.constraints import DaleLaw, Sparse
 from jaxrnn.wrappers.constraints import Mask as Mask  # of which saved cells are made
 from jaxrnn.wrappers.drop_connect import DropConnect
 from jaxrnn.wrappers.dropout import RecurrentDropout, VariationalDropout
+from jaxrnn.wrappers.feedback import Feedback, FeedbackCarry, FeedbackParams
 from jaxrnn.wrappers.learned import LearnedInitialCarry
 from jaxrnn.wrappers.multihead import MultiHead
 from jaxrnn.wrappers.norm import LayerNormInput, RMSNormInput
@@ -18,6 +19,9 @@ __all__ = [
     "Block",
     "DaleLaw",
     "DropConnect",
+    "Feedback",
+    "FeedbackCarry",
+    "FeedbackParams",
     "LayerNormInput",
     "LearnedInitialCarry",
     "Mixer",

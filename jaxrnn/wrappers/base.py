@@ -1,6 +1,7 @@
 """What every cell around a cell shares: it is in all else the cell inside."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,18 @@ def check_names(wrapper: Any) -> None:
     if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names must be a tuple of strings, got {names!r}.")
     object.__setattr__(wrapper, "names", tuple(names))
+
+
+@functools.lru_cache(maxsize=1024)
+def output_size(cell: Cell, input_size: int) -> int:
+    """How many features a cell puts out, found without computing."""
+
+    def one() -> Array:
+        x = jnp.zeros(input_size, jnp.float32)
+        params = cell.prepare(cell.init(jax.random.key(0), input_size, jnp.float32))
+        return cell.step(params, cell.init_carry(params, x), cell.project(params, x))[1]
+
+    return jax.eval_shape(one).shape[-1]
 
 
 def carry_shapes(cell: Cell, shape: tuple[int, ...]) -> Any:

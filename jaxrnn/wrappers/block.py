@@ -15,7 +15,7 @@ from jaxrnn.cells.gated_mlp import GatedMLPCell
 from jaxrnn.checks import check_flag, check_size, in_order
 from jaxrnn.initializers import Initializer
 from jaxrnn.stack import Stack
-from jaxrnn.wrappers.base import Run, Wrapper, own
+from jaxrnn.wrappers.base import Run, Wrapper, output_size, own
 from jaxrnn.wrappers.connections import Residual
 from jaxrnn.wrappers.norm import LayerNormInput, RMSNormInput
 
@@ -86,7 +86,7 @@ class Mixer(Wrapper):
         check_size("input_size", input_size)
         key_x, key_g, key_c, key_y, key = jax.random.split(key, 5)
         width = self.inner_size or input_size
-        H = _outputs(self.cell, width)
+        H = output_size(self.cell, width)
         draw = functools.partial(self._kernel, dtype=dtype)
         return MixerParams(
             w_x=draw(key_x, input_size, width),
@@ -230,15 +230,3 @@ class Block(Wrapper):
     ) -> tuple[Carry, Array]:
         """Its parts, one after the other."""
         return self.inside.unroll_layers(run, params, xs, carry, noise, reverse)
-
-
-@functools.lru_cache(maxsize=1024)
-def _outputs(cell: Cell, width: int) -> int:
-    """How many features a cell puts out, found without computing."""
-
-    def one() -> Array:
-        x = jnp.zeros(width, jnp.float32)
-        params = cell.prepare(cell.init(jax.random.key(0), width, jnp.float32))
-        return cell.step(params, cell.init_carry(params, x), cell.project(params, x))[1]
-
-    return jax.eval_shape(one).shape[-1]

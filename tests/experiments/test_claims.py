@@ -66,6 +66,16 @@ def at_a_length(cell, form):
     return form.format(percent(scores), f"{statistics.median(scores):.0f} %")
 
 
+def linear(task):
+    """The folder of a task in the sweep of linear recurrences."""
+    (path,) = (RESULTS / "linear").glob(f"task={task}-*")
+    return str(path.relative_to(RESULTS))
+
+
+PARITY = linear("parity")
+SELECTIVE = linear("selective_copying")
+ARITHMETIC = linear("modular_arithmetic")
+POSITIVE = ("mingru", "rglru", "qrnn")  # whose factors are between 0 and 1
 GATED = ("lstm", "gru")
 CHRONO = ("lstm_chrono", "gru_chrono")
 CLAIMS = {
@@ -179,6 +189,25 @@ CLAIMS = {
     "the latch is solved": lambda: [
         f"{solved('full_latch', 'lstm_chrono')} with biases that know the lag, "
         f"{solved('full_latch', 'lstm')} in 1,000 updates"
+    ],
+    "linear recurrences with positive factors": lambda: [
+        f"minGRU, RG-LRU and QRNN {solved(PARITY, 'mingru')}",
+        f"right in {percent(both(PARITY, POSITIVE, right))} of the sequences",
+        f"the LRU {solved(PARITY, 'lru')}",
+        f"modular arithmetic {percent(both(ARITHMETIC, (*POSITIVE, 'lru'), right))}",
+        f"LSTM, GRU and sLSTM {solved(PARITY, 'gru')}",
+        f"the LSTM of two blocks {solved(PARITY, 'lstm_blocks')}",
+    ],
+    "one layer of minGRU": lambda: [
+        f"one layer {solved(SELECTIVE, 'mingru')}, {percent(right(SELECTIVE, 'mingru'))} of the",
+        f"in two blocks, at as many parameters, {solved(SELECTIVE, 'mingru_blocks')}",
+        f"the GRU {solved(SELECTIVE, 'gru')} in one layer",
+    ],
+    "a recurrence that is the same": lambda: [
+        f"the LRU {solved(SELECTIVE, 'lru')}, {percent(right(SELECTIVE, 'lru'))}",
+        f"RG-LRU {percent(right(SELECTIVE, 'rglru'))}",
+        f"minGRU {percent(right(SELECTIVE, 'mingru'))}",
+        f"QRNN {percent(right(SELECTIVE, 'qrnn'))}",
     ],
     "a tanh RNN learns the flip-flop": lambda: [
         f"{solved('fast_flip_flop', 'rnn_orth')} in "

@@ -19,7 +19,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "initializers": CORE,
     "cells": CORE | {"initializers"},
     "wrappers": CORE | {"initializers", "cells", "stack"},
-    "running": CORE | {"affine"},
+    "running": CORE | {"affine", "sequences"},
     "stack": CORE | {"running"},
     "hardware": CORE | {"cells", "wrappers", "running", "stack"},
     "methods": {"running", "hardware"},

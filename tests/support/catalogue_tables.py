@@ -233,6 +233,8 @@ def linear() -> list[str]:
         json.loads((RESULTS / "linear" / run["folder"] / "summary.json").read_text())
         for run in runs
     ]
+    order = [summary["task"] for summary in summaries]
+    summaries.sort(key=lambda summary: (order.index(summary["task"]), summary["lag"]))
     heads = [f"`{summary['task']}` {summary['lag']}" for summary in summaries]
     lines = [f"| cell | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for rows in zip(*(summary["results"] for summary in summaries), strict=True):
