@@ -1,5 +1,6 @@
 """Cells around cells: each takes a cell and is one."""
 
+from jaxrnn.wrappers.attention import AttentionCarry, AttentionInput, AttentionParams
 from jaxrnn.wrappers.base import Wrapper
 from jaxrnn.wrappers.bidirectional import Bidirectional
 from jaxrnn.wrappers.block import Block, Mixer
@@ -15,6 +16,9 @@ from jaxrnn.wrappers.norm import LayerNormInput, RMSNormInput
 from jaxrnn.wrappers.zoneout import Zoneout
 
 __all__ = [
+    "AttentionCarry",
+    "AttentionInput",
+    "AttentionParams",
     "Bidirectional",
     "Block",
     "DaleLaw",

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, check_cell_type, dot
+from jaxrnn.cell import Array, Carry, Cell, Dot, DType, Noise, Params, check_cell_type, dot, linear
 
 Run = Callable[..., tuple[Carry, Array]]  # how `unroll` runs a cell inside `unroll_layers`
 
@@ -89,6 +89,20 @@ def output_size(cell: Cell, input_size: int) -> int:
         return cell.step(params, cell.init_carry(params, x), cell.project(params, x))[1]
 
     return jax.eval_shape(one).shape[-1]
+
+
+def projects_by_w_x(cell: Cell, params: Any) -> bool:
+    """Whether the projection of a cell is `linear(x, w_x, b)`, which is read from its equations:
+    then a part of the input that is known in the step alone goes through the `dot` of the step,
+    which is fast.
+    """
+    if getattr(params, "w_x", None) is None or not hasattr(params, "b"):
+        return False
+    x = jax.ShapeDtypeStruct((params.w_x.shape[0],), params.w_x.dtype)
+    shapes = jax.eval_shape(lambda p: p, params)
+    theirs = jax.make_jaxpr(lambda p, x: cell.project(p, x))(shapes, x)
+    ours = jax.make_jaxpr(lambda p, x: linear(x, p.w_x, p.b))(shapes, x)
+    return str(theirs) == str(ours)
 
 
 def carry_shapes(cell: Cell, shape: tuple[int, ...]) -> Any:

@@ -12,20 +12,18 @@ from jaxrnn import initializers
 from jaxrnn.cell import (
     Array,
     Carry,
-    Cell,
     Dot,
     DType,
     Noise,
     Params,
     carry_dtype,
     dot,
-    linear,
     select,
     zeros,
 )
 from jaxrnn.checks import check_flag, check_size
 from jaxrnn.initializers import Initializer
-from jaxrnn.wrappers.base import Wrapper, output_size, own
+from jaxrnn.wrappers.base import Wrapper, output_size, own, projects_by_w_x
 
 
 class FeedbackParams(NamedTuple):
@@ -183,7 +181,7 @@ class Feedback(Wrapper):
         inner = None if noise is None else noise.inner
         given = jnp.concatenate([select(use, xs[..., :O], 0), beside], axis=-1)
         nothing = jnp.concatenate([jnp.zeros_like(xs[..., :O]), beside], axis=-1)
-        linear = _is_linear(self.cell, params.inner)
+        linear = projects_by_w_x(self.cell, params.inner)
         return FeedbackInput(
             given=self.cell.project(params.inner, given, inner),
             beside=self.cell.project(params.inner, nothing, inner) if linear else beside,
@@ -195,7 +193,7 @@ class Feedback(Wrapper):
         self, params: FeedbackParams, carry: FeedbackCarry, u: FeedbackInput, dot: Dot = dot
     ) -> tuple[FeedbackCarry, Array]:
         inner = None if u.noise is None else u.noise.inner
-        if _is_linear(self.cell, params.inner):
+        if projects_by_w_x(self.cell, params.inner):
             fed = u.beside + dot(carry.fed, params.inner.w_x[: self.output_size])
         else:
             x = jnp.concatenate([carry.fed, u.beside], axis=-1)
@@ -214,16 +212,3 @@ class Feedback(Wrapper):
         if self.feed == "softmax":
             return softmax(o)
         return self.feed(o) if callable(self.feed) else o
-
-
-def _is_linear(cell: Cell, params: Any) -> bool:
-    """Whether the projection of a cell is `linear(x, w_x, b)`, which is read from its equations:
-    then the part of an output goes through the `dot` of the step, which is fast.
-    """
-    if getattr(params, "w_x", None) is None or not hasattr(params, "b"):
-        return False
-    x = jax.ShapeDtypeStruct((params.w_x.shape[0],), params.w_x.dtype)
-    shapes = jax.eval_shape(lambda p: p, params)
-    theirs = jax.make_jaxpr(lambda p, x: cell.project(p, x))(shapes, x)
-    ours = jax.make_jaxpr(lambda p, x: linear(x, p.w_x, p.b))(shapes, x)
-    return str(theirs) == str(ours)
