@@ -11,7 +11,6 @@ QUOTED = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|\$[^$]*\$|(?:arXiv|doi):\S+"
 SAID = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)")
 SHOWN = re.compile(r"\d+\.?\d*(?:e-?\d+)?")
 ELSEWHERE = {
-    "03_lstm_or_gru": {"25", "37", "17", "21"},  # counted in the sweep's files
     "04_long_memory": {"220"},  # the lag and the most that the task adds to it
     "06_train_at_scale": {"2.2"},  # of experiments/training/train.py
 }
