@@ -222,8 +222,8 @@ class DeepTransitionCell(jaxrnn.Cell):
 def strangers(hidden_size: int) -> dict[str, jaxrnn.Cell]:
     """The four by name; of a size that eight does not divide, the GRU has fewer blocks."""
     return {
-        "block_gru": BlockGRUCell(hidden_size, blocks=math.gcd(hidden_size, 8)),
-        "low_rank": LowRankCell(hidden_size),
+        "strange_block_gru": BlockGRUCell(hidden_size, blocks=math.gcd(hidden_size, 8)),
+        "strange_low_rank": LowRankCell(hidden_size),
         "attending": AttendingCell(hidden_size),
         "deep_transition": DeepTransitionCell(hidden_size),
     }

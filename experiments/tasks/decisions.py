@@ -47,7 +47,7 @@ class PerceptualDecision(Task):
 
     lag: int = 50
     coherence: float = 0.3
-    description: ClassVar[str] = "the sign of noisy evidence, summed over lag steps"
+    description: ClassVar[str] = "the sign of noisy evidence on the whole, over lag steps"
 
     def __post_init__(self) -> None:
         super().__post_init__()

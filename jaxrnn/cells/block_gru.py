@@ -21,8 +21,8 @@ from jaxrnn.initializers import kernel
 
 class BlockGRUParams(NamedTuple):
     w_x: Array  # [I, D], below each other those of the K parts of the input
-    b_x: Array | None  # [K, D]
-    scale_x: Array  # [K, D]
+    b_x: Array | None  # [K * D]
+    scale_x: Array  # [K * D]
     w_h: Array  # [H, D]
     b_h: Array | None  # [D]
     scale_h: Array  # [D]
@@ -51,7 +51,7 @@ class BlockGRUCell(Cell):
 
     Args:
         hidden_size: H, a multiple of `blocks`.
-        blocks: how many.
+        blocks: how many; None is 8, or as many as both 8 and H are multiples of.
         inner_size: D; None is H / 8, as the authors have it.
         parts: the sizes of the parts of the input, such as (stochastic state, action), which add up
             to the input size; () is one part.
@@ -72,7 +72,7 @@ class BlockGRUCell(Cell):
     """
 
     hidden_size: int
-    blocks: int = 8
+    blocks: int | None = None
     _: dataclasses.KW_ONLY
     inner_size: int | None = None
     parts: tuple[int, ...] = ()
@@ -82,7 +82,7 @@ class BlockGRUCell(Cell):
 
     def __post_init__(self) -> None:
         check_size("hidden_size", self.hidden_size)
-        check_size("blocks", self.blocks)
+        check_size("blocks", self._blocks)
         check_size("inner_size", self._inner)
         check_number("epsilon", self.epsilon, above=0)
         check_flag("bias", self.bias)
@@ -90,10 +90,14 @@ class BlockGRUCell(Cell):
             raise TypeError(f"parts must be a tuple of sizes, got {self.parts!r}.")
         for part in self.parts:
             check_size("each of parts", part)
-        if self.hidden_size % self.blocks:
+        if self.hidden_size % self._blocks:
             raise ValueError(
                 f"hidden_size={self.hidden_size} must be a multiple of blocks={self.blocks}."
             )
+
+    @property
+    def _blocks(self) -> int:
+        return math.gcd(self.hidden_size, 8) if self.blocks is None else self.blocks
 
     @property
     def _inner(self) -> int:
@@ -106,17 +110,17 @@ class BlockGRUCell(Cell):
         parts = self.parts or (input_size,)
         H = self.hidden_size
         D = self._inner
-        P = H // self.blocks
+        P = H // self._blocks
         K = len(parts)
         key_h, key_u, key_v, key_b, key_g, *keys = jax.random.split(key, 5 + K)
         draw = functools.partial(_draw, dtype=dtype)
-        fan = H + self.blocks * (K + 1) * D
+        fan = H + self._blocks * (K + 1) * D
         w_x = [draw(k, (part, D), part) for k, part in zip(keys, parts, strict=True)]
         zero = functools.partial(jnp.zeros, dtype=dtype) if self.bias else lambda shape: None
         return BlockGRUParams(
             w_x=jnp.concatenate(w_x),
-            b_x=zero((K, D)),
-            scale_x=jnp.ones((K, D), dtype),
+            b_x=zero((K * D,)),
+            scale_x=jnp.ones(K * D, dtype),
             w_h=draw(key_h, (H, D), H),
             b_h=zero((D,)),
             scale_h=jnp.ones(D, dtype),
@@ -134,12 +138,15 @@ class BlockGRUCell(Cell):
 
     def project(self, params: BlockGRUParams, xs: Array, noise: Any = None) -> Array:
         ends = list(itertools.accumulate(self.parts or xs.shape[-1:]))
-        us = []
-        for k, (x, w) in enumerate(
-            zip(jnp.split(xs, ends[:-1], -1), jnp.split(params.w_x, ends[:-1]), strict=True)
-        ):
-            b = None if params.b_x is None else params.b_x[k]
-            us.append(silu(self._normal(linear(x, w, b), params.scale_x[k])))
+        K = len(ends)
+        parts = zip(
+            jnp.split(xs, ends[:-1], -1),
+            jnp.split(params.w_x, ends[:-1]),
+            [None] * K if params.b_x is None else jnp.split(params.b_x, K),
+            jnp.split(params.scale_x, K),
+            strict=True,
+        )
+        us = [silu(self._normal(linear(x, w, b), scale)) for x, w, b, scale in parts]
         return linear(jnp.concatenate(us, -1), params.w_u, params.b_s)  # [..., H]
 
     def step(

@@ -142,8 +142,8 @@ class LeakyRNNCell(_LeakyCell):
 
 class LowRankRNNParams(NamedTuple):
     w_x: Array  # [I, H]
-    n: Array  # [H, R], what the network reads of its rates
-    m: Array  # [R, H], where it writes that
+    w_n: Array  # [H, R], what the network reads of its rates
+    w_m: Array  # [R, H], where it writes that
     b: Array | None  # [H]
 
 
@@ -171,7 +171,7 @@ class LowRankRNNCell(_LeakyCell):
         >>> cell = jaxrnn.cells.LowRankRNNCell(64, rank=2)
         >>> params = cell.init(jax.random.key(0), input_size=3)
         >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
-        >>> ys.shape, params.m.shape
+        >>> ys.shape, params.w_m.shape
         ((5, 2, 64), (2, 64))
     """
 
@@ -191,8 +191,8 @@ class LowRankRNNCell(_LeakyCell):
         wide = carry_dtype(dtype)
         return LowRankRNNParams(
             w_x=initializers.kernel(self.input_init, key_x, input_size, 1, H, dtype)[:, 0],
-            n=jax.random.normal(key_n, (H, self.rank), wide).astype(dtype),
-            m=jax.random.normal(key_m, (self.rank, H), wide).astype(dtype),
+            w_n=jax.random.normal(key_n, (H, self.rank), wide).astype(dtype),
+            w_m=jax.random.normal(key_m, (self.rank, H), wide).astype(dtype),
             b=jnp.zeros(H, dtype) if self.bias else None,
         )
 
@@ -204,6 +204,6 @@ class LowRankRNNCell(_LeakyCell):
         self, params: LowRankRNNParams, carry: RNNCarry, u: Array, dot: Dot = dot
     ) -> tuple[RNNCarry, Array]:
         f = function(self.nonlinearity)
-        overlaps = dot(f(carry.h), params.n) / carry.h.shape[-1]  # [..., R]
-        v = self._leak(carry.h, u + dot(overlaps, params.m))
+        overlaps = dot(f(carry.h), params.w_n) / carry.h.shape[-1]  # [..., R]
+        v = self._leak(carry.h, u + dot(overlaps, params.w_m))
         return RNNCarry(h=v), f(v) if self.output == "rates" else v

@@ -26,7 +26,7 @@ def test_with_nothing_left_of_the_old_state_rates_are_those_of_an_elman_network(
 def test_a_low_rank_network_is_the_leaky_one_with_that_matrix():
     cell = LowRankRNNCell(6, rank=2, tau=3.0, dt=1.0)
     params = cell.init(KEY, 5)
-    full = RNNParams(params.w_x[:, None], (params.n @ params.m / 6)[:, None], None)
+    full = RNNParams(params.w_x[:, None], (params.w_n @ params.w_m / 6)[:, None], None)
     dense = LeakyRNNCell(6, "tanh", tau=3.0, dt=1.0, bias=False)
     both = [jaxrnn.unroll(c, p, XS)[1] for c, p in ((cell, params), (dense, full))]
     np.testing.assert_allclose(*both, atol=1e-6)

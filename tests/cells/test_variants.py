@@ -420,7 +420,7 @@ def test_a_chrono_bias_needs_a_bias(name):
             "highway_bias must be at most 20, got 1000.0",
         ),
         (
-            lambda: BlockGRUCell(12),
+            lambda: BlockGRUCell(12, blocks=8),
             "hidden_size=12 must be a multiple of blocks=8",
         ),
         (

@@ -54,7 +54,7 @@ def test_a_ring_of_fixed_points_is_found_all_around_and_thinned_out(x64):
     around = np.stack([np.cos(angles), np.sin(angles)], 1)
     cell = LowRankRNNCell(H, rank=2, tau=1.0, dt=1.0, output="potentials")
     params = cell.init(KEY, 1, jnp.float64)
-    params = params._replace(n=jnp.asarray(around), m=jnp.asarray(4 * around.T))
+    params = params._replace(w_n=jnp.asarray(around), w_m=jnp.asarray(4 * around.T))
     turned = 2 * np.pi * np.random.default_rng(0).random(60)
     first = 1.5 * np.stack([np.cos(turned), np.sin(turned)], 1) @ around.T
     found = fixed_points(cell, params, jnp.zeros(1), RNNCarry(h=jnp.asarray(first)), distance=1.0)

@@ -161,9 +161,9 @@ def block_gru(*parts):
         ends = np.cumsum((0, *(parts or x.shape[-1:])))
         seen = []
         for k, (start, end) in enumerate(itertools.pairwise(ends)):
-            b = None if p.b_x is None else p.b_x[k]
-            a = plus(x[..., start:end] @ p.w_x[start:end], b)
-            seen.append(silu(p.scale_x[k] * unit(a)))
+            own = slice(k * p.w_x.shape[1], (k + 1) * p.w_x.shape[1])
+            a = plus(x[..., start:end] @ p.w_x[start:end], None if p.b_x is None else p.b_x[own])
+            seen.append(silu(p.scale_x[own] * unit(a)))
         seen.append(silu(p.scale_h * unit(plus(carry.h @ p.w_h, p.b_h))))
         sums = []
         for own in np.split(np.arange(carry.h.shape[-1]), blocks):

@@ -32,7 +32,7 @@ def low_rank(f, tau, dt):
     """Mastrogiuseppe and Ostojic 2018, arXiv:1711.09672, eq. 1-3, with the whole matrix."""
 
     def step(p, carry, x, noise):
-        J = p.n @ p.m / p.n.shape[0]
+        J = p.w_n @ p.w_m / p.w_n.shape[0]
         current = plus(x @ p.w_x, p.b)
         current = current if noise is None else current + noise
         v = carry.h + dt * (f(carry.h) @ J + current - carry.h) / tau

@@ -25,7 +25,7 @@ def test_every_kind_of_cell_is_measured_once():
         return type(cell), type(getattr(cell, "cell", None))
 
     every = {kind(named.make(8, 8)) for named in CELLS.values()}
-    assert {kind(cell) for cell in kinds.values()} == every and len(kinds) == len(every) == 41
+    assert {kind(cell) for cell in kinds.values()} == every and len(kinds) == len(every) == 44
     assert {"mh_rnn", "mh_lstm", "mh_gru"} <= set(kinds)
     assert not set(kinds) & set(strangers(8))
 
@@ -76,7 +76,7 @@ def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(every_cell, "CELLS", {name: CELLS[name] for name in ("gru", "conv_gru")})
-    one = {"low_rank": strangers(8)["low_rank"]}
+    one = {"strange_low_rank": strangers(8)["strange_low_rank"]}
     monkeypatch.setattr(every_cell, "strangers", lambda hidden_size: one)
     monkeypatch.setattr("experiments.bench.run.use_device", lambda *_: None)
     path = tmp_path / "cells"
@@ -84,7 +84,7 @@ def test_the_command_writes_a_row_for_each_cell_and_says_how_much_faster(
         cli.main(f"bench --every_cell true --shapes 2x8x4x8 --rounds 3 --out {path}".split()) == 0
     )
     rows = json.loads((path / "cells.json").read_text())["rows"]
-    assert [row["cell"] for row in rows] == ["gru", "conv_gru", "low_rank"]
+    assert [row["cell"] for row in rows] == ["gru", "conv_gru", "strange_low_rank"]
     for timed in (row[mode] for row in rows for mode in (BOTH, FORWARD)):
         assert timed["ms"] > 0 and timed["scan_ms"] > 0
         if timed["ratio"]:
