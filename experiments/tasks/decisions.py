@@ -11,8 +11,6 @@ from jax import Array
 from experiments.tasks.scores import CrossEntropy
 from experiments.tasks.task import Batch, Levels, Task, check_options, one_hot
 
-LEVELS = Levels(math.log(2), solved=0.1)
-
 
 def evidence(key: Array, coherence: float, shape: tuple[int, ...]) -> Array:
     """Noise N(0, 1) beside a mean that is one of +-coherence, +-coherence / 2 and 0 for each
@@ -29,7 +27,27 @@ def more_than_0(shown: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class PerceptualDecision(Task):
+class _Decision(Task):
+    """What both decisions by evidence share."""
+
+    lag: int = 50
+    coherence: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_options(self, coherence=(0, 10))
+
+    @property
+    def score(self) -> CrossEntropy:
+        return CrossEntropy(2)
+
+    @property
+    def levels(self) -> Levels:
+        return Levels(math.log(2), solved=0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PerceptualDecision(_Decision):
     """Noisy evidence for one of two choices comes at each step; the answer, at the last, is the
     sign of all that was shown.
 
@@ -45,21 +63,7 @@ class PerceptualDecision(Task):
     the mean of which it was drawn.
     """
 
-    lag: int = 50
-    coherence: float = 0.3
     description: ClassVar[str] = "the sign of noisy evidence on the whole, over lag steps"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_options(self, coherence=(0, 10))
-
-    @property
-    def score(self) -> CrossEntropy:
-        return CrossEntropy(2)
-
-    @property
-    def levels(self) -> Levels:
-        return LEVELS
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: inputs [lag, B, 1], choices [B]."""
@@ -68,7 +72,7 @@ class PerceptualDecision(Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class ContextDecision(Task):
+class ContextDecision(_Decision):
     """Two streams of evidence, of which the first step says which one counts: the answer, at the
     last, is the sign of all that this one showed.
 
@@ -86,23 +90,9 @@ class ContextDecision(Task):
     it is to be remembered; the answer is what was shown.
     """
 
-    lag: int = 50
-    coherence: float = 0.3
     description: ClassVar[str] = (
         "the sign of one of two streams of evidence over lag steps, told at the first which"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_options(self, coherence=(0, 10))
-
-    @property
-    def score(self) -> CrossEntropy:
-        return CrossEntropy(2)
-
-    @property
-    def levels(self) -> Levels:
-        return LEVELS
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: inputs [lag, B, 4], choices [B]."""
