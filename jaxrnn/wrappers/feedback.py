@@ -130,7 +130,7 @@ class Feedback(Wrapper):
             [..., O + 1 + E].
         """
         use = jnp.broadcast_to(jnp.asarray(True if use is None else use), given.shape[:-1])
-        parts = [select(use, given, 0), use[..., None].astype(given.dtype)]
+        parts = [given, use[..., None].astype(given.dtype)]
         return jnp.concatenate(parts if beside is None else [*parts, beside], axis=-1)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> FeedbackParams:

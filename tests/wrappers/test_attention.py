@@ -101,6 +101,17 @@ def test_gradients_reach_the_encoder_and_windows_add_up():
     assert abs(runs[0][1]["encoder"].w_h).max() > 1e-4
 
 
+def test_a_memory_of_which_nothing_is_valid_any_more_gives_no_context():
+    cell = AttentionInput(jaxrnn.GRUCell(H), M, S, output_context=True)
+    params = cell.init(KEY, I)
+    xs, memory = given()
+    carry = cell.attend(params, memory)
+    _, ys = jaxrnn.unroll(cell, params, xs, carry._replace(valid=jnp.zeros((B, S), bool)))
+    _, fresh = jaxrnn.unroll(cell, params, xs)
+    np.testing.assert_allclose(ys, fresh, atol=1e-6)
+    assert not ys[..., H:].any()
+
+
 def test_a_reset_empties_the_memory():
     cell = AttentionInput(jaxrnn.GRUCell(H), M, S)
     params = cell.init(KEY, I)
