@@ -8,16 +8,18 @@
     python -m experiments check TIER [--out DIR]  presets held against what they should show
     python -m experiments gradients [--config FILE] [--KEY VALUE ...]
                                                   gradients against the lag
+    python -m experiments agents [--config FILE] [--KEY VALUE ...]
+                                                  agents with a memory, by recurrent PPO
     python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]
                                                   speed and memory against other libraries
     python -m experiments report RUN... [--out FILE]
                                                   one page of runs and sweeps, report.html
 
-COMMAND --help tells more of each, with an example; after `run NAME`, `sweep NAME`, `gradients` or
-`bench`, --help explains every key, and --print_config prints what would be run. Lists are written
-a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same command with
---resume (or the same sweep) goes on; 130 interrupted, and to be begun again; 141 who read the
-output has gone.
+COMMAND --help tells more of each, with an example; after `run NAME`, `sweep NAME`, `gradients`,
+`agents` or `bench`, --help explains every key, and --print_config prints what would be run.
+Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same
+command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun again; 141 who
+read the output has gone.
 """
 
 import functools
@@ -30,6 +32,7 @@ from typing import Any
 import jax
 
 from experiments import listing, manual
+from experiments.agents.config import AgentConfig
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
 from experiments.config import (
@@ -187,6 +190,15 @@ def gradients(arguments: list[str]) -> int:
     return DONE
 
 
+def agents(arguments: list[str]) -> int:
+    """`agents`: trains agents."""
+    config = parse(AgentConfig, arguments, "agents")
+    from experiments.agents import command
+
+    command.run(config)
+    return DONE
+
+
 def bench(arguments: list[str]) -> int:
     """`bench`: times jaxrnn and its peers."""
     config = parse(BenchConfig, arguments, "bench")
@@ -226,6 +238,7 @@ COMMANDS = {
     "sweep": sweep,
     "check": check,
     "gradients": gradients,
+    "agents": agents,
     "bench": bench,
     "report": page,
 }

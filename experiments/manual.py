@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.agents.config import AgentConfig
 from experiments.arguments import parse
 from experiments.bench.config import BenchConfig
 from experiments.config import PRESETS, Config, GradientConfig, Launch, Points, choose
@@ -66,6 +67,14 @@ COMMANDS = {
 
         Example: python -m experiments gradients --cells lstm,gru --lag 200
         """,
+    "agents": """
+        python -m experiments agents [--KEY VALUE ...]
+
+        Trains agents with each cell by recurrent PPO in an environment that needs a memory, and
+        holds what they earn against the best return, and the best without memory.
+
+        Example: python -m experiments agents --environment t_maze --lengths 8,32 --cells gru,lstm
+        """,
     "bench": """
         python -m experiments bench [--KEY VALUE ...]
 
@@ -93,6 +102,11 @@ HEADINGS: dict[type, dict[str, str]] = {
         "seed": "Which seeds, and where to",
     },
     GradientConfig: {"cells": "What is measured", "batch_size": "The training in between"},
+    AgentConfig: {
+        "environment": "What is trained",
+        "environments": "How it is trained",
+        "seed": "Which seeds, and where to",
+    },
     BenchConfig: {"cells": "What is measured", "rounds": "How long, and where"},
     Launch: {"resume": "How it is started"},
 }
@@ -100,6 +114,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "run": (Config, Launch),
     "sweep": (Points, Config, Launch),
     "gradients": (GradientConfig,),
+    "agents": (AgentConfig,),
     "bench": (BenchConfig,),
 }
 VALUES = """
@@ -136,7 +151,7 @@ def about(command: str, rest: Sequence[str]) -> str:
         choose("preset", rest[0], PRESETS)
         values = vars(parse(Config, ["--config", str(PRESETS[rest[0]])]))
         words = [words[0].replace("NAME", rest[0]), f"{rest[0]}: {values['description']}."]
-    elif command not in ("gradients", "bench"):
+    elif command not in ("gradients", "agents", "bench"):
         return _filled(words)
     return f"{_filled([*words, VALUES])}\n\n{_options(KINDS[command], values)}\n{GENERAL}"
 

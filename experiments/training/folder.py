@@ -22,10 +22,11 @@ from typing import Any
 import jax
 import yaml
 
+from experiments.agents.config import AgentConfig
 from experiments.bench.config import BenchConfig
 from experiments.config import Config, GradientConfig, InUse, RunError, UsageError
 
-AnyConfig = Config | GradientConfig | BenchConfig
+AnyConfig = Config | GradientConfig | AgentConfig | BenchConfig
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ number ("0", "1", ...), as `flax.serialization` writes them. `jaxrnn.unroll` tak
 from jaxrnn.interop.torch_states import LSTMState
 from jaxrnn.linen.flax_cells import CellForRNN, FromLinen
 from jaxrnn.linen.recurrent import Recurrent
+from jaxrnn.linen.scanned import ScannedRNN
 from jaxrnn.linen.torch_layers import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromLinen", "LSTMState", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromLinen", "LSTMState", "Recurrent", "ScannedRNN"]

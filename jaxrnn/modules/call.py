@@ -102,7 +102,7 @@ def first_state(
         raise ValueError(
             f"{type(cell).__name__} needs {cell.feature_axes - 1} spatial axes, got {space}."
         )
-    row = _first_row(cell, (*space, input_size), dtype)
+    row = first_row(cell, (*space, input_size), dtype)
     if row is not None:
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), row)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
@@ -189,7 +189,7 @@ def _state(
     if options.torch:
         return _zero_state(cell, batch, carry_dtype(dtype))
     features = at.shape[at.ndim - cell.feature_axes :]
-    row = _first_row(cell, features, dtype)
+    row = first_row(cell, features, dtype)
     if row is None:
         return _begin(cell, params, (*batch, *features), dtype)
     return jax.tree.map(lambda a: np.broadcast_to(a, (*batch, *a.shape)), row)
@@ -216,7 +216,7 @@ def _begin(cell: Cell, params: Params, shape: tuple[int, ...], dtype: DType) -> 
 
 
 @functools.lru_cache(maxsize=256)
-def _first_row(cell: Cell, features: tuple[int, ...], dtype: DType) -> Carry | None:
+def first_row(cell: Cell, features: tuple[int, ...], dtype: DType) -> Carry | None:
     """The first carry of one sequence, as NumPy arrays; None where it is made of parameters."""
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), features[-1]))
 

@@ -11,6 +11,7 @@ number ("0", "1", ...), as `jaxrnn.linen` has them; `module.params` is the core'
 from jaxrnn.interop.torch_states import LSTMState
 from jaxrnn.nnx.flax_cells import CellForRNN, FromNnx
 from jaxrnn.nnx.recurrent import Recurrent
+from jaxrnn.nnx.scanned import ScannedRNN
 from jaxrnn.nnx.torch_layers import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromNnx", "LSTMState", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "CellForRNN", "FromNnx", "LSTMState", "Recurrent", "ScannedRNN"]

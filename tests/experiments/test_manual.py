@@ -10,13 +10,14 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from experiments import cli, manual
+from experiments.agents.config import AgentConfig
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
 from experiments.config import PRESETS, TIERS, Config, GradientConfig, Launch, Points
 from experiments.tasks import TASKS
 
 KNOWN = {"tasks": TASKS, "cells": CELLS, "presets": PRESETS, "tiers": TIERS}
-KINDS = (Config, GradientConfig, BenchConfig, Launch, Points)
+KINDS = (Config, GradientConfig, AgentConfig, BenchConfig, Launch, Points)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,7 @@ def test_the_docstring_of_a_configuration_tells_of_every_option_and_of_every_cho
         ("run adding", (Config, Launch)),
         ("sweep adding", (Points, Config, Launch)),
         ("gradients", (GradientConfig,)),
+        ("agents", (AgentConfig,)),
         ("bench", (BenchConfig,)),
     ],
 )

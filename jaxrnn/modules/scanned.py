@@ -1,0 +1,128 @@
+"""What the `ScannedRNN` of both APIs share: a cell by its name, and a carry that is a plain array
+where it has one leaf."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import cells
+from jaxrnn.cell import Array, Carry, Cell, DType, Params, check_cell_type
+from jaxrnn.checks import as_array, axes_of, check_float, check_size
+from jaxrnn.interop.cell_config import nearest
+from jaxrnn.interop.torch_states import from_named
+from jaxrnn.modules import call
+
+
+@functools.cache
+def cell_names() -> dict[str, type[Cell]]:
+    """The cells that need nothing but `hidden_size`, by the short form of their names:
+    `GRUCell` is "gru"."""
+    found = {}
+    for name in cells.__all__:
+        kind = getattr(cells, name)
+        if isinstance(kind, type) and issubclass(kind, Cell) and dataclasses.is_dataclass(kind):
+            needed = [f.name for f in dataclasses.fields(kind) if _is_needed(f)]
+            if needed == ["hidden_size"] and kind.feature_axes == 1:
+                found[_short(name)] = kind
+    return found
+
+
+def cell_of(cell: str | Cell, hidden_size: int | None, carry: Any = None) -> Cell:
+    """The cell that is meant.
+
+    Args:
+        cell: a cell or stack, or the name of one.
+        hidden_size: its number of units; None reads it from the cell or from `carry`.
+        carry: as a call takes it, or None.
+
+    Raises:
+        TypeError: no cell and no name, or a name without a number of units.
+        ValueError: an unknown name, or a cell of another number of units.
+    """
+    if not isinstance(cell, str):
+        check_cell_type(cell)
+        own = getattr(cell, "hidden_size", hidden_size)
+        if hidden_size is not None and hidden_size != own:
+            raise ValueError(f"hidden_size={hidden_size}, but cell is {cell}: leave one out.")
+        return cell
+    known = cell_names()
+    if _short(cell) not in known:
+        raise ValueError(f"no cell is called {cell!r}. {nearest(_short(cell), known)}")
+    leaves = jax.tree.leaves(carry)
+    if hidden_size is None and not leaves:
+        raise TypeError(f"cell={cell!r} needs hidden_size, or a carry to read it from.")
+    size = jnp.shape(leaves[0])[-1] if hidden_size is None else hidden_size
+    check_size("hidden_size", size)
+    return known[_short(cell)](hidden_size=size)  # pyrefly: ignore[unexpected-keyword]
+
+
+def first_carry(
+    cell: Cell, batch_size: int | tuple[int, ...], input_size: int, dtype: DType
+) -> Any:
+    """The carry before the first step, in the form that `ScannedRNN` takes."""
+    batch = axes_of("batch_size", batch_size)
+    check_float("dtype", dtype)
+    row = None
+    if cell.feature_axes == 1:
+        row = call.first_row(cell, (input_size,), jax.dtypes.canonicalize_dtype(dtype))
+    if row is None:
+        raise ValueError(
+            f"the first carry of {cell} is learned or has axes of space, so that it needs more "
+            "than a number of rows: pass carry=None to the module."
+        )
+    return bare(jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), row))
+
+
+def bare(carry: Carry) -> Any:
+    """A carry of one leaf as that array; others as they are."""
+    leaves = jax.tree.leaves(carry)
+    return leaves[0] if len(leaves) == 1 else carry
+
+
+def whole(cell: Cell, carry: Any, batch: tuple[int, ...], input_size: int) -> Carry:
+    """The carry of the cell from what `bare` made of it."""
+    if not hasattr(carry, "shape"):
+        return carry if carry is None else from_named(cell, carry, batch)
+    structure = _structure(cell, input_size)
+    return structure.unflatten([carry]) if structure.num_leaves == 1 else carry
+
+
+def flags(resets: Any) -> Array:
+    """Resets as booleans, from booleans or from the numbers 0 and 1 that environments give."""
+    given = jnp.asarray(as_array("resets", resets))
+    return given if given.dtype == bool else given != 0
+
+
+def input_size_of(cell: Cell, params: Params) -> int:
+    """The number of input features of parameters.
+
+    Raises:
+        ValueError: they do not tell.
+    """
+    size = cell.input_size(params)
+    if size is None:
+        raise ValueError(
+            f"the parameters of {cell} do not tell its number of inputs: use Recurrent."
+        )
+    return size
+
+
+@functools.lru_cache(maxsize=256)
+def _structure(cell: Cell, input_size: int) -> Any:
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    x = jax.ShapeDtypeStruct((1,) * (cell.feature_axes - 1) + (input_size,), jnp.float32)
+    return jax.tree.structure(
+        jax.eval_shape(lambda p, x: cell.init_carry(cell.prepare(p), x), params, x)
+    )
+
+
+def _is_needed(field: Any) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("Cell").lower()
