@@ -73,7 +73,7 @@ def train(config: AgentConfig, environment: Environment, name: str) -> dict[str,
 
 def report(results: dict[str, Any]) -> str:
     """The results as a table, with what could be earned."""
-    table = [TITLES]
+    table: list[tuple[str, ...]] = [TITLES]
     for row in results["rows"]:
         returns = [-math.inf if value is None else value for value in row["returns"]]
         found = sum(value > results["optimum"] - NEAR for value in returns)

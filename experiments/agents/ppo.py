@@ -93,10 +93,8 @@ def train(environment: Environment, cell: Cell | None, config: AgentConfig, key:
     def update(learner: Learner, key: Array) -> tuple[Learner, Array]:
         k_play, k_learn = jax.random.split(key)
         acting, rollout = play(agent, environment, learner.params, learner.acting, k_play, config)
-        _, _, last = agent.apply(
-            learner.params, acting.carry, _observe(environment, acting)[None], acting.began[None]
-        )
-        gained = advantages(rollout, last[0], config)
+        _, _, last = _look(agent, learner.params, acting, _observe(environment, acting))
+        gained = advantages(rollout, last, config)
         given = (learner.acting.carry, rollout, gained)
         step = (learner.params, learner.optimizer)
         params, state = learn(agent, optimizer, step, given, k_learn, config)
@@ -120,8 +118,8 @@ def evaluate(agent: Agent, environment: Environment, params: Any, key: Array) ->
     def step(carried: Any, key: Array) -> tuple[Any, None]:
         acting, total, is_going = carried
         seen = _observe(environment, acting)
-        carry, logits, _ = agent.apply(params, acting.carry, seen[None], acting.began[None])
-        action = jnp.argmax(logits[0], axis=-1)
+        carry, logits, _ = _look(agent, params, acting, seen)
+        action = jnp.argmax(logits, axis=-1)
         keys = jax.random.split(key, EPISODES)
         states, reward, done = jax.vmap(environment.step)(keys, acting.states, action)
         after = Acting(states, carry, jnp.zeros(EPISODES, bool), acting.returned)
@@ -152,15 +150,15 @@ def play(
     def step(acting: Acting, key: Array) -> tuple[Acting, Rollout]:
         k_action, k_step, k_reset = jax.random.split(key, 3)
         seen = _observe(environment, acting)
-        carry, logits, value = agent.apply(params, acting.carry, seen[None], acting.began[None])
-        action = jax.random.categorical(k_action, logits[0])
+        carry, logits, value = _look(agent, params, acting, seen)
+        action = jax.random.categorical(k_action, logits)
         keys = jax.random.split(k_step, len(seen))
         states, reward, done = jax.vmap(environment.step)(keys, acting.states, action)
         fresh = jax.vmap(environment.reset)(jax.random.split(k_reset, len(seen)))
         states = jax.tree.map(lambda new, old: _where(done, new, old), fresh, states)
         returned = acting.returned + reward
-        log_prob = _log_prob(logits[0], action)
-        row = (seen, acting.began, action, log_prob, value[0], reward, done, returned)
+        log_prob = _log_prob(logits, action)
+        row = (seen, acting.began, action, log_prob, value, reward, done, returned)
         return Acting(states, carry, done, jnp.where(done, 0.0, returned)), Rollout(*row)
 
     return jax.lax.scan(step, acting, jax.random.split(key, config.steps))
@@ -217,10 +215,10 @@ def loss(
     carry, rollout, gained = given
     if config.burn_in:
         early = jax.tree.map(lambda a: a[: config.burn_in], rollout)
-        carry = agent.apply(params, carry, early.observation, early.began)[0]
+        carry, _, _ = _window(agent, params, carry, early)
         carry = jax.lax.stop_gradient(carry)
         rollout, gained = jax.tree.map(lambda a: a[config.burn_in :], (rollout, gained))
-    _, logits, value = agent.apply(params, carry, rollout.observation, rollout.began)
+    _, logits, value = _window(agent, params, carry, rollout)
     target = gained + rollout.value
     gained = (gained - jnp.mean(gained)) / (jnp.std(gained) + 1e-8)
     ratio = jnp.exp(_log_prob(logits, rollout.action) - rollout.log_prob)
@@ -233,6 +231,17 @@ def loss(
 
 def _observe(environment: Environment, acting: Acting) -> Array:
     return jax.vmap(environment.observe)(acting.states)
+
+
+def _look(agent: Agent, params: Any, acting: Acting, seen: Array) -> tuple[Any, Array, Array]:
+    """One step: (carry, logits [E, actions], value [E])."""
+    looked: Any = agent.apply(params, acting.carry, seen[None], acting.began[None])
+    carry, logits, value = looked
+    return carry, logits[0], value[0]
+
+
+def _window(agent: Agent, params: Any, carry: Any, rollout: Rollout) -> Any:
+    return agent.apply(params, carry, rollout.observation, rollout.began)
 
 
 def _log_prob(logits: Array, action: Array) -> Array:

@@ -20,14 +20,8 @@ from jaxrnn.modules import call
 def cell_names() -> dict[str, type[Cell]]:
     """The cells that need nothing but `hidden_size`, by the short form of their names:
     `GRUCell` is "gru"."""
-    found = {}
-    for name in cells.__all__:
-        kind = getattr(cells, name)
-        if isinstance(kind, type) and issubclass(kind, Cell) and dataclasses.is_dataclass(kind):
-            needed = [f.name for f in dataclasses.fields(kind) if _is_needed(f)]
-            if needed == ["hidden_size"] and kind.feature_axes == 1:
-                found[_short(name)] = kind
-    return found
+    kinds: dict[str, Any] = {name: getattr(cells, name) for name in cells.__all__}
+    return {_short(name): kind for name, kind in kinds.items() if _is_sized(kind)}
 
 
 def cell_of(cell: str | Cell, hidden_size: int | None, carry: Any = None) -> Cell:
@@ -119,9 +113,15 @@ def _structure(cell: Cell, input_size: int) -> Any:
     )
 
 
-def _is_needed(field: Any) -> bool:
+def _is_sized(kind: Any) -> bool:
+    """Whether it is a class of cells of vectors that can be made of `hidden_size` alone."""
+    if not isinstance(kind, type) or not issubclass(kind, Cell) or kind.feature_axes != 1:
+        return False
     missing = dataclasses.MISSING
-    return field.default is missing and field.default_factory is missing
+    fields = dataclasses.fields(kind)  # pyrefly: ignore[bad-argument-type]
+    return ["hidden_size"] == [
+        f.name for f in fields if f.default is missing and f.default_factory is missing
+    ]
 
 
 def _short(name: str) -> str:

@@ -1,12 +1,14 @@
 """Recurrent PPO: its parts against what they are by definition, and what it learns."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from oracles import assert_close
 
 import jaxrnn
@@ -15,6 +17,8 @@ from experiments.agents import command, ppo
 from experiments.agents.config import AgentConfig
 from experiments.agents.environments import TMaze
 from experiments.training.folder import read_json
+from jaxrnn.interop import from_linen
+from jaxrnn.linen import ScannedRNN
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")  # Adam has mixed dtypes
 SMALL = AgentConfig(
@@ -46,6 +50,62 @@ def test_the_learner_sees_the_probabilities_that_the_actor_had_across_rollouts()
     log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), rollout.action[..., None], -1)
     assert_close((log_prob[..., 0], value), (rollout.log_prob, rollout.value), 1e-5)
     assert_close(carry, after.carry, 1e-5)
+
+
+class ScannedByHand(nn.Module):
+    """What PureJaxRL and others carry along."""
+
+    @functools.partial(
+        nn.scan, variable_broadcast="params", in_axes=0, out_axes=0, split_rngs={"params": False}
+    )
+    @nn.compact
+    def __call__(self, carry, x):
+        ins, began = x
+        carry = jnp.where(began[:, None], jnp.zeros_like(carry), carry)
+        return nn.GRUCell(8, name="gru")(carry, ins)
+
+
+class AgentByHand(ppo.Agent):
+    @nn.compact
+    def __call__(self, carry, observations, began):
+        y = nn.tanh(nn.Dense(8)(observations))
+        carry, y = ScannedByHand(name="rnn")(carry, (y, began))
+        return carry, nn.Dense(self.actions)(y), nn.Dense(1)(y)[..., 0]
+
+
+def converted(theirs):
+    """The parameters of an agent by hand in ours."""
+    own = dict(theirs["params"])
+    gru = from_linen(jaxrnn.GRUCell(8), own.pop("rnn")["gru"])
+    return {"params": own | {"ScannedRNN_0": ScannedRNN(8).load(gru)["params"]}}
+
+
+def test_with_the_parameters_of_a_hand_written_agent_it_acts_and_learns_alike():
+    by_hand = AgentByHand(MAZE.actions, 8, jaxrnn.GRUCell(8))
+    acting = ppo.first_acting(by_hand, MAZE, SMALL.environments, jax.random.key(0))
+    seen = jax.vmap(MAZE.observe)(acting.states)
+    theirs = by_hand.init(jax.random.key(1), acting.carry, seen[None], acting.began[None])
+    theirs = randomly(theirs)
+    optimizer = optax.adam(1e-2)
+    ended = []
+    for model, params in [(by_hand, theirs), (agent(), converted(theirs))]:
+        carried = acting
+        memory = optimizer.init(params)
+        for k in range(2):
+            before = carried
+            key = jax.random.fold_in(jax.random.key(2), k)
+            carried, rollout = ppo.play(model, MAZE, params, before, key, SMALL)
+            gained = ppo.advantages(rollout, jnp.zeros(SMALL.environments), SMALL)
+            given = (before.carry, rollout, gained)
+            params, memory = ppo.learn(model, optimizer, (params, memory), given, key, SMALL)
+        ended.append((params if model is not by_hand else converted(params), rollout))
+    assert_close(ended[0], ended[1], 1e-4)
+
+
+def randomly(tree):
+    """Numbers of the same shapes, biases too."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape) / 2, a.dtype), tree)
 
 
 def test_an_episode_begins_after_each_that_ended_with_nothing_of_it():
