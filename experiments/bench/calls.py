@@ -37,15 +37,14 @@ def run(config: BenchConfig, path: Path, say: Callable[[str], None]) -> dict[str
     env = json.loads((path / "env.json").read_text())
     results: dict[str, Any] = {"env": env, "rows": []}
     for shape in map(parse, config.shapes or SHAPES):
-        results["rows"] += race(shape, config)
+        results["rows"] += race(shape, made(shape), config)
         folder.write_json(path / "calls.json", results)
         say(f"{shape}: done")
     return results
 
 
-def race(shape: Shape, config: BenchConfig) -> list[dict[str, Any]]:
+def race(shape: Shape, ways: Calls, config: BenchConfig) -> list[dict[str, Any]]:
     """All ways in random order in each round, each once untimed just before."""
-    ways = made(shape)
     names = [(way, library) for way, libraries in ways.items() for library in libraries]
     runs = [functools.partial(_finished, ways[way][library]) for way, library in names]
     counts = [measure.calls(measure.first_time(run)) for run in runs]
@@ -104,12 +103,12 @@ def report(results: dict[str, Any]) -> str:
             "A call of an LSTM: microseconds, the median over the rounds, and the time of Flax's "
             "OptimizedLSTMCell in its RNN over it, with its 95 % interval.",
             "",
-            *aligned([head, *map(_line, results["rows"])]),
+            *aligned([head, *map(line, results["rows"])]),
         ]
     )
 
 
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
+def line(row: dict[str, Any]) -> tuple[str, ...]:
     if row["ratio"] is None:
         return (row["shape"], row["way"], f"{row['us']:.0f}", "", "")
     median, low, high = row["ratio"]

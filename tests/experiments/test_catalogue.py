@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from datasets import needs
 
 from experiments.tasks import TASKS
-from experiments.tasks.data import PACKAGES
 
 ANSWERS = answers.ANSWERS | answers_recall.ANSWERS | answers_formal.ANSWERS
 # of the tests; otherwise 12
@@ -22,6 +22,8 @@ LAGS = {"associative_recall": 16, "modular_arithmetic": 13, "moving_pattern": 10
 LAGS |= {
     "linear_memory": 12,
     "digits": 64,
+    "fashion_mnist": 28,
+    "japanese_vowels": 29,
     "mnist": 196,
     "mnist_1d": 40,
     "lorenz": 30,
@@ -42,6 +44,8 @@ SEEN = {
     "mackey_glass",
     "santa_fe",
     "digits",
+    "fashion_mnist",
+    "japanese_vowels",
     "mnist",
     "mnist_1d",
     "text",
@@ -49,8 +53,7 @@ SEEN = {
 
 
 def make(name, lag=12):
-    if name in PACKAGES:
-        pytest.importorskip(PACKAGES[name], reason="pip install 'jaxrnn[data]'")
+    needs(name)
     return TASKS[name](LAGS.get(name, lag))
 
 

