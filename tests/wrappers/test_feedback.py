@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,12 +30,14 @@ def given(dtype=jnp.float32):
     return series, use, jax.random.normal(keys[2], (T, B, E), dtype)
 
 
-def loop(cell, params, series, use, beside):
-    """Step by step, in as many words."""
+def loop(cell, params, series, use, beside, window=T):
+    """Step by step, in as many words; no gradient goes from one window to the one before."""
     carry = jaxrnn.initial_carry(cell.cell, params.inner, (B,), series.dtype)
     fed = jnp.zeros((B, O), series.dtype)
     outputs = []
     for t in range(T):
+        if t % window == 0:
+            carry, fed = jax.lax.stop_gradient((carry, fed))
         x = jnp.where(use[t][:, None], series[t], fed)
         carry, y = cell.cell(params.inner, carry, jnp.concatenate([x, beside[t]], -1))
         o = y @ params.w_o + params.b_o
@@ -108,6 +111,25 @@ def test_two_windows_are_one_and_a_reset_forgets_the_last_output():
     _, again = jaxrnn.unroll(cell, params, xs, reset=reset)
     _, fresh = jaxrnn.unroll(cell, params, xs[4:])
     np.testing.assert_allclose(again[4:], fresh, atol=1e-6)
+
+
+def test_scheduled_sampling_under_truncated_backpropagation(x64):
+    cell = Feedback(jaxrnn.GRUCell(5), O)
+    params = cell.init(KEY, O + 1 + E, jnp.float64)
+    series, use, beside = given(jnp.float64)
+    weights = jax.random.normal(KEY, (T, B, O), jnp.float64)
+
+    def ours(params):
+        ys = jaxrnn.unroll_windows(cell, params, cell.inputs(series, use, beside), window=4)[1]
+        return jnp.sum(weights * ys)
+
+    def theirs(params, window):
+        return jnp.sum(weights * loop(cell, params, series, use, beside, window))
+
+    found = jax.grad(ours)(params)
+    chex.assert_trees_all_close(found, jax.grad(theirs)(params, 4), rtol=1e-9)
+    whole = jax.grad(theirs)(params, T)
+    assert not np.allclose(found.inner.w_h, whole.inner.w_h, rtol=1e-3)
 
 
 def test_samples_have_the_chances_of_the_softmax():
