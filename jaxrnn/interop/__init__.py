@@ -17,6 +17,7 @@ from jaxrnn.interop.haiku import from_haiku, to_haiku
 from jaxrnn.interop.keras import from_keras, to_keras
 from jaxrnn.interop.layouts import ConversionError
 from jaxrnn.interop.linen import from_linen, to_linen
+from jaxrnn.interop.onnx import FromOnnx, from_onnx, to_onnx
 from jaxrnn.interop.pretrained import from_pretrained, save_pretrained
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.interop.torch import from_torch, to_torch
@@ -26,6 +27,7 @@ from jaxrnn.interop.two_biases import TwoBiases, with_two_biases
 __all__ = [
     "ConversionError",
     "FileFormatError",
+    "FromOnnx",
     "TwoBiases",
     "as_common_cell",
     "from_equinox",
@@ -34,6 +36,7 @@ __all__ = [
     "from_keras",
     "from_linen",
     "from_nnx",
+    "from_onnx",
     "from_pretrained",
     "from_torch",
     "from_torch_cell",
@@ -46,6 +49,7 @@ __all__ = [
     "to_keras",
     "to_linen",
     "to_nnx",
+    "to_onnx",
     "to_torch",
     "to_torch_cell",
     "with_two_biases",

@@ -66,9 +66,7 @@ def step_program(cell: Cell, params: Params, batch: tuple[Any, ...] = (), dtype:
     size = cell.input_size(params)
     if size is None or cell.feature_axes != 1:
         raise ConversionError(f"the parameters of {cell} do not tell the size of its inputs.")
-    first = jax.tree.map(
-        np.asarray, cell.init_carry(cell.prepare(params), jnp.zeros((size,), dtype))
-    )
+    first = _first(cell, params, size, dtype)
     x = jax.ShapeDtypeStruct((*batch, size), dtype)
     carry = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*batch, *a.shape), a.dtype), first)
 
@@ -85,16 +83,33 @@ def step_program(cell: Cell, params: Params, batch: tuple[Any, ...] = (), dtype:
     inputs = [reader.made(v.aval) for v in closed.jaxpr.invars]
     outputs = reader.read(closed.jaxpr, closed.consts, inputs)
     kept = _needed(reader.operations, outputs)
-    paths = jax.tree_util.tree_leaves_with_path(first)
+    names, leaves = _named(first)
     return Program(
         x=inputs[0],
         carry=tuple(inputs[1:]),
-        names=tuple(_name(path) for path, _ in paths),
-        first=tuple(jax.tree.leaves(first)),
+        names=tuple(names),
+        first=tuple(leaves),
         operations=tuple(kept),
         y=outputs[0],
         after=tuple(outputs[1:]),
     )
+
+
+def first_carry(cell: Cell, params: Params) -> tuple[list[str], list[np.ndarray]]:
+    """The names of the leaves of a carry, and the carry before the first step, of one sequence."""
+    size = cell.input_size(params)
+    dtype = jax.tree.leaves(params)[0].dtype
+    return _named(_first(cell, params, 1 if size is None else size, dtype))
+
+
+def _first(cell: Cell, params: Params, size: int, dtype: Any) -> Any:
+    carry = cell.init_carry(cell.prepare(params), jnp.zeros((size,), dtype))
+    return jax.tree.map(np.asarray, carry)
+
+
+def _named(carry: Any) -> tuple[list[str], list[np.ndarray]]:
+    paths = jax.tree_util.tree_leaves_with_path(carry)
+    return [_name(path) for path, _ in paths], [leaf for _, leaf in paths]
 
 
 class _Reader:
