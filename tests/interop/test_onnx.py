@@ -1,7 +1,14 @@
 """Models of ONNX: run by onnxruntime against `unroll`, read back, and what is refused."""
 
 import functools
+import http.server
 import io
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
 import warnings
 
 import jax
@@ -13,6 +20,7 @@ import pytest
 import slow
 from flax import nnx
 from oracles import EVERY
+from places import ROOT
 
 import jaxrnn
 import jaxrnn.linen
@@ -394,3 +402,52 @@ def test_what_is_no_model_is_refused(tmp_path):
             from_onnx(broken)
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.very_slow("it installs onnxruntime-web by npm")
+def test_the_page_of_the_docs_runs_a_gru_in_a_browser(tmp_path):
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None or shutil.which("npm") is None:
+        pytest.skip("no chromium and npm are installed")
+    got = subprocess.run(
+        ["npm", "install", "--silent", "onnxruntime-web"], cwd=tmp_path, capture_output=True
+    )
+    if got.returncode:
+        pytest.skip("onnxruntime-web could not be had")
+    for file in (tmp_path / "node_modules" / "onnxruntime-web" / "dist").iterdir():
+        if file.name == "ort.min.js" or file.name.startswith("ort-wasm"):
+            shutil.copy(file, tmp_path)
+    page = (ROOT / "docs" / "onnx_in_a_browser.html").read_text()
+    # the browser waits for a picture, which comes when the page must be done
+    page = page.replace("</html>", '<img src="wait.png" alt=""></html>')
+    (tmp_path / "index.html").write_text(page)
+    cell = jaxrnn.GRUCell(32)
+    params = cell.init(jax.random.key(0), 1)
+    kernel = np.random.default_rng(0).normal(size=(32, 1)).astype(np.float32)
+    to_onnx(cell, params, tmp_path / "model.onnx", step=True, head=(kernel, None))
+    # its inputs are 0 and then what is wanted
+    wanted = [0.0]
+    carry = jaxrnn.initial_carry(cell, params, (1,))
+    one = jax.jit(cell)
+    for _ in range(1000):
+        carry, y = one(params, carry, jnp.full((1, 1), wanted[-1], jnp.float32))
+        wanted.append(float((y @ kernel)[0, 0]))
+    (tmp_path / "wanted.json").write_text(json.dumps(wanted[1:]))
+
+    class Slowly(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if "wait" in self.path:
+                time.sleep(15)
+            super().do_GET()
+
+    handler = functools.partial(Slowly, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://localhost:{server.server_port}/index.html"
+        flags = "--headless --no-sandbox --disable-gpu --dump-dom"
+        shown = subprocess.run(
+            [chromium, *flags.split(), address], capture_output=True, text=True, check=True
+        )
+        server.shutdown()
+    said = re.search(r"at most ([-0-9.e]+) from jaxrnn", shown.stdout)
+    assert said and float(said.group(1)) < 1e-4, shown.stdout[-500:]
