@@ -60,7 +60,7 @@ def take_out(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 def _check_files(arguments: Sequence[str]) -> None:
     """Raises UsageError where a file after --config refers to itself, which would be read for
     ever."""
-    for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = option.partition("=")
         path = Path(value if equals else following)
         if name != "--config" or not path.is_file():
@@ -87,7 +87,7 @@ def _as_written(fields: list[dataclasses.Field], arguments: Sequence[str]) -> li
     lists = _options(fields, lambda default: isinstance(default, tuple))
     flags = _options(fields, lambda default: default is False)
     done: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         option, equals, value = argument.partition("=")
         if done and done[-1] in lists:  # whose value this is
             option = done.pop()

@@ -14,12 +14,14 @@
                                                   speed and memory against other libraries
     python -m experiments report RUN... [--out FILE]
                                                   one page of runs and sweeps, report.html
+    python -m experiments export RUN [--to onnx|c|safetensors|stablehlo] [--KEY VALUE ...]
+                                                  what a run has trained, to run elsewhere
 
 COMMAND --help tells more of each, with an example; after `run NAME`, `sweep NAME`, `gradients`,
-`agents` or `bench`, --help explains every key, and --print_config prints what would be run.
-Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the same
-command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun again; 141 who
-read the output has gone.
+`agents`, `bench` or `export`, --help explains every key, and --print_config prints what would be
+run. Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the
+same command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun again; 141
+who read the output has gone.
 """
 
 import functools
@@ -39,6 +41,7 @@ from experiments.config import (
     PRESETS,
     TIERS,
     Config,
+    ExportConfig,
     GradientConfig,
     Launch,
     Points,
@@ -222,6 +225,16 @@ def page(arguments: list[str]) -> int:
     return DONE
 
 
+def ship(arguments: list[str]) -> int:
+    """`export RUN`: writes a file that runs elsewhere."""
+    if not arguments or arguments[0].startswith("--"):
+        raise UsageError("export needs the folder of a run.")
+    from experiments import shipping
+
+    print(shipping.run(Path(arguments[0]), parse(ExportConfig, arguments[1:], "export")))
+    return DONE
+
+
 def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
     """The name of a preset, and all arguments of what is to be run."""
     if not arguments or arguments[0].startswith("--"):
@@ -241,4 +254,5 @@ COMMANDS = {
     "agents": agents,
     "bench": bench,
     "report": page,
+    "export": ship,
 }

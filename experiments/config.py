@@ -238,6 +238,23 @@ class GradientConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What of a run is shipped, and how.
+
+    Args:
+        to: "onnx", "c", "safetensors" or "stablehlo".
+        cell: which cell of the run; none means its first.
+        which: "best", the parameters at the lowest held-out loss, or "last".
+        out: the file, or for safetensors the folder; none means one in the folder of the run.
+    """
+
+    to: Literal["onnx", "c", "safetensors", "stablehlo"] = "onnx"
+    cell: str | None = None
+    which: Literal["best", "last"] = "best"
+    out: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Launch:
     """How a run is started: what does not change its numbers, and is not saved with them.
 

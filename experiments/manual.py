@@ -13,7 +13,7 @@ from typing import Any
 from experiments.agents.config import AgentConfig
 from experiments.arguments import parse
 from experiments.bench.config import BenchConfig
-from experiments.config import PRESETS, Config, GradientConfig, Launch, Points, choose
+from experiments.config import PRESETS, Config, ExportConfig, GradientConfig, Launch, Points, choose
 from experiments.listing import columns_wide
 
 COMMANDS = {
@@ -92,6 +92,15 @@ COMMANDS = {
 
         Example: python -m experiments report runs/adding runs/adding-2 --out both.html
         """,
+    "export": """
+        python -m experiments export RUN [--to onnx|c|safetensors|stablehlo] [--KEY VALUE ...]
+
+        Writes what a run has trained, the seed with the lowest held-out loss, as a file that runs
+        elsewhere, and a file beside it that says what goes in and out, and how far what comes out
+        is from the model that was trained.
+
+        Example: python -m experiments export runs/adding --to onnx --cell gru
+        """,
 }
 # the options of a class under headings: each begins with the field that it names
 HEADINGS: dict[type, dict[str, str]] = {
@@ -108,6 +117,7 @@ HEADINGS: dict[type, dict[str, str]] = {
         "seed": "Which seeds, and where to",
     },
     BenchConfig: {"cells": "What is measured", "rounds": "How long, and where"},
+    ExportConfig: {"to": "What is written"},
     Launch: {"resume": "How it is started"},
 }
 KINDS: dict[str, tuple[type, ...]] = {
@@ -116,6 +126,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "gradients": (GradientConfig,),
     "agents": (AgentConfig,),
     "bench": (BenchConfig,),
+    "export": (ExportConfig,),
 }
 VALUES = """
     Each option stands here with the value that it has where it is not given. Lists are written
@@ -151,7 +162,7 @@ def about(command: str, rest: Sequence[str]) -> str:
         choose("preset", rest[0], PRESETS)
         values = vars(parse(Config, ["--config", str(PRESETS[rest[0]])]))
         words = [words[0].replace("NAME", rest[0]), f"{rest[0]}: {values['description']}."]
-    elif command not in ("gradients", "agents", "bench"):
+    elif command not in ("gradients", "agents", "bench", "export"):
         return _filled(words)
     return f"{_filled([*words, VALUES])}\n\n{_options(KINDS[command], values)}\n{GENERAL}"
 

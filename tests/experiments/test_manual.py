@@ -9,15 +9,15 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from experiments import cli, manual
+from experiments import arguments, cli, manual
 from experiments.agents.config import AgentConfig
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
-from experiments.config import PRESETS, TIERS, Config, GradientConfig, Launch, Points
+from experiments.config import PRESETS, TIERS, Config, ExportConfig, GradientConfig, Launch, Points
 from experiments.tasks import TASKS
 
 KNOWN = {"tasks": TASKS, "cells": CELLS, "presets": PRESETS, "tiers": TIERS}
-KINDS = (Config, GradientConfig, AgentConfig, BenchConfig, Launch, Points)
+KINDS = (Config, GradientConfig, AgentConfig, BenchConfig, ExportConfig, Launch, Points)
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +88,11 @@ def test_help_on_a_command_is_about_that_command_and_has_an_example(name, capsys
     assert out == printed(capsys, f"help {name}") == printed(capsys, f"{name} -h")
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Points])
+def test_a_configuration_may_be_given_no_option_at_all(kind):
+    assert arguments.parse(kind, []) == kind()
+
+
 def test_every_command_has_its_help():
     assert list(manual.COMMANDS) == list(cli.COMMANDS)
 
@@ -110,6 +115,7 @@ def test_the_docstring_of_a_configuration_tells_of_every_option_and_of_every_cho
         ("gradients", (GradientConfig,)),
         ("agents", (AgentConfig,)),
         ("bench", (BenchConfig,)),
+        ("export", (ExportConfig,)),
     ],
 )
 def test_help_explains_every_option_under_headings_for_people(words, kinds, capsys):
