@@ -2,7 +2,7 @@
 
 import functools
 
-from experiments.bench import agents, calls, every_cell, figure, linear, report
+from experiments.bench import agents, calls, every_cell, figure, linear, report, shipped
 from experiments.bench import run as bench
 from experiments.bench.config import BenchConfig
 from experiments.training import folder
@@ -25,6 +25,9 @@ def run(config: BenchConfig) -> str:
         elif config.agents:
             results = agents.run(config, path, say)
             text = agents.report(results)
+        elif config.shipped:
+            results = shipped.run(config, path, say)
+            text = shipped.report(results)
         elif config.linear:
             results = linear.run(config, path, say)
             text = linear.report(results)

@@ -39,6 +39,8 @@ class BenchConfig:
             `shapes`, none of which means two of its own.
         agents: instead, the `ScannedRNN` of agents beside the one that is written by hand, at
             `shapes`, none of which means eighteen of its own.
+        shipped: instead, one step of a cell as C and as ONNX beside `jax.jit`, at `shapes`, none of
+            which means one of its own.
         linear: instead, linear recurrences: `affine_scan` against loops, each linear cell by each
             method (an LRU by memax too, where that is installed), and two cells by Newton's method,
             at `shapes`, none of which means some of its own.
@@ -59,6 +61,7 @@ class BenchConfig:
     every_cell: bool = False
     calls: bool = False
     agents: bool = False
+    shipped: bool = False
     linear: bool = False
     seed: int = 0
     out: str | None = None
@@ -76,7 +79,7 @@ class BenchConfig:
         self.jobs()
         if sum(self.tables) > 1:
             raise UsageError(
-                "calls, agents, every_cell and linear are tables; ask for one at a time."
+                "calls, agents, shipped, every_cell and linear are tables; ask for one at a time."
             )
         if not self.cells:
             raise UsageError("cells must name at least one.")
@@ -111,7 +114,7 @@ class BenchConfig:
     @property
     def tables(self) -> tuple[bool, ...]:
         """Which of the tables are asked for that stand for themselves."""
-        return (self.every_cell, self.calls, self.agents, self.linear)
+        return (self.every_cell, self.calls, self.agents, self.shipped, self.linear)
 
     @property
     def cpu_devices(self) -> int:

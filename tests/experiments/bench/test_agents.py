@@ -51,3 +51,15 @@ def test_the_command_writes_a_row_for_each_cell_and_way(tmp_path, monkeypatch, c
 
 def test_the_cells_by_hand_are_those_of_flax():
     assert agents.CELLS == {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow("the bench is no part of the package")
+def test_shipped_cells_are_timed_and_held_against_unroll(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("experiments.bench.run.use_device", lambda *_: None)
+    path = tmp_path / "shipped"
+    line = f"bench --shipped true --shapes 1x20x1x8 --rounds 2 --out {path}"
+    assert cli.main(line.split()) == 0
+    rows = json.loads((path / "shipped.json").read_text())["rows"]
+    assert len(rows) == 9 and all(row["us"] > 0 and row["difference"] < 1e-4 for row in rows)
+    assert "us a step" in capsys.readouterr().out
