@@ -7,7 +7,7 @@ to the forget gate when they run: here that is one stored bias, so that an optim
 steps (`with_two_biases` takes torch's).
 """
 
-from jaxrnn.interop.c_header import to_c
+from jaxrnn.interop.c import to_c
 from jaxrnn.interop.carries import from_flax_carry, to_flax_carry
 from jaxrnn.interop.equinox import from_equinox, to_equinox
 from jaxrnn.interop.equivalents import as_common_cell
