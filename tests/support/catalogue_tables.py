@@ -72,7 +72,10 @@ def in_the_run(preset: str, calibration, bars) -> dict[str, str]:
     """
     from experiments.training.check import compare
 
-    summary = json.loads((RESULTS / "full_tier" / preset / "summary.json").read_text())
+    place = RESULTS / "full_tier" / preset / "summary.json"
+    if not place.exists():
+        return {}
+    summary = json.loads(place.read_text())
     cells = {}
     for line in compare(summary, bars, calibration):
         seeds, updates, verdict = line[3], line[5], line[7]

@@ -135,10 +135,44 @@ def linear() -> list[str]:
     return lines
 
 
+def agents() -> list[str]:
+    """How many times as long the module that is written by hand takes."""
+    found = json.loads((RESULTS / "bench_agents" / "agents.json").read_text())["rows"]
+    ways = [
+        f"{cell} {way}" for cell in ("gru", "lstm") for way in ("forward", "backward", "rollout")
+    ]
+    titles = [f"{way.split()[0].upper()} {way.split()[1]}" for way in ways]
+    lines = [f"| T, B, H | {' | '.join(titles)} |", "|---|" + "---|" * len(ways)]
+    ratios = {(row["shape"], row["way"]): row["ratio"][0] for row in found}
+    for shape in dict.fromkeys(row["shape"] for row in found):
+        B, T, _, H = shape.split("x")
+        entries = " | ".join(f"{ratios[shape, way]:.2f}" for way in ways)
+        lines.append(f"| {T}, {B}, {H} | {entries} |")
+    return lines
+
+
+def shipped() -> list[str]:
+    """Microseconds of a step, bytes of the file, and the largest difference."""
+    found = json.loads((RESULTS / "bench_shipped" / "shipped.json").read_text())["rows"]
+    lines = [
+        "| 32 units | by | microseconds a step | bytes | from `unroll` |",
+        "|---|---|---|---|---|",
+    ]
+    for row in found:
+        size = "" if row["bytes"] is None else f"{row['bytes']:,}"
+        lines.append(
+            f"| {row['cell'].upper()} | {row['way']} | {row['us']:g} | {size} | "
+            f"{row['difference']:.0e} |"
+        )
+    return lines
+
+
 TABLES = {
     ROOT / "README.md": {"speed": readme},
     DOCS / "speed.md": {"cpu": cpu, "gpu": gpu, "memory": memory, "every_cell": every_cell},
     DOCS / "linear_recurrences.md": {"linear": linear},
+    DOCS / "agents.md": {"agents": agents},
+    DOCS / "saving.md": {"shipped": shipped},
 }
 
 
