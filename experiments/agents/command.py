@@ -123,11 +123,11 @@ def figure(config: AgentConfig, results: dict[str, Any]) -> Figure:
         for label, level in levels.items():
             if level is not None:
                 ax.axhline(level, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
-                ax.annotate(label, (0.98, level), **_ABOVE)
+                ax.annotate(label, (0.02, level), **_ABOVE)
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=6, frameon=False)
     named = config.environment.replace("_", " ")
-    fig.suptitle(f"{named}: median and range of {config.seeds} seeds", fontsize=11)
+    fig.suptitle(f"{named}: median of {config.seeds} seeds, and each or their range", fontsize=11)
     return fig
 
 
@@ -135,7 +135,7 @@ _ABOVE: dict[str, Any] = dict(
     xycoords=("axes fraction", "data"),
     textcoords="offset points",
     xytext=(0, 3),
-    ha="right",
+    ha="left",
     fontsize=8.5,
     color="0.35",
 )
@@ -146,7 +146,9 @@ def _returns(config: AgentConfig, results: dict[str, Any], ax: Axes) -> None:
         rows = [row for row in results["rows"] if row["cell"] == cell]
         lengths = [row["length"] for row in rows]
         returns = np.array([row["returns"] for row in rows], float).T
-        _line(ax, cell, lengths, returns, marker="o")
+        colour = figures.curve(ax, cell, lengths, np.median(returns, axis=0))
+        for seed in returns:
+            ax.plot(lengths, seed, "o", color=colour, markersize=4, alpha=0.6)
     ax.set(xscale="log", xlabel="length", ylabel="return of the trained agent")
     ax.set_xticks(config.lengths, [f"{length}" for length in config.lengths])
     ax.minorticks_off()
@@ -157,14 +159,14 @@ def _learning(config: AgentConfig, results: dict[str, Any], ax: Axes) -> None:
     for row in results["rows"]:
         if row["length"] == longest:
             curves = np.array(row["curves"], float)
-            _line(ax, row["cell"], np.arange(1, curves.shape[1] + 1), curves)
+            _range(ax, row["cell"], np.arange(1, curves.shape[1] + 1), curves)
     ax.set(xlabel=f"updates, length {longest}", ylabel="return of episodes in training")
 
 
-def _line(ax: Axes, cell: str, xs: Any, ys: np.ndarray, marker: str = "") -> None:
+def _range(ax: Axes, cell: str, xs: Any, ys: np.ndarray) -> None:
     """Median and range of `ys` [seeds, xs]."""
     known = ~np.isnan(ys).any(axis=0)
     xs = np.asarray(xs)[known]
     low, middle, high = np.quantile(ys[:, known], (0, 0.5, 1), axis=0)
-    colour = figures.curve(ax, cell, xs, middle, marker=marker)
-    ax.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+    colour = figures.curve(ax, cell, xs, middle)
+    ax.fill_between(xs, low, high, color=colour, alpha=0.1, linewidth=0)

@@ -151,6 +151,19 @@ def agents() -> list[str]:
     return lines
 
 
+def earned() -> list[str]:
+    """What trained agents earn: the median of the seeds, and how many are at the optimum."""
+    lines = ["| environment | length | cell | return, of each seed |", "|---|---|---|---|"]
+    for folder in sorted((RESULTS / "agents").iterdir()):
+        found = json.loads((folder / "summary.json").read_text())
+        for row in found["rows"]:
+            returns = ", ".join(f"{value:.2f}" for value in sorted(row["returns"]))
+            lines.append(
+                f"| `{found['environment']}` | {row['length']} | {row['cell']} | {returns} |"
+            )
+    return lines
+
+
 def shipped() -> list[str]:
     """Microseconds of a step, bytes of the file, and the largest difference."""
     found = json.loads((RESULTS / "bench_shipped" / "shipped.json").read_text())["rows"]
@@ -171,7 +184,7 @@ TABLES = {
     ROOT / "README.md": {"speed": readme},
     DOCS / "speed.md": {"cpu": cpu, "gpu": gpu, "memory": memory, "every_cell": every_cell},
     DOCS / "linear_recurrences.md": {"linear": linear},
-    DOCS / "agents.md": {"agents": agents},
+    DOCS / "agents.md": {"agents": agents, "earned": earned},
     DOCS / "saving.md": {"shipped": shipped},
 }
 
