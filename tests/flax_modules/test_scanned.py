@@ -210,7 +210,7 @@ def test_seeds_by_vmap_in_linen_and_one_program_in_nnx():
         (dict(cell="gru", hidden_size=0), "hidden_size"),
         (dict(cell="gru", hidden_size=H, remat="nothing"), "remat"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_does_not_fit_is_told_when_it_is_made(api, wrong, said):
     with pytest.raises((TypeError, ValueError), match=said):

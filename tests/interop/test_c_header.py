@@ -152,7 +152,7 @@ def test_numbers_are_written_so_that_they_are_read_as_they_were():
         (dict(head=(np.zeros((5, 2)), None)), ValueError, "kernel of head"),
         (dict(head=(np.zeros((4, 2)), np.zeros(3))), ValueError, "bias of head"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_is_refused(change, error, said):
     given = dict(cell=jaxrnn.GRUCell(4), name="model", head=None) | change
