@@ -80,7 +80,10 @@ def trained(run: Path, config: Config, cell: str, which: str) -> Trained:
             saved, _ = checkpoint.restore(manager, train.like(job, train.rows(own)))
         if saved is None:
             continue
-        row = int(np.nanargmin(saved.state.best_loss))
+        losses = np.nan_to_num(saved.state.best_loss, nan=np.inf)
+        row = int(np.argmin(losses))
+        if not np.isfinite(losses[row]):
+            continue  # nothing of it was ever good
         chosen = saved.state.best if which == "best" else saved.state.params
         params = jax.tree.map(lambda a, row=row: jnp.asarray(a[row]), chosen)
         facts = {

@@ -62,10 +62,8 @@ def step_program(cell: Cell, params: Params, batch: tuple[Any, ...] = (), dtype:
     if not cell.causal:
         raise ConversionError(f"{cell} runs in both directions, so it has no step by itself.")
     dtype = jnp.dtype(dtype or jnp.float32)
-    params = jax.tree.map(lambda a: np.asarray(a, dtype), check_params(cell, params))
-    size = cell.input_size(params)
-    if size is None or cell.feature_axes != 1:
-        raise ConversionError(f"the parameters of {cell} do not tell the size of its inputs.")
+    params, size = fitting(cell, params)
+    params = jax.tree.map(lambda a: np.asarray(a, dtype), params)
     first = _first(cell, params, size, dtype)
     x = jax.ShapeDtypeStruct((*batch, size), dtype)
     carry = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*batch, *a.shape), a.dtype), first)
@@ -93,6 +91,20 @@ def step_program(cell: Cell, params: Params, batch: tuple[Any, ...] = (), dtype:
         y=outputs[0],
         after=tuple(outputs[1:]),
     )
+
+
+def fitting(cell: Cell, params: Params) -> tuple[Params, int]:
+    """Parameters that fit a cell of vectors, and the number of its inputs.
+
+    Raises:
+        TypeError, ValueError: they are those of another cell, or of other sizes.
+        ConversionError: a cell of pictures, or one whose parameters do not tell that number.
+    """
+    params = check_params(cell, params)
+    size = cell.input_size(params) if cell.feature_axes == 1 else None
+    if size is None:
+        raise ConversionError(f"the parameters of {cell} do not tell the size of its inputs.")
+    return params, size
 
 
 def first_carry(cell: Cell, params: Params) -> tuple[list[str], list[np.ndarray]]:

@@ -45,10 +45,10 @@ TORCH = {
 }
 
 
-def run(folder, text, xs):
+def run(folder, text, xs, main=MAIN):
     """The outputs of the compiled header over inputs [T, I], as float32."""
     (folder / "model.h").write_text(text)
-    (folder / "main.c").write_text(MAIN)
+    (folder / "main.c").write_text(main)
     flags = "-Wall -Wextra -Werror -std=c99 -O2".split()
     command = ["cc", *flags, "-o", "model", "main.c", "-lm"]
     built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -113,6 +113,40 @@ def test_dropout_and_zoneout_are_as_they_are_without_noise(tmp_path):
     xs = inputs(20)
     _, ys = jaxrnn.unroll(cell, params, xs)
     np.testing.assert_allclose(run(tmp_path, to_c(cell, params), xs), ys, atol=1e-5)
+
+
+@cc
+@pytest.mark.parametrize("cell", [jaxrnn.cells.QRNNCell(4), jaxrnn.GRUCell(4)], ids=["qrnn", "gru"])
+def test_a_block_may_be_written_where_it_was_read(cell, tmp_path):
+    params = jax.tree.map(lambda a: a + 0.1, cell.init(jax.random.key(0), 1))
+    kernel = np.random.default_rng(0).normal(size=(4, 1)).astype(np.float32)
+    text = to_c(cell, params, head=(kernel, None))
+    xs = inputs(20)[:, :1].copy()
+    _, ys = jaxrnn.unroll(cell, params, xs)
+    main = (
+        MAIN.replace("x, y);", "x, x);")
+        .replace("fwrite(y", "fwrite(x")
+        .replace(", y[MODEL_OUTPUT_SIZE]", "")
+    )
+    np.testing.assert_allclose(run(tmp_path, text, xs, main), np.asarray(ys) @ kernel, atol=1e-5)
+
+
+@cc
+def test_whole_numbers_are_cut_and_what_floats_cannot_say_is_refused(tmp_path):
+    def coarse(a):
+        return (jnp.tanh(a) * 100).astype(jnp.int32).astype(a.dtype) / 100
+
+    cell = jaxrnn.RNNCell(4, coarse)
+    params = made(cell)
+    xs = inputs(20)
+    _, ys = jaxrnn.unroll(cell, params, xs)
+    np.testing.assert_allclose(run(tmp_path, to_c(cell, params), xs), ys, atol=1e-6)
+    for other, said in [
+        (lambda a: a.astype(jnp.float16).astype(a.dtype), "rounds to float16"),
+        (lambda a: (a.astype(jnp.int32) & 1).astype(a.dtype), "'and' of whole numbers"),
+    ]:
+        with pytest.raises(ConversionError, match=said):
+            to_c(jaxrnn.RNNCell(4, other), params)
 
 
 def test_the_same_weights_stand_in_it_once_and_its_head_says_how_many():

@@ -50,6 +50,8 @@ NATIVE = {
     "both": jaxrnn.Stack((jaxrnn.GRUCell(H), jaxrnn.GRUCell(5)), bidirectional=True),
     "sum": jaxrnn.Stack((jaxrnn.LSTMCell(H),), bidirectional=True, merge="sum"),
     "mean": jaxrnn.Stack((jaxrnn.LSTMCell(H), cells.LEMCell(H)), bidirectional=True, merge="mean"),
+    "cifg_hard": cells.CIFGCell(H, recurrent_activation="hard_sigmoid"),
+    "two_kinds": wrappers.Bidirectional(jaxrnn.RNNCell(H), jaxrnn.RNNCell(H, "relu")),
     "two_cells": wrappers.Bidirectional(jaxrnn.LSTMCell(H), jaxrnn.GRUCell(5)),
     "mul": jaxrnn.Stack((cells.MinGRUCell(H),), bidirectional=True, merge="mul"),
 }
@@ -196,6 +198,30 @@ def test_a_head_names_and_a_file(tmp_path):
     assert to_onnx(cell, params, head=(kernel, bias), names=names) == data
 
 
+def test_closed_loops_and_attention_go_with_their_masks():
+    attending = wrappers.AttentionInput(jaxrnn.GRUCell(H), memory_size=2, slots=3)
+    loop = wrappers.Feedback(jaxrnn.GRUCell(H), output_size=2)
+    for cell in (attending, loop):
+        params = made(cell)
+        data = to_onnx(cell, params, initial_state=True)
+        carry = jaxrnn.initial_carry(cell, params, (B,))
+        if cell is attending:
+            memory = np.random.default_rng(4).normal(size=(B, 3, 2)).astype(np.float32)
+            carry = cell.attend(params, jnp.asarray(memory), jnp.arange(3) < jnp.arange(B)[:, None])
+        inputs, _ = names_of(data)
+        states = map(np.asarray, jax.tree.leaves(carry))
+        given = dict(zip(inputs, [XS, *states], strict=True))
+        close(run(data, **given), unrolled(cell, params, carry=carry))
+
+
+def test_small_numbers_keep_their_digits():
+    cell = jaxrnn.RNNCell(H, lambda a: jnp.expm1(1e-6 * a) + jnp.log1p(1e-6 * a))
+    params = made(cell)
+    got = run(to_onnx(cell, params, step=True), x=XS[0], initial_h=np.zeros((B, H), np.float32))
+    _, y = cell(params, jaxrnn.initial_carry(cell, params, (B,)), XS[0])
+    np.testing.assert_allclose(got[0], y, rtol=1e-5)
+
+
 def test_wrappers_are_as_they_are_without_noise():
     cell = jaxrnn.Stack(
         (
@@ -215,6 +241,8 @@ def test_wrappers_are_as_they_are_without_noise():
     [
         (dict(model=cells.ConvLSTMCell(2, (3, 3))), ConversionError, "size of its inputs"),
         (dict(model=jaxrnn.RNNCell(H, jnp.sort)), ConversionError, "'sort'"),
+        (dict(params=jaxrnn.LSTMCell(H).init(jax.random.key(0), INPUTS)), ValueError, "structure"),
+        (dict(params=jaxrnn.GRUCell(5).init(jax.random.key(0), INPUTS)), ValueError, "do not fit"),
         (dict(dtype="bfloat16"), ValueError, "dtype must be"),
         (dict(names={"z": "a"}), ValueError, r"names has \['z'\]"),
         (dict(step=True, lengths=True), ValueError, "no lengths"),
@@ -231,7 +259,8 @@ def test_wrappers_are_as_they_are_without_noise():
 def test_what_cannot_be_is_refused(change, error, said):
     given = dict(model=jaxrnn.GRUCell(H)) | change
     model = given.pop("model")
-    params = model.init(jax.random.key(0), INPUTS) if isinstance(model, jaxrnn.Cell) else None
+    own = model.init(jax.random.key(0), INPUTS) if isinstance(model, jaxrnn.Cell) else None
+    params = given.pop("params", own)
     with pytest.raises(error, match=said):
         to_onnx(model, params, **given)
     with pytest.raises(TypeError, match="needs its parameters"):
@@ -242,7 +271,7 @@ def test_what_cannot_be_is_refused(change, error, said):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in NATIVE if n not in ("sum", "mean", "mul", "indrnn", "two_cells")]
+    "name", [n for n in NATIVE if n not in ("sum", "mean", "mul", "indrnn", "cifg_hard")]
 )
 def test_what_was_written_is_read_back(name):
     cell = NATIVE[name]
@@ -354,6 +383,26 @@ def outside(graph):
     entry.value = "../../etc/passwd"
 
 
+def begun(graph):
+    node = next(n for n in graph.node if n.op_type == "LSTM")
+    first = np.ones((1, B, H), np.float32)
+    graph.initializer.append(onnx.numpy_helper.from_array(first, "h_0"))
+    node.input.extend(["", "h_0"])
+
+
+def growing(graph):
+    node = next(n for n in graph.node if n.op_type == "LSTM")
+    name = node.input[1]
+    for k in range(40):
+        graph.node.insert(k, onnx.helper.make_node("Concat", [name] * 2, [f"more_{k}"], axis=0))
+        name = f"more_{k}"
+
+
+def misshapen(graph):
+    tensor = graph.initializer[0]
+    tensor.dims[1], tensor.dims[2] = tensor.dims[2], tensor.dims[1]
+
+
 def huge(graph):
     graph.initializer[0].dims[0] = 2**40
 
@@ -376,6 +425,10 @@ def without(graph):
         (outside, FileFormatError, "outside the file"),
         (huge, FileFormatError, "larger than the file"),
         (circle, FileFormatError, "no valid model"),
+        (growing, FileFormatError, "grow without end"),
+        (misshapen, FileFormatError, "do not fit"),
+        (begun, ConversionError, "a state of its own"),
+        (attribute(activations=["Sigmoid"]), FileFormatError, "names 1 activations"),
         (without, ConversionError, "none of the operators"),
         (attribute(clip=1.0), ConversionError, "clips"),
         (attribute(layout=1), ConversionError, "layout=1"),

@@ -89,14 +89,15 @@ class _Header(Operations):
             self.places[value.number] = Place(f"state->{field}", value.shape)
         for operation in program.operations:
             self.write(operation)
-        y = self._output()
+        y = self._kept(self._output())
         after = [self._settled(operand) for operand in program.after]
         count = math.prod(y.shape)
-        self.loop(count, lambda i: f"y[{i}] = {y.at(i)};")
         for field, place, size in zip(fields, after, sizes, strict=True):
             if place.text != f"state->{field}":
                 target = f"state->{field}"
                 self.loop(size, lambda i, t=target, p=place: f"{t}[{i}] = {p.at(i)};")
+        # y may be where x is: it comes last
+        self.loop(count, lambda i: f"y[{i}] = {y.at(i)};")
         resets = [
             self._reset(field, first) for field, first in zip(fields, program.first, strict=True)
         ]
@@ -149,11 +150,17 @@ class _Header(Operations):
     def _settled(self, operand: Operand) -> Place:
         """A place that stays as it is while the state is written."""
         place = self.place(operand)
-        if not place.text.startswith("state->"):
+        if "state->" not in place.text:
             return place
         own = [f"state->{_field(name)}" for name in self.program.names]
         index = [id(a) for a in self.program.after].index(id(operand))
         if place.text == own[index]:
+            return place
+        return self._kept(place)
+
+    def _kept(self, place: Place) -> Place:
+        """The same numbers where they stay as the state is written."""
+        if "state->" not in place.text:
             return place
         kept = self.fresh(place.shape)
         self.loop(math.prod(place.shape), lambda i: f"{kept.at(i)} = {place.at(i)};")

@@ -60,11 +60,12 @@ class Operations(Lines):
         name = operation.name
         inputs = [self.place(operand) for operand in operation.inputs]
         out = operation.outputs[0]
-        if name in SAME or (name == "convert_element_type" and out.dtype != jnp.bool_):
+        if name in SAME:
             self.places[out.number] = inputs[0]._replace(shape=out.shape)
         elif name == "convert_element_type":
-            self._each(out, lambda i: f"(float)({inputs[0].at(i)} != 0.0f)")
+            self._converted(operation, inputs[0])
         elif name in ELEMENTWISE:
+            _check_kinds(operation)
             form = ELEMENTWISE[name]
             inputs = [self._spread(place, out.shape) for place in inputs]
             self._each(out, lambda i: form(*(wrapped(place.at(i)) for place in inputs)))
@@ -81,6 +82,20 @@ class Operations(Lines):
         place = self.fresh(out.shape)
         self.places[out.number] = place
         self.loop(math.prod(out.shape), lambda i: f"{place.at(i)} = {value(i)};")
+
+    def _converted(self, operation: Operation, a: Place) -> None:
+        """All numbers are floats: whole ones are cut, and truth is 0 or 1."""
+        before = jnp.dtype(operation.inputs[0].dtype)
+        out = operation.outputs[0]
+        after = jnp.dtype(out.dtype)
+        if after == jnp.bool_:
+            self._each(out, lambda i: f"(float)({a.at(i)} != 0.0f)")
+        elif jnp.issubdtype(after, jnp.integer) and jnp.issubdtype(before, jnp.floating):
+            self._each(out, lambda i: f"truncf({a.at(i)})")
+        elif jnp.issubdtype(after, jnp.floating) and jnp.finfo(after).bits < 32:
+            raise ConversionError(f"a step rounds to {after}, which C has not.")
+        else:
+            self.places[out.number] = a._replace(shape=out.shape)
 
     def _spread(self, a: Place, shape: tuple[int, ...]) -> Place:
         """The same numbers over the axes of which `a` has one entry."""
@@ -245,6 +260,15 @@ class Operations(Lines):
         line = f"{place.at(index(names, shape))} = {a.at(index(there, a.shape))};"
         self.nested(list(zip(names, shape, strict=True)), [line])
         return place
+
+
+def _check_kinds(operation: Operation) -> None:
+    """Raises where floats do not stand for what the operands are."""
+    whole = [jnp.issubdtype(a.dtype, jnp.integer) for a in operation.inputs]
+    if operation.name in ("and", "or", "not", "div", "pow") and any(whole):
+        raise ConversionError(f"a step has {operation.name!r} of whole numbers, not written here.")
+    if operation.name == "select_n" and len(operation.inputs) != 3:
+        raise ConversionError("a step chooses between more than two, which is not written here.")
 
 
 def _unknown(operation: Operation) -> ConversionError:

@@ -25,7 +25,8 @@ class Graph:
     """What is written so far.
 
     Args:
-        stored: the dtype that weights are kept in; those of the computation are cast from it.
+        stored: the dtype that weights of two axes and more are kept in; vectors, on which factors
+            near 1 may stand, keep their own.
         outer: the graph that this is the body of, in which its weights stand.
     """
 
@@ -70,7 +71,8 @@ class Graph:
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self.known:
             name = self.name(wanted)
-            small = self.stored if array.dtype.kind == "f" else array.dtype
+            is_weight = array.dtype.kind == "f" and array.ndim > 1
+            small = self.stored if is_weight else array.dtype
             kept = array.astype(small)
             self.weights.append(package("numpy_helper").from_array(kept, name))
             self.known[key] = name if kept.dtype == array.dtype else self.cast(name, array.dtype)

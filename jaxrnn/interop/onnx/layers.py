@@ -49,9 +49,9 @@ class Layers:
                 (cell.backward or cell.forward, params.backward),
             ]
             return self._both(ways, xs, given, reverse, cell.merge)
-        made = native.operator(cell, params)
         # onnxruntime has no recurrent operator in double precision
-        if made is not None and self.dtype == np.float32:
+        made = native.operator(cell, params) if self.dtype == np.float32 else None
+        if made is not None:
             return self._native(made, xs, given, reverse)
         return self._scan(cell, params, xs, given, reverse)
 
@@ -194,8 +194,8 @@ def _body(outer: Graph, program: Program, masked: bool) -> Any:
     pairs = list(zip(program.names, program.first, strict=True))
     shapes = [["B", *first.shape] for _, first in pairs]
     carry = [
-        graph.input(outer.name(f"{name}_before"), dtype, shape)
-        for (name, _), shape in zip(pairs, shapes, strict=True)
+        graph.input(outer.name(f"{name}_before"), first.dtype, shape)
+        for (name, first), shape in zip(pairs, shapes, strict=True)
     ]
     x = graph.input(outer.name("x_now"), dtype, ["B", *program.x.shape[1:]])
     valid = graph.input(outer.name("valid_now"), np.bool_, ["B"]) if masked else None
@@ -207,8 +207,8 @@ def _body(outer: Graph, program: Program, masked: bool) -> Any:
             graph.node("Where", _fitted(graph, valid, len(shape)), new, old)
             for new, old, shape in zip(after, carry, shapes, strict=True)
         ]
-    for (name, _), value, shape in zip(pairs, after, shapes, strict=True):
-        graph.output(value, outer.name(f"{name}_after"), dtype, shape)
+    for (name, first), value, shape in zip(pairs, after, shapes, strict=True):
+        graph.output(value, outer.name(f"{name}_after"), first.dtype, shape)
     graph.output(y, outer.name("y_now"), dtype, ["B", *program.y.shape[1:]])
     return graph.made(outer.name("step"))
 

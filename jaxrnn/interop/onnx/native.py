@@ -55,7 +55,7 @@ def operator(cell: Cell, params: Params) -> Operator | None:
     if isinstance(cell, MGUResetAfterCell | IndRNNCell):
         cell, params = as_common_cell(cell, params)
     kind = _KINDS.get(type(cell))
-    if kind is None:
+    if kind is None or (isinstance(cell, CIFGCell) and cell.recurrent_activation != "sigmoid"):
         return None
     made = kind(cell, params)
     known = all(isinstance(a, str) and a in ACTIVATIONS for a in made.activations)

@@ -122,10 +122,20 @@ class _Writer:
         return self.graph.constant(np.array(axes, np.int64), "axes")
 
     def _log1p(self, operation: Operation, a: str) -> str:
-        return self.graph.node("Log", self.graph.node("Add", a, self._like(operation, 1)))
+        """log(u) a / (u - 1) with u = 1 + a, and a itself where u is 1: right for a small a."""
+        one = self._like(operation, 1)
+        u = self.graph.node("Add", a, one)
+        is_one = self.graph.node("Equal", u, one)
+        rest = self.graph.node("Where", is_one, one, self.graph.node("Sub", u, one))
+        ratio = self.graph.node("Div", a, rest)
+        long = self.graph.node("Mul", self.graph.node("Log", u), ratio)
+        return self.graph.node("Where", is_one, a, long)
 
     def _expm1(self, operation: Operation, a: str) -> str:
-        return self.graph.node("Sub", self.graph.node("Exp", a), self._like(operation, 1))
+        """tanh(a / 2) (exp(a) + 1): right for a small a."""
+        half = self.graph.node("Mul", a, self._like(operation, 0.5))
+        more = self.graph.node("Add", self.graph.node("Exp", a), self._like(operation, 1))
+        return self.graph.node("Mul", self.graph.node("Tanh", half), more)
 
     def _exp2(self, operation: Operation, a: str) -> str:
         return self.graph.node("Pow", self._like(operation, 2), a)
@@ -219,8 +229,8 @@ class _Writer:
     def _shaped(self, a: str, before: Sequence[Any], after: Sequence[Any]) -> str:
         """0 keeps the batch, which is the first axis of both or of neither."""
         sizes = [n if isinstance(n, int) else -1 for n in after]
-        if after and not isinstance(after[0], int):
-            sizes[0] = 0 if before and not isinstance(before[0], int) else -1
+        if after and before and not isinstance(after[0], int):
+            sizes[0] = 0 if str(before[0]) == str(after[0]) else -1
         return self.graph.node(
             "Reshape", a, self.graph.constant(np.array(sizes, np.int64), "shape")
         )
@@ -228,6 +238,8 @@ class _Writer:
     def _broadcast_in_dim(self, operation: Operation, a: str, *sizes: str) -> str:
         out = operation.outputs[0].shape
         kept = operation.params["broadcast_dimensions"]
+        if any(not isinstance(n, int) and str(n) != "b" for n in out):
+            raise ConversionError("a step puts rows and another axis together and spreads them.")
         new = [axis for axis in range(len(out)) if axis not in kept]
         spread = self.graph.node("Unsqueeze", a, self._axes(new)) if new else a
         parts = [

@@ -15,9 +15,10 @@ from jaxrnn.interop.onnx import native
 from jaxrnn.interop.onnx.graph import package
 from jaxrnn.interop.strict_json import FileFormatError
 from jaxrnn.stack import Stack
+from jaxrnn.wrappers.bidirectional import Bidirectional, BidirectionalParams
 
 KINDS = ("RNN", "LSTM", "GRU")
-# what weights go through before they reach an operator; none of them makes an array larger
+# what weights go through before they reach an operator
 MOVES = ("Cast", "Concat", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose")
 MOVES += ("Unsqueeze",)
 DEFAULTS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
@@ -99,18 +100,26 @@ def _append(layers: list[_Layer], layer: _Layer) -> None:
 
 
 def _stacked(layers: Sequence[list[tuple[Cell, Params]]]) -> tuple[Stack, tuple[Params, ...]]:
-    """A stack, in which layers of both directions among others are stacks of their own."""
+    """A stack, in which layers of both directions among others are cells of their own."""
+    alike = all(len({cell for cell, _ in ways}) == 1 for ways in layers)
     both = [len(ways) == 2 for ways in layers]
-    if all(both) or not any(both):
+    if alike and (all(both) or not any(both)):
         cells = tuple(ways[0][0] for ways in layers)
         params = tuple(p for ways in layers for _, p in ways)
         return Stack(cells, bidirectional=all(both)), params
-    cells = tuple(
-        Stack((ways[0][0],), bidirectional=True) if len(ways) == 2 else ways[0][0]
-        for ways in layers
-    )
-    nested = tuple(tuple(p for _, p in ways) if len(ways) == 2 else ways[0][1] for ways in layers)
-    return Stack(cells), nested
+    pairs = [_one(ways) for ways in layers]
+    return Stack(tuple(cell for cell, _ in pairs)), tuple(p for _, p in pairs)
+
+
+def _one(ways: list[tuple[Cell, Params]]) -> tuple[Cell, Params]:
+    """A layer as one cell."""
+    (cell, params), *other = ways
+    if not other:
+        return cell, params
+    ((second, theirs),) = other
+    if second == cell:
+        return Stack((cell,), bidirectional=True), (params, theirs)
+    return Bidirectional(cell, second), BidirectionalParams(params, theirs)
 
 
 def _loaded(given: Any) -> Any:
@@ -161,15 +170,16 @@ class _Weights:
 
     def __init__(self, model: Any) -> None:
         helper = package("numpy_helper")
-        self.model = model
+        self.opset = next((o.version for o in model.opset_import if not o.domain), 1)
         self.known = {t.name: helper.to_array(t) for t in model.graph.initializer}
-        self.made: set[int] = set()
+        # what moves weights makes nothing that is much larger than all of them
+        self.room = 4 * sum(a.nbytes for a in self.known.values()) + 2**20
         for node in model.graph.node:
             self._read(node, helper)
 
     def holds(self, node: Any) -> bool:
         """Whether a node only moves weights."""
-        return id(node) in self.made or all(name in self.known for name in node.output)
+        return all(name in self.known for name in node.output)
 
     def get(self, name: str) -> np.ndarray | None:
         """An input of an operator; None where it is left out."""
@@ -185,9 +195,18 @@ class _Weights:
             if found:
                 self.known[node.output[0]] = helper.to_array(found[0].t)
         elif node.op_type in MOVES and all(n in self.known for n in node.input if n):
-            reference = package("reference")
-            run = reference.ReferenceEvaluator(node)
-            results = run.run(None, {n: self.known[n] for n in node.input if n})
+            given = {n: self.known[n] for n in node.input if n}
+            size = sum(a.nbytes for a in given.values())
+            if size > self.room:
+                raise FileFormatError(f"the weights behind {node.output[0]!r} grow without end.")
+            self.room -= size
+            try:
+                run = package("reference").ReferenceEvaluator(node, opsets={"": self.opset})
+                results = run.run(None, given)
+            except Exception as error:  # of NumPy or onnx, whatever does not fit
+                raise FileFormatError(
+                    f"the weights behind {node.output[0]!r} cannot be computed: {error}"
+                ) from None
             self.known.update(zip(node.output, results, strict=True))
 
 
@@ -203,6 +222,13 @@ def _layer(node: Any, weights: _Weights) -> _Layer:
     if w is None or r is None:
         raise ConversionError(f"operator {name!r} has no weights.")
     p = weights.get(inputs[7]) if node.op_type == "LSTM" else None
+    _check_sizes(name, node.op_type, w, r, b, p)
+    for state in inputs[5:7]:
+        if state in weights.known and np.any(weights.known[state]):
+            raise ConversionError(
+                f"operator {name!r} begins with a state of its own, {state!r}: give it to unroll "
+                "as the carry, and the file without it."
+            )
     direction = attributes.get("direction", b"forward").decode()
     count = 2 if direction == "bidirectional" else 1
     activations = _activations(node.op_type, attributes, count, name)
@@ -219,6 +245,18 @@ def _layer(node: Any, weights: _Weights) -> _Layer:
     return _Layer(node.input[0], ways, name, direction == "reverse")
 
 
+def _check_sizes(name: str, kind: str, w: Any, r: Any, b: Any, p: Any) -> None:
+    """Raises unless the arrays of an operator fit each other."""
+    gates = {"RNN": 1, "LSTM": 4, "GRU": 3}[kind]
+    D = w.shape[0] if w.ndim == 3 else 0
+    H = w.shape[1] // gates if w.ndim == 3 else 0
+    wanted = [(r, (D, gates * H, H)), (b, (D, 2 * gates * H)), (p, (D, 3 * H))]
+    whole = D in (1, 2) and H > 0 and w.shape[1] == gates * H
+    if not whole or any(a is not None and a.shape != shape for a, shape in wanted):
+        shapes = [None if a is None else a.shape for a in (w, r, b, p)]
+        raise FileFormatError(f"the weights of {kind} operator {name!r} do not fit: {shapes}.")
+
+
 def _activations(
     kind: str, attributes: dict[str, Any], directions: int, name: str
 ) -> list[tuple[str, ...]]:
@@ -227,6 +265,8 @@ def _activations(
     given = attributes.get("activations")
     if not given:
         return [default] * directions
+    if len(given) != directions * len(default):
+        raise FileFormatError(f"operator {name!r} names {len(given)} activations.")
     numbers = [iter(attributes.get(f"activation_{which}", [])) for which in ("alpha", "beta")]
     found = []
     for raw in given:

@@ -9,11 +9,10 @@ import jax
 import numpy as np
 
 from jaxrnn.cell import Cell, Params
-from jaxrnn.interop.layouts import ConversionError
 from jaxrnn.interop.onnx import operators
 from jaxrnn.interop.onnx.graph import Graph
 from jaxrnn.interop.onnx.layers import Layers, States, batch, states_of
-from jaxrnn.interop.program import step_program
+from jaxrnn.interop.program import fitting, step_program
 from jaxrnn.structure import fit_params
 
 DTYPES = {"float32": np.float32, "float64": np.float64, "float16": np.float16}
@@ -96,7 +95,7 @@ def _unpacked(model: Any, params: Any) -> tuple[Cell, Params, bool, bool]:
     if isinstance(model, Cell):
         if params is None:
             raise TypeError("a cell needs its parameters: to_onnx(cell, params).")
-        return model, params, False, False
+        return model, fitting(model, params)[0], False, False
     cell = getattr(model, "cell", None)
     if not isinstance(cell, Cell):
         raise TypeError(f"model must be a cell, a stack or a module, got {type(model).__name__}.")
@@ -122,9 +121,7 @@ class _Model:
         self.names = names
         self.used: set[str] = set()
         self.graph = Graph(outside)
-        self.size = cell.input_size(params)
-        if self.size is None or cell.feature_axes != 1:
-            raise ConversionError(f"the parameters of {cell} do not tell the size of its inputs.")
+        self.size = fitting(cell, params)[1]
 
     def finished(self) -> bytes:
         unknown = set(self.names) - self.used
@@ -169,21 +166,27 @@ class _Model:
         self.used.add(name)
         return self.names.get(name, name)
 
-    def _input(self, name: str, shape: list[Any]) -> str:
-        value = self.graph.input(self._named(name), self.outside, shape)
-        return value if self.inside == self.outside else self.graph.cast(value, self.inside)
+    def _input(self, name: str, shape: list[Any], dtype: Any = None) -> str:
+        """An input; `dtype` is that of what is no floating point, as masks in a carry."""
+        value = self.graph.input(self._named(name), dtype or self.outside, shape)
+        same = dtype is not None or self.inside == self.outside
+        return value if same else self.graph.cast(value, self.inside)
 
-    def _output(self, value: str, name: str, shape: list[Any]) -> None:
-        value = value if self.inside == self.outside else self.graph.cast(value, self.outside)
-        self.graph.output(value, self._named(name), self.outside, shape)
+    def _output(self, value: str, name: str, shape: list[Any], dtype: Any = None) -> None:
+        same = dtype is not None or self.inside == self.outside
+        value = value if same else self.graph.cast(value, self.outside)
+        self.graph.output(value, self._named(name), dtype or self.outside, shape)
 
     def _states(self, states: States) -> list[str]:
         pairs = zip(states.names, states.first, strict=True)
-        return [self._input(f"initial_{name}", ["B", *first.shape]) for name, first in pairs]
+        return [
+            self._input(f"initial_{name}", ["B", *first.shape], _other(first))
+            for name, first in pairs
+        ]
 
     def _finals(self, states: States, after: Sequence[str]) -> None:
         for name, first, value in zip(states.names, states.first, after, strict=True):
-            self._output(value, f"final_{name}", ["B", *first.shape])
+            self._output(value, f"final_{name}", ["B", *first.shape], _other(first))
 
     def _read_out(self, ys: str, head: Any) -> str:
         if head is None:
@@ -193,3 +196,8 @@ class _Model:
         if bias is None:
             return made
         return self.graph.node("Add", made, self.graph.constant(np.asarray(bias, self.inside)))
+
+
+def _other(first: np.ndarray) -> Any:
+    """The dtype of a leaf that is no floating point; None of those that are."""
+    return None if first.dtype.kind == "f" else first.dtype
