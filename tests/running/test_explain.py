@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 import jaxrnn
-from jaxrnn.cells import ExpRNNCell, IndRNNCell, LSTMPCell, PeepholeLSTMCell
+from jaxrnn.cells import BlockGRUCell, ExpRNNCell, IndRNNCell, LSTMPCell, PeepholeLSTMCell
 from jaxrnn.methods import Fused, Scan
 from jaxrnn.running.fused.method import ALONE, PLAIN
 from jaxrnn.wrappers import MultiHead, Zoneout
@@ -75,6 +75,7 @@ PAYS = {  # at (64, 8, 32): what runs by default, and why
     jaxrnn.LSTMCell(32): ("fused", "its step has products"),
     jaxrnn.RNNCell(32): ("fused", "its step has products"),
     jaxrnn.RNNCell(4): ("scan", "its products are too narrow"),
+    BlockGRUCell(256, blocks=8): ("scan", "several products of blocks"),
     IndRNNCell(32): ("scan", "its step has no product"),
     Attending(32): ("scan", "beside `dot`"),
 }

@@ -46,6 +46,7 @@ WORK = (  # operations that are computed again in the backward loop, and cost mo
 )
 NARROW = 8  # multiplications for each number that a product reads or writes
 ZEROS = 2**22  # multiplications of a step by dense matrices that stand for blocks
+CHAIN = 3  # products of blocks in a step: of a block GRU the scan takes 0.76 of the time (16 rows)
 
 
 def forward_pays(problem: Problem, reading: Reading) -> bool:
@@ -94,6 +95,8 @@ def _loses_by_shape(problem: Problem, reading: Reading) -> str | None:
     if rows > 1:
         if rows * _dense_entries(problem, reading) >= ZEROS:
             return "its backward products would be of matrices that are mostly zeros."
+        if sum(reading.recorded) >= CHAIN and not _all_plain(problem, reading):
+            return "its step has several products of blocks, one behind another."
         narrow = _width(problem, reading) < NARROW
         return "its products are too narrow." if narrow else None
     if _multiplies_gates(reading) and _all_plain(problem, reading):
