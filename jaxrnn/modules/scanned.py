@@ -53,18 +53,35 @@ def cell_of(cell: str | Cell, hidden_size: int | None, carry: Any = None) -> Cel
     return known[_short(cell)](hidden_size=size)  # pyrefly: ignore[unexpected-keyword]
 
 
-def first_carry(
-    cell: Cell, batch_size: int | tuple[int, ...], input_size: int, dtype: DType
+def initialize_carry(
+    batch_size: int | tuple[int, ...],
+    hidden_size: int | None = None,
+    cell: str | Cell = "gru",
+    *,
+    input_size: int = 1,
+    dtype: DType = jnp.float32,
 ) -> Any:
-    """The carry before the first step, in the form that `ScannedRNN` takes."""
+    """The carry before the first step.
+
+    Args:
+        batch_size: the number of environments, or the batch axes: `()` is one without.
+        hidden_size, cell: as of the module.
+        input_size: the number of features, for the few cells whose carry depends on it.
+        dtype: of the computation.
+
+    Raises:
+        ValueError: the first carry of this cell is learned or has axes of space: pass `carry=None`
+            to the module.
+    """
+    chosen = cell_of(cell, hidden_size)
     batch = axes_of("batch_size", batch_size)
     check_float("dtype", dtype)
     row = None
-    if cell.feature_axes == 1:
-        row = call.first_row(cell, (input_size,), jax.dtypes.canonicalize_dtype(dtype))
+    if chosen.feature_axes == 1:
+        row = call.first_row(chosen, (input_size,), jax.dtypes.canonicalize_dtype(dtype))
     if row is None:
         raise ValueError(
-            f"the first carry of {cell} is learned or has axes of space, so that it needs more "
+            f"the first carry of {chosen} is learned or has axes of space, so that it needs more "
             "than a number of rows: pass carry=None to the module."
         )
     return bare(jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), row))

@@ -76,29 +76,7 @@ class ScannedRNN(nnx.Module):
         ys, after = self.rnn(xs, state, reset=scanned.flags(resets))
         return scanned.bare(after), ys
 
-    @staticmethod
-    def initialize_carry(
-        batch_size: int | tuple[int, ...],
-        hidden_size: int | None = None,
-        cell: str | Cell = "gru",
-        *,
-        input_size: int = 1,
-        dtype: DType = jnp.float32,
-    ) -> Any:
-        """The carry before the first step.
-
-        Args:
-            batch_size: the number of environments, or the batch axes: `()` is one without.
-            hidden_size, cell: as of the module.
-            input_size: the number of features, for the few cells whose carry depends on it.
-            dtype: of the computation.
-
-        Raises:
-            ValueError: the first carry of this cell is learned: pass `carry=None` to the module.
-        """
-        return scanned.first_carry(
-            scanned.cell_of(cell, hidden_size), batch_size, input_size, dtype
-        )
+    initialize_carry = staticmethod(scanned.initialize_carry)
 
     def load(self, params: Params) -> None:
         """Takes parameters of any source, in place, as `Recurrent.load` does."""

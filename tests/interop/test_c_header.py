@@ -11,26 +11,12 @@ import slow
 from oracles import EVERY
 
 import jaxrnn
+from experiments.shipping import MAIN
 from jaxrnn import wrappers
 from jaxrnn.interop import ConversionError, to_c
 
 cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is installed")
 INPUTS = 3
-MAIN = """
-#include <stdio.h>
-#include "model.h"
-
-int main(void) {
-    float x[MODEL_INPUT_SIZE], y[MODEL_OUTPUT_SIZE];
-    model_state state;
-    model_reset(&state);
-    while (fread(x, sizeof(float), MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
-        model_step(&state, x, y);
-        fwrite(y, sizeof(float), MODEL_OUTPUT_SIZE, stdout);
-    }
-    return 0;
-}
-"""
 VECTORS = {case[0]: case[1] for case in EVERY if case[1].feature_axes == 1 and case[1].causal}
 QUICK = {"lem", "mlstm", "s5"}
 TORCH = {
