@@ -142,12 +142,12 @@ def agents() -> list[str]:
         f"{cell} {way}" for cell in ("gru", "lstm") for way in ("forward", "backward", "rollout")
     ]
     titles = [f"{way.split()[0].upper()} {way.split()[1]}" for way in ways]
-    lines = [f"| T, B, H | {' | '.join(titles)} |", "|---|" + "---|" * len(ways)]
+    lines = [f"| T×B×H | {' | '.join(titles)} |", "|---|" + "---|" * len(ways)]
     ratios = {(row["shape"], row["way"]): row["ratio"][0] for row in found}
     for shape in dict.fromkeys(row["shape"] for row in found):
         B, T, _, H = shape.split("x")
         entries = " | ".join(f"{ratios[shape, way]:.2f}" for way in ways)
-        lines.append(f"| {T}, {B}, {H} | {entries} |")
+        lines.append(f"| {T}×{B}×{H} | {entries} |")
     return lines
 
 

@@ -43,7 +43,7 @@ class _Layer(NamedTuple):
 
 
 def from_onnx(path_or_bytes: str | os.PathLike[str] | bytes) -> FromOnnx:
-    """The layers RNN, LSTM and GRU of a file, as torch, Keras and `to_onnx` write them.
+    """The layers RNN, LSTM and GRU of a file, as torch and `to_onnx` write them.
 
     Operators are taken in their order, each as a layer; what lies between them is listed and not
     looked at. Pairs of a forward and a reverse operator on one input are one layer of both
