@@ -301,6 +301,23 @@ def test_what_torch_writes_is_read(kind, both):
     assert len(found.operators) == 2 and len(found.cell.cells) == 2
 
 
+FILES = ROOT / "tests" / "interop" / "files"
+
+
+@pytest.mark.parametrize(("name", "layers"), [("lstm", 2), ("bidirectional", 1)])
+def test_what_keras_writes_of_lstms_is_read(name, layers):
+    found = from_onnx(FILES / f"keras_{name}.onnx")
+    told = np.load(FILES / f"keras_{name}.npz")
+    assert len(found.cell.cells) == len(found.operators) == layers
+    _, ys = jaxrnn.unroll(found.cell, found.params, told["xs"].swapaxes(0, 1))
+    np.testing.assert_allclose(ys.swapaxes(0, 1), told["ys"], atol=1e-6)
+
+
+def test_the_loop_that_keras_writes_of_a_gru_is_named():
+    with pytest.raises(ConversionError, match=r"gru.*/while_loop'\] are not read"):
+        from_onnx(FILES / "keras_gru.onnx")
+
+
 def cases():
     """The cases that the ONNX project tests its operators with."""
     with warnings.catch_warnings():

@@ -84,6 +84,51 @@ class _Header(Operations):
         program = self.program
         fields = [_field(name) for name in program.names]
         sizes = [math.prod(first.shape) for first in program.first]
+        outputs = self._step(fields, sizes)
+        resets = [
+            line
+            for field, first in zip(fields, program.first, strict=True)
+            for line in self._reset(field, first)
+        ]
+        struct = [f"    float {f}[{n}];" for f, n in zip(fields, sizes, strict=True)]
+        unused = [] if fields else ["    (void)state;"]
+        name = self.name
+        upper = name.upper()
+        lines = [
+            f"/* {kind}, written by jaxrnn. {name}_reset(&state) begins a sequence, and",
+            f"   {name}_step(&state, x, y) takes a step of it. Weights {self.bytes:,} bytes,",
+            f"   state {4 * sum(sizes):,}, stack {4 * self.floats:,}; no allocation. */",
+            f"#ifndef {upper}_H",
+            f"#define {upper}_H",
+            "",
+            "#include <math.h>",
+            "",
+            f"#define {upper}_INPUT_SIZE {math.prod(program.x.shape)}",
+            f"#define {upper}_OUTPUT_SIZE {outputs}",
+            "",
+            "typedef struct {",
+            *(struct or ["    char nothing;"]),
+            f"}} {name}_state;",
+            "",
+            *self.constants,
+            f"static inline void {name}_reset({name}_state *state) {{",
+            *resets,
+            *unused,
+            "}",
+            "",
+            f"static inline void {name}_step({name}_state *state, const float *x, float *y) {{",
+            *self.lines,
+            *unused,
+            "}",
+            "",
+            "#endif",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def _step(self, fields: list[str], sizes: list[int]) -> int:
+        """The lines of one step; how many numbers it puts out."""
+        program = self.program
         self.places[program.x.number] = Place("x", program.x.shape)
         for value, field in zip(program.carry, fields, strict=True):
             self.places[value.number] = Place(f"state->{field}", value.shape)
@@ -91,52 +136,14 @@ class _Header(Operations):
             self.write(operation)
         y = self._kept(self._output())
         after = [self._settled(operand) for operand in program.after]
-        count = math.prod(y.shape)
         for field, place, size in zip(fields, after, sizes, strict=True):
-            if place.text != f"state->{field}":
-                target = f"state->{field}"
+            target = f"state->{field}"
+            if place.text != target:
                 self.loop(size, lambda i, t=target, p=place: f"{t}[{i}] = {p.at(i)};")
         # y may be where x is: it comes last
+        count = math.prod(y.shape)
         self.loop(count, lambda i: f"y[{i}] = {y.at(i)};")
-        resets = [
-            self._reset(field, first) for field, first in zip(fields, program.first, strict=True)
-        ]
-        upper = self.name.upper()
-        struct = "\n".join(f"    float {f}[{n}];" for f, n in zip(fields, sizes, strict=True))
-        unused = [] if fields else ["    (void)state;"]
-        struct = struct or "    char nothing;"
-        return "\n".join(
-            [
-                f"/* {kind}, written by jaxrnn. {self.name}_reset(&state) begins a sequence, and",
-                f"   {self.name}_step(&state, x, y) takes a step of it. Weights {self.bytes:,} "
-                "bytes,",
-                f"   state {4 * sum(sizes):,}, stack {4 * self.floats:,}; no allocation. */",
-                f"#ifndef {upper}_H",
-                f"#define {upper}_H",
-                "",
-                "#include <math.h>",
-                "",
-                f"#define {upper}_INPUT_SIZE {math.prod(program.x.shape)}",
-                f"#define {upper}_OUTPUT_SIZE {count}",
-                "",
-                f"typedef struct {{\n{struct}\n}} {self.name}_state;",
-                "",
-                *self.constants,
-                f"static inline void {self.name}_reset({self.name}_state *state) {{",
-                *(line for lines in resets for line in lines),
-                *unused,
-                "}",
-                "",
-                f"static inline void {self.name}_step({self.name}_state *state, const float *x, "
-                "float *y) {",
-                *self.lines,
-                *unused,
-                "}",
-                "",
-                "#endif",
-                "",
-            ]
-        )
+        return count
 
     def _output(self) -> Place:
         y = self.place(self.program.y)

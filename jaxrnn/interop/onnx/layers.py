@@ -112,11 +112,6 @@ class Layers:
             inputs += [graph.constant(made.p[None])]
         while not inputs[-1]:
             inputs.pop()
-        rules = [native.ACTIVATIONS[name] for name in made.activations]
-        attributes: dict[str, Any] = {"activations": [rule[0] for rule in rules]}
-        for place, name in ((1, "activation_alpha"), (2, "activation_beta")):
-            numbers = [rule[place] for rule in rules if rule[place] is not None]
-            attributes |= {name: numbers} if numbers else {}
         count = 3 if made.kind == "LSTM" else 2
         ys, *after = graph.nodes_of(
             made.kind,
@@ -124,7 +119,7 @@ class Layers:
             count=count,
             hidden_size=made.r.shape[-1],
             direction="reverse" if reverse else "forward",
-            **attributes,
+            **_activations(made),
             **made.attributes,
         )
         one = graph.constant(np.array([1], np.int64), "axes")
@@ -185,6 +180,16 @@ class Layers:
             assert self.lengths is not None
             self.valid = graph.node("Less", steps, graph.cast(self.lengths, np.int64))
         return self.valid
+
+
+def _activations(made: native.Operator) -> dict[str, Any]:
+    """The attributes that name the activations of an operator."""
+    rules = [native.ACTIVATIONS[name] for name in made.activations]
+    attributes: dict[str, Any] = {"activations": [rule[0] for rule in rules]}
+    for place, name in ((1, "activation_alpha"), (2, "activation_beta")):
+        numbers = [rule[place] for rule in rules if rule[place] is not None]
+        attributes |= {name: numbers} if numbers else {}
+    return attributes
 
 
 def _body(outer: Graph, program: Program, masked: bool) -> Any:

@@ -1,7 +1,7 @@
 """The recurrent operators of a file of ONNX as a stack with its parameters."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,10 @@ class _Layer(NamedTuple):
 
 
 def from_onnx(path_or_bytes: str | os.PathLike[str] | bytes) -> FromOnnx:
-    """The layers RNN, LSTM and GRU of a file, as torch and `to_onnx` write them.
+    """The layers RNN, LSTM and GRU of a file, as torch, Keras and `to_onnx` write them.
+
+    Keras (3.15, by tf2onnx) writes the operator of an LSTM; of its other layers it makes a `Loop`,
+    which is no operator: `from_keras` takes their weights.
 
     Operators are taken in their order, each as a layer; what lies between them is listed and not
     looked at. Pairs of a forward and a reverse operator on one input are one layer of both
@@ -80,7 +83,11 @@ def from_onnx(path_or_bytes: str | os.PathLike[str] | bytes) -> FromOnnx:
         elif node.op_type != "Constant" and not weights.holds(node):
             between.append(f"{node.op_type} {node.name}".strip())
     if not layers:
-        raise ConversionError(f"the file has none of the operators {', '.join(KINDS)}.")
+        loops = [node.name for node in model.graph.node if node.op_type in ("Loop", "Scan")]
+        why = f" Its loops {loops} are not read: take the weights from where they were trained."
+        raise ConversionError(
+            f"the file has none of the operators {', '.join(KINDS)}.{why if loops else ''}"
+        )
     for layer in layers:
         if layer.reverse:
             raise ConversionError(
@@ -213,11 +220,34 @@ class _Weights:
 def _layer(node: Any, weights: _Weights) -> _Layer:
     name = node.name or node.output[0]
     attributes = {a.name: package("helper").get_attribute_value(a) for a in node.attribute}
-    inputs = [*node.input, *[""] * 8]
+    _check_attributes(name, attributes)
+    w, r, b, p = _arrays(name, node, weights)
+    direction = attributes.get("direction", b"forward").decode()
+    count = 2 if direction == "bidirectional" else 1
+    activations = _activations(node.op_type, attributes, count, name)
+    forget = bool(attributes.get("input_forget", 0))
+    before = not attributes.get("linear_before_reset", 0)
+    ways = []
+    for k in range(count):
+        bias = np.zeros(2 * w.shape[1], w.dtype) if b is None else b[k]
+        own = None if p is None else p[k]
+        found = native.Operator(node.op_type, w[k], r[k], bias, own, activations[k], {})
+        ways.append(native.cell_of(found, forget, before))
+    if count == 2 and ways[0][0] != ways[1][0]:
+        raise ConversionError(f"the directions of operator {name!r} have different activations.")
+    return _Layer(node.input[0], ways, name, direction == "reverse")
+
+
+def _check_attributes(name: str, attributes: dict[str, Any]) -> None:
     if "clip" in attributes:
         raise ConversionError(f"operator {name!r} clips, which no cell here does.")
     if attributes.get("layout", 0):
         raise ConversionError(f"operator {name!r} has layout=1, batch first: write it with 0.")
+
+
+def _arrays(name: str, node: Any, weights: _Weights) -> tuple[Any, Any, Any, Any]:
+    """W, R, B and P of an operator, the last two None where it has none."""
+    inputs = [*node.input, *[""] * 8]
     w, r, b = map(weights.get, inputs[1:4])
     if w is None or r is None:
         raise ConversionError(f"operator {name!r} has no weights.")
@@ -229,20 +259,7 @@ def _layer(node: Any, weights: _Weights) -> _Layer:
                 f"operator {name!r} begins with a state of its own, {state!r}: give it to unroll "
                 "as the carry, and the file without it."
             )
-    direction = attributes.get("direction", b"forward").decode()
-    count = 2 if direction == "bidirectional" else 1
-    activations = _activations(node.op_type, attributes, count, name)
-    ways = []
-    for k in range(count):
-        bias = np.zeros(2 * w.shape[1], w.dtype) if b is None else b[k]
-        own = None if p is None else p[k]
-        found = native.Operator(node.op_type, w[k], r[k], bias, own, activations[k], {})
-        forget = bool(attributes.get("input_forget", 0))
-        before = not attributes.get("linear_before_reset", 0)
-        ways.append(native.cell_of(found, forget, before))
-    if count == 2 and ways[0][0] != ways[1][0]:
-        raise ConversionError(f"the directions of operator {name!r} have different activations.")
-    return _Layer(node.input[0], ways, name, direction == "reverse")
+    return w, r, b, p
 
 
 def _check_sizes(name: str, kind: str, w: Any, r: Any, b: Any, p: Any) -> None:
@@ -268,22 +285,23 @@ def _activations(
     if len(given) != directions * len(default):
         raise FileFormatError(f"operator {name!r} names {len(given)} activations.")
     numbers = [iter(attributes.get(f"activation_{which}", [])) for which in ("alpha", "beta")]
-    found = []
-    for raw in given:
-        theirs = raw.decode()
-        ours = next((n for n, rule in native.ACTIVATIONS.items() if rule[0] == theirs), None)
-        if ours is None:
-            raise ConversionError(f"operator {name!r} has the activation {theirs!r}.")
-        usual = STANDARD.get(theirs, (None, None))
-        # each takes the next of them, where it has any
-        meant = [
-            None if number is None else next(rest, number)
-            for number, rest in zip(usual, numbers, strict=True)
-        ]
-        want = native.ACTIVATIONS[ours][1:]
-        pairs = zip(meant, want, strict=True)
-        if any(b is not None and abs((a or 0.0) - b) > 1e-6 for a, b in pairs):
-            raise ConversionError(f"operator {name!r} has {theirs} with {meant}, here {want}.")
-        found.append(ours)
+    found = [_activation(raw.decode(), numbers, name) for raw in given]
     size = len(default)
     return [tuple(found[k * size : (k + 1) * size]) for k in range(directions)]
+
+
+def _activation(theirs: str, numbers: list[Iterator[float]], name: str) -> str:
+    """Our name of an activation. It takes the next alpha and beta, where it has any."""
+    ours = next((n for n, rule in native.ACTIVATIONS.items() if rule[0] == theirs), None)
+    if ours is None:
+        raise ConversionError(f"operator {name!r} has the activation {theirs!r}.")
+    usual = STANDARD.get(theirs, (None, None))
+    meant = [
+        None if number is None else next(rest, number)
+        for number, rest in zip(usual, numbers, strict=True)
+    ]
+    want = native.ACTIVATIONS[ours][1:]
+    pairs = zip(meant, want, strict=True)
+    if any(b is not None and abs((a or 0.0) - b) > 1e-6 for a, b in pairs):
+        raise ConversionError(f"operator {name!r} has {theirs} with {meant}, here {want}.")
+    return ours
