@@ -2,9 +2,9 @@
 and everything else follows from that definition.
 
 The rest stands in `jaxrnn.cells` (all cells, their parameters and carries), `jaxrnn.wrappers`
-(cells around cells), `jaxrnn.sequences`, `jaxrnn.methods`, `jaxrnn.initializers`, `jaxrnn.interop`,
-`jaxrnn.diagnostics` and `jaxrnn.testing`; the Flax modules in `jaxrnn.nnx` and `jaxrnn.linen`,
-which are imported when they are first asked for.
+(cells around cells), `jaxrnn.sequences`, `jaxrnn.methods`, `jaxrnn.initializers`,
+`jaxrnn.interop`, `jaxrnn.diagnostics`, `jaxrnn.online` and `jaxrnn.testing`; the Flax modules in
+`jaxrnn.nnx` and `jaxrnn.linen`, which are imported when they are first asked for.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from jaxrnn import (
     initializers,
     interop,
     methods,
+    online,
     sequences,
     testing,
     wrappers,
@@ -69,6 +70,7 @@ __all__ = [
     "lengths_to_mask",
     "linear",
     "methods",
+    "online",
     "sequences",
     "split_batch",
     "stepper",

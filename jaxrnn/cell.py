@@ -298,6 +298,7 @@ def single_step(
     reset: Array | None = None,
     noise: Noise = None,
     absorbed: Params = None,
+    dot: Dot | None = None,
 ) -> tuple[Carry, Array]:
     """One step outside a sequence, `(carry, y)`.
 
@@ -309,6 +310,7 @@ def single_step(
         reset: [*batch] booleans; where True the carry is the first before this step.
         noise: what `project` takes of this step.
         absorbed: the parameters with noise; the first carry is made of those without.
+        dot: the product in `step`; None is that of the dtype of `x`.
     """
     wide = carry_dtype(x.dtype)
     first = cell.init_carry(params, jnp.zeros_like(x, wide))
@@ -317,7 +319,7 @@ def single_step(
     if reset is not None:
         carry = select(reset, first, carry)
     u = cast(cell.project(cast(params, x.dtype), x, cast(noise, x.dtype)), wide)
-    carry, y = cell.step(params, carry, u, dot_in(x.dtype))
+    carry, y = cell.step(params, carry, u, dot_in(x.dtype) if dot is None else dot)
     return carry, cast(y, x.dtype)
 
 

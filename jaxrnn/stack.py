@@ -197,7 +197,7 @@ class Stack(Cell):
         for layer, cell in enumerate(self.cells):
             if layer > 0:
                 own = None if u.noise is None else u.noise.cells[layer]
-                v = cell.project(params[layer], self._drop(y, u.noise, layer), own)
+                v = cell.project(params[layer], self.dropped(y, u.noise, layer), own)
             after, y = cell.step(params[layer], carry[layer], v, dot)
             carries.append(after)
         return tuple(carries), y
@@ -221,7 +221,7 @@ class Stack(Cell):
         outputs = []
         for index, (layer, direction, cell) in enumerate(self._indexed()):
             if direction == 0 and layer > 0:
-                xs = self._drop(merged(self.merge, outputs), noise, layer)
+                xs = self.dropped(merged(self.merge, outputs), noise, layer)
                 outputs = []
             given, own = (None if t is None else t[index] for t in (carry, noise and noise.cells))
             after, ys = run(
@@ -246,7 +246,7 @@ class Stack(Cell):
             for d in range(self.directions)
         ]
 
-    def _drop(self, ys: Array, noise: StackNoise | None, layer: int) -> Array:
+    def dropped(self, ys: Array, noise: StackNoise | None, layer: int) -> Array:
         """The input of `layer`: the output of the layer before, dropped where there is noise."""
         return drop(ys, None if noise is None else noise.keep[layer - 1], self.dropout)
 

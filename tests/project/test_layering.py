@@ -25,6 +25,7 @@ ORDER = {  # what each part of jaxrnn may import from jaxrnn
     "methods": {"running", "hardware"},
     "interop": CORE | {"sequences", "initializers", "cells", "wrappers", "running", "stack"},
     "diagnostics": CORE | {"initializers", "cells", "running", "stack"},
+    "online": CORE | {"running", "stack"},
     "testing": CORE | {"initializers", "cells", "running", "stack"},
 }
 ORDER["modules"] = CORE | {"initializers", "cells", "running", "sequences", "stack", "interop"}

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 TOP = """Cell RNNCell LSTMCell GRUCell Stack unroll unroll_windows unroll_carries stepper
 initial_carry generate affine_scan lengths_to_mask explain split_batch Chrono dot linear gates zeros
 carry_dtype __version__"""
-MODULES = "cells wrappers sequences methods initializers interop diagnostics testing"
+MODULES = "cells wrappers sequences methods initializers interop diagnostics online testing"
 FIRST = {jaxrnn.LSTMCell, jaxrnn.GRUCell, cells.LiGRUCell, cells.JANETCell}
 GATED = [  # the class, and what stands for tanh by default
     (jaxrnn.LSTMCell, "tanh"),

@@ -44,6 +44,7 @@ MODULES = (
     "jaxrnn.interop",
     "jaxrnn.testing",
     "jaxrnn.diagnostics",
+    "jaxrnn.online",
     "jaxrnn.initializers",
     "jaxrnn.methods",
 )
