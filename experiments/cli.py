@@ -10,6 +10,8 @@
                                                   gradients against the lag
     python -m experiments agents [--config FILE] [--KEY VALUE ...]
                                                   agents with a memory, by recurrent PPO
+    python -m experiments online [--config FILE] [--KEY VALUE ...]
+                                                  learning along streams, gradients forward in time
     python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]
                                                   speed and memory against other libraries
     python -m experiments report RUN... [--out FILE]
@@ -18,10 +20,10 @@
                                                   what a run has trained, to run elsewhere
 
 COMMAND --help tells more of each, with an example; after `run NAME`, `sweep NAME`, `gradients`,
-`agents`, `bench` or `export`, --help explains every key, and --print_config prints what would be
-run. Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted, and the
-same command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun again; 141
-who read the output has gone.
+`agents`, `online`, `bench` or `export`, --help explains every key, and --print_config prints what
+would be run. Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted,
+and the same command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun
+again; 141 who read the output has gone.
 """
 
 import functools
@@ -49,6 +51,7 @@ from experiments.config import (
     UsageError,
     choose,
 )
+from experiments.online.config import OnlineConfig
 from experiments.report import prose
 from experiments.training import dist, folder, progress
 
@@ -202,6 +205,15 @@ def agents(arguments: list[str]) -> int:
     return DONE
 
 
+def online(arguments: list[str]) -> int:
+    """`online`: learns along streams."""
+    config = parse(OnlineConfig, arguments, "online")
+    from experiments.online import command
+
+    command.run(config)
+    return DONE
+
+
 def bench(arguments: list[str]) -> int:
     """`bench`: times jaxrnn and its peers."""
     config = parse(BenchConfig, arguments, "bench")
@@ -252,6 +264,7 @@ COMMANDS = {
     "check": check,
     "gradients": gradients,
     "agents": agents,
+    "online": online,
     "bench": bench,
     "report": page,
     "export": ship,

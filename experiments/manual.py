@@ -15,6 +15,7 @@ from experiments.arguments import parse
 from experiments.bench.config import BenchConfig
 from experiments.config import PRESETS, Config, ExportConfig, GradientConfig, Launch, Points, choose
 from experiments.listing import columns_wide
+from experiments.online.config import OnlineConfig
 
 COMMANDS = {
     "list": """
@@ -75,6 +76,15 @@ COMMANDS = {
 
         Example: python -m experiments agents --environment t_maze --lengths 8,32 --cells gru,lstm
         """,
+    "online": """
+        python -m experiments online [--KEY VALUE ...]
+
+        Learns along streams that do not end, by gradients forward in time and by truncated
+        backpropagation; measures how near approximate gradients are to the exact one, and what they
+        cost.
+
+        Example: python -m experiments online --streams adding --learners rtrl,bptt_8
+        """,
     "bench": """
         python -m experiments bench [--KEY VALUE ...]
 
@@ -116,6 +126,11 @@ HEADINGS: dict[type, dict[str, str]] = {
         "environments": "How it is trained",
         "seed": "Which seeds, and where to",
     },
+    OnlineConfig: {
+        "measures": "What is measured",
+        "hidden_size": "How it is trained",
+        "seed": "Which seeds, and where to",
+    },
     BenchConfig: {"cells": "What is measured", "rounds": "How long, and where"},
     ExportConfig: {"to": "What is written"},
     Launch: {"resume": "How it is started"},
@@ -125,6 +140,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "sweep": (Points, Config, Launch),
     "gradients": (GradientConfig,),
     "agents": (AgentConfig,),
+    "online": (OnlineConfig,),
     "bench": (BenchConfig,),
     "export": (ExportConfig,),
 }
@@ -162,7 +178,7 @@ def about(command: str, rest: Sequence[str]) -> str:
         choose("preset", rest[0], PRESETS)
         values = vars(parse(Config, ["--config", str(PRESETS[rest[0]])]))
         words = [words[0].replace("NAME", rest[0]), f"{rest[0]}: {values['description']}."]
-    elif command not in ("gradients", "agents", "bench", "export"):
+    elif command not in ("gradients", "agents", "online", "bench", "export"):
         return _filled(words)
     return f"{_filled([*words, VALUES])}\n\n{_options(KINDS[command], values)}\n{GENERAL}"
 

@@ -25,8 +25,9 @@ import yaml
 from experiments.agents.config import AgentConfig
 from experiments.bench.config import BenchConfig
 from experiments.config import Config, GradientConfig, InUse, RunError, UsageError
+from experiments.online.config import OnlineConfig
 
-AnyConfig = Config | GradientConfig | AgentConfig | BenchConfig
+AnyConfig = Config | GradientConfig | AgentConfig | OnlineConfig | BenchConfig
 
 
 @contextlib.contextmanager

@@ -14,10 +14,20 @@ from experiments.agents.config import AgentConfig
 from experiments.bench.config import BenchConfig
 from experiments.cells import CELLS
 from experiments.config import PRESETS, TIERS, Config, ExportConfig, GradientConfig, Launch, Points
+from experiments.online.config import OnlineConfig
 from experiments.tasks import TASKS
 
 KNOWN = {"tasks": TASKS, "cells": CELLS, "presets": PRESETS, "tiers": TIERS}
-KINDS = (Config, GradientConfig, AgentConfig, BenchConfig, ExportConfig, Launch, Points)
+KINDS = (
+    Config,
+    GradientConfig,
+    AgentConfig,
+    OnlineConfig,
+    BenchConfig,
+    ExportConfig,
+    Launch,
+    Points,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +124,7 @@ def test_the_docstring_of_a_configuration_tells_of_every_option_and_of_every_cho
         ("sweep adding", (Points, Config, Launch)),
         ("gradients", (GradientConfig,)),
         ("agents", (AgentConfig,)),
+        ("online", (OnlineConfig,)),
         ("bench", (BenchConfig,)),
         ("export", (ExportConfig,)),
     ],

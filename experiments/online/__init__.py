@@ -1,0 +1,1 @@
+"""Learning while a stream runs: gradients forward in time beside truncated backpropagation."""

@@ -1,0 +1,112 @@
+"""How near approximate gradients are to the exact one, and what all of them cost."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn
+from experiments.bench import measure, stats
+from experiments.cells import CELLS
+from experiments.online.config import OnlineConfig
+from experiments.online.learners import FORWARD
+from jaxrnn import online
+
+LAGS = (1, 2, 5, 10, 20, 50)
+METHODS = ("snap1", "eprop", "uoro")
+# H, B, cell: RTRL beside backpropagation through 100 steps
+COSTS = ((32, 1, "mingru"), (32, 16, "mingru"), (128, 1, "mingru"), (128, 16, "mingru"))
+COSTS += ((128, 1, "lru"), (128, 16, "lru"))
+STEPS = 100
+ROWS = 32
+
+
+def cosines(config: OnlineConfig, name: str) -> list[dict[str, Any]]:
+    """Of a loss of the last of some steps, in all parameters of a cell as it is drawn: for each
+    method the cosine to the exact gradient, by number of steps."""
+    cell = CELLS[name].make(config.hidden_size, max(config.lags))
+    rows = []
+    for lag in LAGS:
+        found: dict[str, list[float]] = {method: [] for method in METHODS}
+        for seed in range(config.seeds):
+            params, xs, weights = _problem(cell, lag, config.seed + seed)
+            want = _flat(jax.grad(functools.partial(_last, cell, xs, weights))(params))
+            for method in METHODS:
+                got = _flat(forward(FORWARD[method](cell), params, xs, weights))
+                cosine = jnp.vdot(got, want) / jnp.linalg.norm(got) / jnp.linalg.norm(want)
+                found[method].append(float(cosine))
+        for method, values in found.items():
+            row = {"cell": name, "lag": lag, "method": method}
+            rows.append(row | {"cosines": [round(value, 4) for value in values]})
+    return rows
+
+
+def forward(learner: online.Learner, params: Any, xs: Any, weights: Any) -> Any:
+    """The gradient of a weighted sum of the last outputs."""
+    asked = jnp.arange(len(xs)) == len(xs) - 1
+
+    def loss(_: Any, y: Any, now: Any) -> Any:
+        return jnp.where(now, jnp.sum(y * weights), 0.0)
+
+    run = functools.partial(online.learn, learner, xs=xs, targets=asked, loss=loss)
+    return jax.jit(lambda params: run(params=params).gradients[0])(params)
+
+
+def _last(cell: jaxrnn.Cell, xs: Any, weights: Any, params: Any) -> Any:
+    return jnp.sum(jaxrnn.unroll(cell, params, xs)[1][-1] * weights)
+
+
+def _problem(cell: jaxrnn.Cell, steps: int, seed: int) -> tuple[Any, Any, Any]:
+    k_params, k_xs, k_weights = jax.random.split(jax.random.key(seed), 3)
+    params = cell.init(k_params, input_size=4)
+    xs = jax.random.normal(k_xs, (steps, ROWS, 4))
+    size = jax.eval_shape(lambda: jaxrnn.unroll(cell, params, xs)[1]).shape[-1]
+    return params, xs, jax.random.normal(k_weights, (size,))
+
+
+def _flat(tree: Any) -> Any:
+    return jnp.concatenate([a.ravel() for a in jax.tree.leaves(tree)])
+
+
+def costs(config: OnlineConfig) -> list[dict[str, Any]]:
+    """Time and memory of the gradient of a loss at each of 100 steps, by `RTRL` as they come and
+    by backpropagation when they are over."""
+    rows = []
+    for size, batch, name in COSTS:
+        cell = CELLS[name].make(size, STEPS)
+        key = jax.random.key(config.seed)
+        xs = jax.random.normal(key, (STEPS, batch, size))
+        params = cell.init(key, input_size=size)
+        runs = {"rtrl": _rtrl(cell, xs), "bptt": _backward(cell, xs)}
+        programs = {k: run.lower(params).compile() for k, run in runs.items()}
+        calls: list[Callable[[], Any]] = [
+            functools.partial(_finished, program, params) for program in programs.values()
+        ]
+        times = measure.in_turn(calls, [1] * len(calls), [1] * len(calls), 15, config.seed)
+        row: dict[str, Any] = {"cell": name, "hidden_size": size, "batch": batch}
+        for k, (method, program) in enumerate(programs.items()):
+            row[f"{method}_us"] = round(float(np.median(times[:, k])) / STEPS * 1e6, 1)
+            row[f"{method}_bytes"] = program.memory_analysis().temp_size_in_bytes
+        row["ratio"] = [round(float(r), 3) for r in stats.ratio(times[:, 0], times[:, 1])]
+        rows.append(row)
+    return rows
+
+
+def _rtrl(cell: jaxrnn.Cell, xs: Any) -> Any:
+    def loss(_: Any, y: Any, __: Any) -> Any:
+        return jnp.sum(jnp.square(y))
+
+    return jax.jit(
+        lambda params: online.learn(online.RTRL(cell), params, xs, None, loss).gradients[0]
+    )
+
+
+def _backward(cell: jaxrnn.Cell, xs: Any) -> Any:
+    return jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(jaxrnn.unroll(cell, p, xs)[1]))))
+
+
+def _finished(program: Any, params: Any) -> None:
+    jax.block_until_ready(program(params))
