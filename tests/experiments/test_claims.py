@@ -166,8 +166,7 @@ CLAIMS = {
         f"{span(updates('adding_1000', 'lstm_chrono'))} updates"
     ],
     "LEM solves adding at T = 2,000": lambda: [
-        f"in {span(updates('adding_2000', 'lem'))}",
-        f"the third ended at {max(found('adding_2000', 'lem')['final_loss']):.3f}",
+        f"{solved('adding_2000', 'lem')}, in {span(updates('adding_2000', 'lem'))}",
         f"LSTMs with chrono biases ({span(updates('adding_2000', 'lstm_chrono'))})",
         f"GRUs ({span(updates('adding_2000', 'gru'))})",
         f"At 1,000 LEM takes {span(updates('adding_1000', 'lem'))}",
