@@ -61,21 +61,34 @@ def learn(config: OnlineConfig, stream: str, learner: str) -> Row:
 
     began = time.perf_counter()
     train = jax.jit(one)
-    rates = np.asarray(config.learning_rates, np.float32)
     first = jax.random.key(config.seed + 10_000)
-    tried = np.array([last_quarter(np.asarray(train(first, rate))) for rate in rates])
-    best = rates[np.argmin(np.where(np.isfinite(tried), tried, np.inf))]
+    best = best_rate(
+        lambda rate: last_quarter(np.asarray(train(first, np.float32(rate)))), config.learning_rates
+    )
     keys = [jax.random.key(config.seed + k) for k in range(config.seeds)]
-    losses = [np.asarray(train(key, best)).tolist() for key in keys]
+    losses = [np.asarray(train(key, np.float32(best))).tolist() for key in keys]
     return {
         "stream": stream,
         "cell": network,
         "lag": lag,
         "learner": learner,
-        "learning_rate": config.learning_rates[int(np.flatnonzero(rates == best)[0])],
+        "learning_rate": best,
         "losses": [[folder.finite(value, 4) for value in seed] for seed in losses],
         "seconds": round(time.perf_counter() - began),
     }
+
+
+def best_rate(loss: Callable[[float], float], rates: tuple[float, ...]) -> float:
+    """The rate with the least loss; where that is the first or the last one, up to three more
+    beyond it are tried."""
+    tried = {rate: loss(rate) for rate in rates}
+    for _ in range(3):
+        best = min(tried, key=lambda rate: tried[rate] if np.isfinite(tried[rate]) else np.inf)
+        if best not in (min(tried), max(tried)):
+            break
+        beyond = float(f"{best / 3 if best == min(tried) else best * 3:.2g}")
+        tried[beyond] = loss(beyond)
+    return min(tried, key=lambda rate: tried[rate] if np.isfinite(tried[rate]) else np.inf)
 
 
 def last_quarter(losses: np.ndarray) -> float:

@@ -27,7 +27,8 @@ class OnlineConfig:
         batch_size: so many streams side by side.
         steps: of each stream.
         every: steps from one update to the next, where gradients go forward; of bptt_W it is W.
-        learning_rates: of Adam, each tried on a seed of its own; the best one is reported.
+        learning_rates: of Adam, each tried on a seed of its own, and up to three beyond the first
+            or the last where that is the best; the best one is reported.
         seed: what everything is drawn from.
         seeds: so many networks and streams from one seed on.
         out: the folder to write; none means a new one under runs/.

@@ -119,6 +119,18 @@ def test_what_does_not_fit_is_refused(changes, said):
         OnlineConfig(**changes)
 
 
+def test_a_rate_at_the_end_of_its_grid_is_not_the_best_yet():
+    tried = []
+
+    def loss(rate):
+        tried.append(rate)
+        return abs(np.log(rate / 1.2e-4))
+
+    assert command.best_rate(loss, (1e-3, 3e-3)) == 1.1e-4
+    assert tried == [1e-3, 3e-3, 3.3e-4, 1.1e-4, 3.7e-5]
+    assert command.best_rate(lambda rate: np.nan if rate > 0.01 else 1 / rate, (1e-3,)) == 9e-3
+
+
 def test_windows_are_read_from_names():
     assert window("bptt_32") == 32
     assert window("rtrl") is None
