@@ -56,7 +56,7 @@ print(f"forward {trace:.6f}, backward {jax.grad(last)(a):.6f}")
 # %% [markdown]
 # ## Where it is cheap
 #
-# In general $P$ has a row for every unit and a column for every parameter. An LSTM of 128 units with 128 inputs would keep 33 million numbers. Where no unit acts on
+# In general $P$ has a row for every unit and a column for every parameter. An LSTM of 128 units with 128 inputs would keep tens of millions of numbers. Where no unit acts on
 # another, each parameter belongs to one unit, and $P$ has the size of the parameters. The minGRU, the LRU, the RG-LRU and others are such cells; `online.RTRL` reads
 # from the equations whether one is.
 

@@ -21,6 +21,7 @@ FIGURES = {
 FIGURES |= {"04_long_memory": 2, "05_a_cell_from_a_paper": 2, "07_step_by_step": 1}
 FIGURES |= {"08_language_model": 1, "09_what_did_it_learn": 1}
 FIGURES |= {"10_sequence_to_sequence": 1, "11_forecast": 1}
+FIGURES |= {"12_learning_while_it_runs": 2}
 
 
 def sources(notebook):
