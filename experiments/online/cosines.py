@@ -28,19 +28,20 @@ def cosines(config: OnlineConfig, name: str) -> list[dict[str, Any]]:
     """Of a loss of the last of some steps, in all parameters of a cell as it is drawn: for each
     method the cosine to the exact gradient, by number of steps."""
     cell = CELLS[name].make(config.hidden_size, max(config.lags))
+    exact = jax.jit(jax.grad(functools.partial(_last, cell)))
+    near = {m: jax.jit(functools.partial(forward, FORWARD[m](cell))) for m in METHODS}
     rows = []
     for lag in LAGS:
         found: dict[str, list[float]] = {method: [] for method in METHODS}
         for seed in range(config.seeds):
-            params, xs, weights = _problem(cell, lag, config.seed + seed)
-            want = _flat(jax.grad(functools.partial(_last, cell, xs, weights))(params))
-            for method in METHODS:
-                got = _flat(forward(FORWARD[method](cell), params, xs, weights))
-                cosine = jnp.vdot(got, want) / jnp.linalg.norm(got) / jnp.linalg.norm(want)
-                found[method].append(float(cosine))
+            problem = _problem(cell, lag, config.seed + seed)
+            want = _flat(exact(*problem))
+            for method, run in near.items():
+                got = _flat(run(*problem))
+                cosine = got @ want / np.linalg.norm(got) / np.linalg.norm(want)
+                found[method].append(round(float(cosine), 4))
         for method, values in found.items():
-            row = {"cell": name, "lag": lag, "method": method}
-            rows.append(row | {"cosines": [round(value, 4) for value in values]})
+            rows.append({"cell": name, "lag": lag, "method": method, "cosines": values})
     return rows
 
 
@@ -51,11 +52,10 @@ def forward(learner: online.Learner, params: Any, xs: Any, weights: Any) -> Any:
     def loss(_: Any, y: Any, now: Any) -> Any:
         return jnp.where(now, jnp.sum(y * weights), 0.0)
 
-    run = functools.partial(online.learn, learner, xs=xs, targets=asked, loss=loss)
-    return jax.jit(lambda params: run(params=params).gradients[0])(params)
+    return online.learn(learner, params, xs, asked, loss).gradients[0]
 
 
-def _last(cell: jaxrnn.Cell, xs: Any, weights: Any, params: Any) -> Any:
+def _last(cell: jaxrnn.Cell, params: Any, xs: Any, weights: Any) -> Any:
     return jnp.sum(jaxrnn.unroll(cell, params, xs)[1][-1] * weights)
 
 
@@ -67,8 +67,8 @@ def _problem(cell: jaxrnn.Cell, steps: int, seed: int) -> tuple[Any, Any, Any]:
     return params, xs, jax.random.normal(k_weights, (size,))
 
 
-def _flat(tree: Any) -> Any:
-    return jnp.concatenate([a.ravel() for a in jax.tree.leaves(tree)])
+def _flat(tree: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(a).ravel() for a in jax.tree.leaves(tree)])
 
 
 def costs(config: OnlineConfig) -> list[dict[str, Any]]:

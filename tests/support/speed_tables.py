@@ -180,12 +180,65 @@ def shipped() -> list[str]:
     return lines
 
 
+def _online(measure: str) -> list[Row]:
+    return json.loads((RESULTS / "online" / "summary.json").read_text())[measure]
+
+
+def streams() -> list[str]:
+    """The loss in the last quarter of each stream, over that of the best constant."""
+    found = _online("learning")
+    learners = list(dict.fromkeys(row["learner"] for row in found))
+    lines = [
+        f"| stream | lag | cell | {' | '.join(learners)} |",
+        "|---|---|---|" + "---|" * len(learners),
+    ]
+    for stream in dict.fromkeys(row["stream"] for row in found):
+        own = {row["learner"]: row for row in found if row["stream"] == stream}
+        first = next(iter(own.values()))
+        entries = []
+        for learner in learners:
+            losses = np.array(own[learner]["losses"], float)
+            ends = losses[:, -(losses.shape[1] // 4) :].mean(1)
+            entries.append(f"{np.median(ends):.3f} ({ends.min():.3f}-{ends.max():.3f})")
+        head = f"{stream} | {first['lag']} | {first['cell']}"
+        lines.append(f"| {head} | {' | '.join(entries)} |")
+    return lines
+
+
+def cosines() -> list[str]:
+    """The median cosine to the exact gradient, by number of steps."""
+    found = _online("cosines")
+    lags = sorted({row["lag"] for row in found})
+    lines = [f"| cell | method | {' | '.join(map(str, lags))} |", "|---|---|" + "---|" * len(lags)]
+    for cell, method in dict.fromkeys((row["cell"], row["method"]) for row in found):
+        own = [r["cosines"] for r in found if (r["cell"], r["method"]) == (cell, method)]
+        entries = " | ".join(f"{np.median(values):.2f}" for values in own)
+        lines.append(f"| {cell} | {method} | {entries} |")
+    return lines
+
+
+def forward_costs() -> list[str]:
+    """Time and memory of RTRL beside backpropagation through 100 steps."""
+    lines = [
+        "| cell | H | B | RTRL, μs a step | over backpropagation | RTRL, MB | backpropagation, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in _online("cost"):
+        sizes = " | ".join(f"{row[f'{name}_bytes'] / 1e6:.2f}" for name in ("rtrl", "bptt"))
+        lines.append(
+            f"| {row['cell']} | {row['hidden_size']} | {row['batch']} | {row['rtrl_us']:,.0f} | "
+            f"{row['ratio'][0]:.1f} | {sizes} |"
+        )
+    return lines
+
+
 TABLES = {
     ROOT / "README.md": {"speed": readme},
     DOCS / "speed.md": {"cpu": cpu, "gpu": gpu, "memory": memory, "every_cell": every_cell},
     DOCS / "linear_recurrences.md": {"linear": linear},
     DOCS / "agents.md": {"agents": agents, "earned": earned},
     DOCS / "saving.md": {"shipped": shipped},
+    DOCS / "online.md": {"streams": streams, "cosines": cosines, "forward_costs": forward_costs},
 }
 
 
