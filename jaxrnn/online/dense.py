@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Params
-from jaxrnn.online.learner import Layer, Learner, by_rows
+from jaxrnn.online.learner import Layer, Learner, by_rows, sum_of_rows
 
 LARGEST = 64  # numbers in a carry
 
@@ -81,13 +81,11 @@ class DenseRTRL(Learner):
 
     def _through(self, layer: Layer, x: Array, traces: list[Array], dcarry: Carry) -> Params:
         tree = jax.tree.structure(layer.params)
-        batch = tuple(range(x.ndim - 1))
 
         def row(dcarry: Carry, traces: list[Array]) -> list[Array]:
             return [jnp.tensordot(_flat(dcarry), trace, 1) for trace in traces]
 
-        found = by_rows(row, x.ndim - 1)(dcarry, traces)
-        return tree.unflatten([a.sum(batch) for a in found])
+        return tree.unflatten(sum_of_rows(row, x.shape[:-1], dcarry, traces))
 
 
 def _flat(tree: Any) -> Array:

@@ -1,6 +1,8 @@
 """What all ways of learning online share: layers, masks, resets, noise and the last step."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -309,6 +311,34 @@ def by_rows(function: Any, batch: int, fixed: int = 0) -> Any:
         return each(*arguments)
 
     return rows
+
+
+TOGETHER = 16
+
+
+def sum_of_rows(function: Any, batch: tuple[int, ...], *arguments: Any) -> Any:
+    """The sum of a function of each row over all of them.
+
+    XLA:CPU sums along the first axis entry by entry, across all of memory: sixteen rows at a time,
+    written out, took a twentieth of the time (130 kB a row, jax 0.10).
+    """
+    count = math.prod(batch)
+    size = next(k for k in range(min(TOGETHER, max(count, 1)), 0, -1) if count % k == 0)
+    rows = jax.tree.map(lambda a: a.reshape(count // size, size, *a.shape[len(batch) :]), arguments)
+
+    def part(rows: Any) -> Any:
+        each = [function(*jax.tree.map(lambda a, k=k: a[k], rows)) for k in range(size)]
+        return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), each)
+
+    if count == size:
+        return part(jax.tree.map(lambda a: a[0], rows))
+
+    def body(total: Any, rows: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, part(rows)), None
+
+    shapes = jax.eval_shape(lambda: part(jax.tree.map(lambda a: a[0], rows)))
+    none = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.scan(body, none, rows)[0]
 
 
 def _no_direction(a: Array) -> Any:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, Params, dot_in
-from jaxrnn.online.learner import Layer, Learner, Product, by_rows
+from jaxrnn.online.learner import Layer, Learner, Product, by_rows, sum_of_rows
 from jaxrnn.online.units import Place, Reading, behind, read_units, split, spread, whole
 
 Traces = tuple[tuple[Array | None, ...], ...]  # [leaf of the carry][leaf of the parameters]
@@ -96,9 +96,7 @@ class _Unitwise(Learner):
 
         if not any(map(any, form.traced)):
             return tree.unflatten([None] * len(shapes))
-        batch = tuple(range(x.ndim - 1))
-        found = by_rows(row, x.ndim - 1)(jax.tree.leaves(dcarry), traces)
-        return tree.unflatten([None if a is None else a.sum(batch) for a in found])
+        return tree.unflatten(sum_of_rows(row, x.shape[:-1], jax.tree.leaves(dcarry), traces))
 
     def _product(self, layer: Layer, x: Array) -> Product | None:
         cut = self._cut()

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Params, select
-from jaxrnn.online.learner import Layer, Learner, by_rows
+from jaxrnn.online.learner import Layer, Learner, by_rows, sum_of_rows
 
 
 class RankOne(NamedTuple):
@@ -95,15 +95,13 @@ class UORO(Learner):
 
     def _through(self, layer: Layer, x: Array, traces: RankOne, dcarry: Carry) -> Params:
         tree = jax.tree.structure(layer.params)
-        batch = tuple(range(x.ndim - 1))
 
         def row(directions: list[Array], traces: RankOne) -> list[Array]:
             pairs = zip(directions, traces.carry, strict=True)
             factor = sum(jnp.vdot(a, b) for a, b in pairs)
             return [factor * a for a in traces.params]
 
-        found = by_rows(row, x.ndim - 1)(jax.tree.leaves(dcarry), traces)
-        return tree.unflatten([a.sum(batch) for a in found])
+        return tree.unflatten(sum_of_rows(row, x.shape[:-1], jax.tree.leaves(dcarry), traces))
 
     def _select(self, rows: Array, yes: RankOne, no: RankOne) -> RankOne:
         """Signs go on being drawn, whichever rows are taken."""

@@ -229,7 +229,44 @@ CLAIMS = {
         f"{solved('fast_flip_flop', 'rnn_orth')} in "
         f"{span(both('fast_flip_flop', ('rnn_orth', 'rnn_glorot'), updates))} updates"
     ],
+    "exact gradients forward in time reach": lambda: [
+        f"copying across 20 steps {stream('copying', 'rtrl')}, windows of 8 "
+        f"{stream('copying', 'bptt_8')}, of 32 {stream('copying', 'bptt_32')}",
+        f"of a target that drifts {stream('drifting', 'rtrl')}, {stream('drifting', 'bptt_8')} and "
+        f"{stream('drifting', 'bptt_32')}, of 128 {stream('drifting', 'bptt_128')}",
+    ],
+    "such gradients cost twice": lambda: [
+        f"{costs(1)} times the time of backpropagation for one sequence",
+        f"{costs(16)} times for sixteen",
+    ],
+    "SnAp-1 and e-prop are near": lambda: [
+        f"after 20 steps {near('snap1', 20)} and {near('eprop', 20)} of an LSTM",
+        f"of a tanh RNN {near('snap1', 20, 'rnn_orth')}",
+        f"of JANET {near('snap1', 20, 'janet')}",
+    ],
 }
+
+
+def online(measure, **wanted):
+    """The rows of a measure of `python -m experiments online` that have these values."""
+    found = json.loads((RESULTS / "online" / "summary.json").read_text())[measure]
+    return [row for row in found if all(row[k] == v for k, v in wanted.items())]
+
+
+def stream(name, learner):
+    """The median over seeds of the loss in the last quarter."""
+    (row,) = online("learning", stream=name, learner=learner)
+    parts = [seed[-(len(seed) // 4) :] for seed in row["losses"]]
+    return f"{statistics.median(statistics.mean(part) for part in parts):.3f}"
+
+
+def costs(batch):
+    return span([row["ratio"][0] for row in online("cost", batch=batch)], ".1f")
+
+
+def near(method, lag, cell="lstm"):
+    (row,) = online("cosines", cell=cell, lag=lag, method=method)
+    return f"{statistics.median(row['cosines']):.2f}"
 
 
 def rows():

@@ -220,7 +220,7 @@ def cosines() -> list[str]:
 def forward_costs() -> list[str]:
     """Time and memory of RTRL beside backpropagation through 100 steps."""
     lines = [
-        "| cell | H | B | RTRL, μs a step | over backpropagation | RTRL, MB | backpropagation, MB |",
+        "| cell | H | B | μs a step | over backpropagation | MB | MB of backpropagation |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in _online("cost"):
