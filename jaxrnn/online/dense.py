@@ -41,13 +41,13 @@ class DenseRTRL(Learner):
 
     layered: ClassVar[bool] = False
 
-    def _begin(self, layer: Layer, x: Array) -> tuple[Carry, list[Array]]:
+    def _begin(self, layer: Layer, x: Array, traces: Any = None) -> tuple[Carry, list[Array]]:
         leaves, tree = jax.tree.flatten(layer.params)
 
         def row(leaves: list[Array], x: Array) -> list[Array]:
             return jax.jacrev(lambda p: _flat(layer.first(tree.unflatten(p), x)))(leaves)
 
-        first = layer.first(layer.params, x)
+        first = layer.first(layer.begin, x)
         batch = x.ndim - 1
         size = sum(math.prod(leaf.shape[batch:]) for leaf in jax.tree.leaves(first))
         if size > LARGEST:

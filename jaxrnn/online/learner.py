@@ -24,6 +24,7 @@ from jaxrnn.cell import (
     single_step,
 )
 from jaxrnn.checks import as_array, as_arrays, check_boolean, check_features, check_noise, fit_carry
+from jaxrnn.online.units import behind
 from jaxrnn.stack import Stack
 from jaxrnn.structure import check_params, features_of, fit_params
 
@@ -51,6 +52,7 @@ class Layer(NamedTuple):
     cell: Cell
     params: Params  # prepared, with the draws that act on them
     noise: Noise  # one step of what is left
+    begin: Params  # prepared, without them: the first carry is made of these
 
     def run(
         self, params: Params, carry: Carry, x: Array, product: "Product | None" = None
@@ -60,6 +62,7 @@ class Layer(NamedTuple):
         return single_step(self.cell, params, carry, x, noise=self.noise, dot=dot)
 
     def first(self, params: Params, x: Array) -> Carry:
+        """The first carry. Where draws act on parameters, they act on none that it is made of."""
         return self.cell.init_carry(params, jnp.zeros_like(x, carry_dtype(x.dtype)))
 
 
@@ -91,29 +94,38 @@ class Learner:
         if cell.feature_axes != 1:
             raise ValueError(f"{type(cell).__name__} has spatial axes, which no method here takes.")
 
-    def init(self, params: Params, like: Array, noise: Noise = None) -> State:
+    def init(
+        self, params: Params, like: Array, noise: Noise = None, *, carry: Carry = None
+    ) -> State:
         """The first carry and its traces.
 
         Args:
             params: of the cell, from `cell.init`.
             like: one step's input, [*batch, I], of which shape and dtype count.
             noise: one step of what `cell.noise` draws, as `step` gets it.
+            carry: a carry to begin with instead, which does not depend on the parameters.
 
         Raises:
             ValueError: parameters that do not fit, or a cell that this method does not take; the
                 message says why.
         """
         params, like = self._checked(params, like)
-        whole, left = self._prepared(params, like, noise)
-        carry = []
+        prepared = self._prepared(params, like, noise)
+        given = None if carry is None else self._parts(carry)
+        carries = []
         traces = []
         x = jnp.zeros_like(like)
-        for layer in self._layers(whole, left):
+        for index, layer in enumerate(self._layers(prepared)):
+            first = layer.first(layer.params, x)
+            _check_floating(self, layer.params, first)
             first, trace = self._begin(layer, x)
-            carry.append(first)
+            if given is not None:
+                first = fit_carry(given[index], first)
+                trace = self._forgotten(trace)
+            carries.append(first)
             traces.append(trace)
             x = jnp.zeros_like(layer.run(layer.params, first, x)[1])
-        return State(self._as_carry(carry), tuple(traces))
+        return State(self._as_carry(carries), tuple(traces))
 
     def step(
         self,
@@ -142,27 +154,30 @@ class Learner:
             TypeError, ValueError: arguments that do not fit.
         """
         params, x = self._checked(params, x)
+        if not isinstance(state, State):
+            raise TypeError(f"state must be what init returns, got {type(state).__name__}.")
         mask = _rows("mask", mask, x)
         reset = _rows("reset", reset, x)
-        whole, left = self._prepared(params, x, noise)
+        prepared = self._prepared(params, x, noise)
+        starts_given = self._parts(state.carry)
         carry: list[Carry] = []
         traces: list[Any] = []
         before: list[tuple[Carry, Any, Array]] = []
-        layers = self._layers(whole, left)
+        layers = self._layers(prepared)
         for index, layer in enumerate(layers):
             if mask is not None:  # what is masked may be NaN
                 x = select(mask, x, 0)
             trace = state.traces[index]
-            first, none = self._begin(layer, x)
-            start = fit_carry(self._parts(state.carry)[index], first)
+            first, none = self._begin(layer, x, trace)
+            start = fit_carry(starts_given[index], first)
             if reset is not None:
                 start = select(reset, first, start)
-                trace = self._select(reset, none, trace)
+                trace = select(reset, none, trace)
             before.append((start, trace, x))
             after, y, moved = self._advance(layer, start, trace, x)
             if mask is not None:
                 after = select(mask, after, start)
-                moved = self._select(mask, moved, trace)
+                moved = select(mask, moved, trace)
                 y = select(mask, y, 0)
             carry.append(after)
             traces.append(moved)
@@ -183,12 +198,12 @@ class Learner:
             dcarry: that in the carry after the step, in its structure.
 
         Returns:
-            Gradients in the structure of `params`. The sum of those of all steps is the gradient of
-            the sum of all losses.
+            Gradients in the structure that `cell.init` makes. The sum of those of all steps is the
+            gradient of the sum of all losses.
         """
         params, x = self._checked(params, moment.xs[0])
-        (whole, left), pull = jax.vjp(lambda p: self._prepared(p, x, moment.noise), params)
-        layers = self._layers(whole, left)
+        prepared, pull = jax.vjp(lambda p: self._prepared(p, x, moment.noise), params)
+        layers = self._layers(prepared)
         given = [None] * len(layers) if dcarry is None else self._parts(dcarry)
         found: list[Params] = []
         for index, layer in reversed(list(enumerate(layers))):
@@ -196,7 +211,8 @@ class Learner:
             found.insert(0, direction)
             dy = self._between(dx, moment.noise, index) if index else None
         total = found[0] if not self._is_layered() else tuple(found)
-        (result,) = pull((total, jax.tree.map(_no_direction, left)))
+        none = jax.tree.map(_no_direction, prepared)
+        (result,) = pull(none._replace(params=total))
         return result
 
     def _of_layer(
@@ -210,6 +226,8 @@ class Learner:
             lambda p, c, x: layer.run(p, c, x, product), layer.params, start, x
         )
         dy = jnp.zeros_like(y) if dy is None else jnp.asarray(dy, y.dtype)
+        if dy.shape != y.shape:
+            raise ValueError(f"dy has shape {dy.shape}, expected {y.shape}: that of y.")
         none = jax.tree.map(jnp.zeros_like, after)
         dcarry = none if dcarry is None else jax.tree.map(jnp.asarray, fit_carry(dcarry, after))
         held = None
@@ -229,8 +247,8 @@ class Learner:
         """The products whose derivatives the method takes; None is all of them."""
         return None
 
-    def _begin(self, layer: Layer, x: Array) -> tuple[Carry, Any]:
-        """The first carry and its traces."""
+    def _begin(self, layer: Layer, x: Array, traces: Any = None) -> tuple[Carry, Any]:
+        """The first carry and its traces; `traces` are those of before, if any."""
         raise NotImplementedError
 
     def _advance(
@@ -243,9 +261,9 @@ class Learner:
         """The gradients in the parameters, of what is given by the carry; None of some is 0."""
         raise NotImplementedError
 
-    def _select(self, rows: Array, yes: Any, no: Any) -> Any:
-        """The traces of some rows."""
-        return select(rows, yes, no)
+    def _forgotten(self, traces: Any) -> Any:
+        """The traces of a carry that does not depend on the parameters."""
+        return jax.tree.map(jnp.zeros_like, traces)
 
     # The layers.
 
@@ -253,18 +271,27 @@ class Learner:
         return self.layered and isinstance(self.cell, Stack)
 
     def _parts(self, carry: Carry) -> Sequence[Carry]:
-        return carry if self._is_layered() else (carry,)
+        if not self._is_layered():
+            return (carry,)
+        assert isinstance(self.cell, Stack)
+        count = len(self.cell.cells)
+        if not isinstance(carry, tuple) or len(carry) != count:
+            raise ValueError(
+                f"a carry of this stack must be a tuple of {count}, one of each layer."
+            )
+        return carry
 
     def _as_carry(self, parts: Sequence[Carry]) -> Carry:
         return tuple(parts) if self._is_layered() else parts[0]
 
-    def _layers(self, params: Params, noise: Noise) -> list[Layer]:
+    def _layers(self, prepared: "Prepared") -> list[Layer]:
         if not self._is_layered():
-            return [Layer(self.cell, params, noise)]
+            return [Layer(self.cell, *prepared)]
         assert isinstance(self.cell, Stack)
         cells = self.cell.cells
-        own = [None] * len(cells) if noise is None else noise.cells
-        return [Layer(*each) for each in zip(cells, params, own, strict=True)]
+        own = [None] * len(cells) if prepared.noise is None else prepared.noise.cells
+        each = zip(cells, prepared.params, own, prepared.begin, strict=True)
+        return [Layer(*parts) for parts in each]
 
     def _between(self, y: Array, noise: Noise, layer: int) -> Array:
         """The output of a layer as the input of the next, or the way back, which is the same."""
@@ -277,15 +304,51 @@ class Learner:
         params = check_params(self.cell, fit_params(self.cell, params, features_of(x)))
         return params, jnp.asarray(check_features(self.cell, params, x, axes="..."))
 
-    def _prepared(self, params: Params, x: Array, noise: Noise) -> tuple[Params, Noise]:
-        """What a step computes with: parameters in the dtype of the carry, and the noise left."""
-        whole = self.cell.prepare(cast(params, carry_dtype(x.dtype)))
+    def _prepared(self, params: Params, x: Array, noise: Noise) -> "Prepared":
+        begin = self.cell.prepare(cast(params, carry_dtype(x.dtype)))
         if noise is None:
-            return whole, None
-        drawn = jax.tree.map(lambda n: n[None], as_arrays("noise", noise))
+            return Prepared(begin, None, begin)
+        drawn = jax.tree.map(lambda n: jnp.asarray(n)[None], as_arrays("noise", noise))
         check_noise(self.cell, drawn, x[None])
-        whole, left = self.cell.absorb(whole, drawn)
-        return whole, jax.tree.map(lambda n: n[0], left)
+        whole, left = self.cell.absorb(begin, drawn)
+        left = jax.tree.map(lambda n: n[0], left)
+        if any(n.shape[: x.ndim - 1] != x.shape[:-1] or n.ndim < x.ndim for n in _leaves(left)):
+            raise ValueError(f"the noise of {self.cell} has no axes of the batch.")
+        self._check_begin(begin, whole, x)
+        return Prepared(whole, left, begin)
+
+    def _check_begin(self, begin: Params, whole: Params, x: Array) -> None:
+        """Raises ValueError where draws act on what the first carry is made of."""
+        leaves, tree = jax.tree.flatten(begin)
+        pairs = zip(leaves, _leaves(whole), strict=True)
+        drawn = {k for k, (a, b) in enumerate(pairs) if a is not b}
+
+        def first(leaves: list[Array], x: Array) -> list[Array]:
+            return _leaves(self.cell.init_carry(tree.unflatten(leaves), x))
+
+        if drawn & behind(first, leaves, x):
+            raise ValueError(f"the noise of {self.cell} acts on what its first carry is made of.")
+
+
+class Prepared(NamedTuple):
+    """What a step computes with, in the dtype of the carry."""
+
+    params: Params  # with the draws that act on them
+    noise: Noise  # what is left of it
+    begin: Params  # without draws
+
+
+def _check_floating(learner: Learner, params: Params, carry: Carry) -> None:
+    leaves = (*_leaves(params), *_leaves(carry))
+    if not all(jnp.issubdtype(a.dtype, jnp.floating) for a in leaves):
+        raise ValueError(
+            f"{type(learner).__name__} does not take {learner.cell}: a parameter, or a leaf of its "
+            "carry, is not floating-point."
+        )
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return jax.tree.leaves(tree)
 
 
 def _rows(name: str, given: Any, x: Array) -> Array | None:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.cell import Array, Noise, Params
-from jaxrnn.checks import check_size
+from jaxrnn.cell import Array, Cell, Noise, Params, carry_dtype
+from jaxrnn.checks import as_arrays, check_features, check_noise, check_size, fit_rows
 from jaxrnn.online.learner import Learner, State
 from jaxrnn.running.stepper import Stepper
+from jaxrnn.structure import fit_params
 
 
 class Learned(NamedTuple):
@@ -82,10 +83,19 @@ def learn(
         ((9,), (3, 1, 4))
     """
     check_size("every", every)
-    xs = jnp.asarray(xs)
+    if not isinstance(learner, Learner):
+        raise TypeError(f"learner must be one of jaxrnn.online, got {type(learner).__name__}.")
+    cell = learner.cell
+    params = fit_params(cell, params)
+    xs = jnp.asarray(check_features(cell, params, xs, axes="T, ..."))
     T = xs.shape[0]
-    mask = None if mask is None else jnp.asarray(mask)
-    reset = None if reset is None else jnp.asarray(reset)
+    if T == 0:
+        raise ValueError("a stretch must have at least one step.")
+    mask, reset = (
+        rows if rows is None else fit_rows(name, rows, xs, 1)
+        for name, rows in (("mask", mask), ("reset", reset))
+    )
+    noise = _fitted(cell, noise, xs)
     if optimizer is not None and T % every:
         raise ValueError(f"{T} steps are no multiple of every={every}.")
     if state is None:
@@ -93,7 +103,8 @@ def learn(
     whole = (params, head)
     if optimizer is not None and optimizer_state is None:
         optimizer_state = optimizer.init(whole)
-    none = jax.tree.map(jnp.zeros_like, whole)
+    # summed in 32 bits at the least: a sum of many in 16 stops growing
+    none = jax.tree.map(lambda p: jnp.zeros_like(p, carry_dtype(p.dtype)), whole)
 
     def body(now: Any, inputs: Any) -> Any:
         (params, head), state, progress, total = now
@@ -104,7 +115,7 @@ def learn(
         if signal is not None:
             dy = signal(head, y, target)
         found = (learner.gradients(params, moment, dy), dhead)
-        total = jax.tree.map(jnp.add, total, found)
+        total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, found)
         now = ((params, head), progress, total)
         if optimizer is not None:
             now = lax.cond((t + 1) % every == 0, update, lambda *now: now, *now)
@@ -112,11 +123,24 @@ def learn(
         return (whole, state, progress, total), value
 
     def update(whole: Any, progress: Any, total: Any) -> Any:
-        changes, progress = optimizer.update(total, progress, whole)
+        changes, progress = optimizer.update(_as(whole, total), progress, whole)
         whole = jax.tree.map(lambda p, change: p + change.astype(p.dtype), whole, changes)
         return whole, progress, none
 
     inputs = (jnp.arange(T), xs, targets, mask, reset)
     now, losses = lax.scan(body, (whole, state, optimizer_state, none), inputs)
     (params, head), state, optimizer_state, total = now
-    return Learned(params, head, state, optimizer_state, losses, total)
+    return Learned(params, head, state, optimizer_state, losses, _as(now[0], total))
+
+
+def _fitted(cell: Cell, noise: Noise, xs: Array) -> Noise:
+    if noise is None:
+        return None
+    noise = jax.tree.map(jnp.asarray, as_arrays("noise", noise))
+    check_noise(cell, noise, xs)
+    return noise
+
+
+def _as(like: Any, tree: Any) -> Any:
+    """A tree in the dtypes of another."""
+    return jax.tree.map(lambda a, b: b.astype(a.dtype), like, tree)

@@ -34,7 +34,7 @@ class _Unitwise(Learner):
         """What a product inside the recurrence is for the derivative; None: itself."""
         return None
 
-    def _begin(self, layer: Layer, x: Array) -> tuple[Carry, Traces]:
+    def _begin(self, layer: Layer, x: Array, traces: Any = None) -> tuple[Carry, Traces]:
         form = self._form(layer, x)
         leaves, tree = jax.tree.flatten(layer.params)
 
@@ -48,8 +48,8 @@ class _Unitwise(Learner):
                 for each, traced in zip(direct, form.traced, strict=True)
             )
 
-        traces = by_rows(row, x.ndim - 1, fixed=1)(leaves, x)
-        return layer.first(layer.params, x), traces
+        begun = by_rows(row, x.ndim - 1, fixed=1)(leaves, x)
+        return layer.first(layer.begin, x), begun
 
     def _advance(
         self, layer: Layer, carry: Carry, traces: Traces, x: Array
@@ -252,7 +252,7 @@ def _inside(cell: Cell, params: Described, x: Described, noise: Described) -> fr
     made: list[Any] = []
 
     def run(dot: Dot, params: Any, x: Array, noise: Any) -> list[Any]:
-        layer = Layer(cell, params, noise)
+        layer = Layer(cell, params, noise, params)
         after, _ = layer.run(params, layer.first(params, x), x, lambda: dot)
         return jax.tree.leaves(after)
 
@@ -270,7 +270,41 @@ def _inside(cell: Cell, params: Described, x: Described, noise: Described) -> fr
         rest = iter(marks)
         return run(lambda v, w, op=None: plain(v, w, op) + next(rest), *others)
 
-    return behind(marked, made, *others)
+    return behind(marked, made, *others) & _of_the_carry(cell, others)
+
+
+def _of_the_carry(cell: Cell, others: Sequence[Any]) -> frozenset[int]:
+    """The numbers of the products whose vector depends on the carry before the step."""
+    first = jax.eval_shape(lambda p, x, _: Layer(cell, p, None, p).first(p, x), *others)
+    states, shape = jax.tree.flatten(first)
+    plain = dot_in(others[1].dtype)
+    found: list[int] = []
+    count = 0
+
+    def vectors(states: list[Array], params: Any, x: Array, noise: Any, number: int) -> list[Any]:
+        seen: list[Array] = []
+
+        def noting(v: Array, w: Array, op: Any = None) -> Array:
+            seen.append(v)
+            return plain(v, w, op)
+
+        layer = Layer(cell, params, noise, params)
+        layer.run(params, shape.unflatten(states), x, lambda: noting)
+        nonlocal count
+        count = len(seen)
+        return seen[number : number + 1]
+
+    number = 0
+    while number == 0 or number < count:
+        run = functools.partial(vectors, number=number)
+        try:
+            depends = bool(behind(run, states, *others))
+        except jax.errors.UnexpectedTracerError:  # inside a loop of the step's own
+            depends = True
+        if depends:
+            found.append(number)
+        number += 1
+    return frozenset(found)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -289,24 +323,26 @@ def _form(method: type, cell: Cell, params: Described, x: Described, noise: Desc
     learner = method(cell)
 
     def run(leaves: list[Array], states: list[Array], x: Array, noise: Any) -> list[Any]:
-        layer = Layer(cell, params.fill(leaves), noise)
+        layer = Layer(cell, params.fill(leaves), noise, None)
         carry = shape.unflatten(states)
         after, _ = layer.run(layer.params, carry, x, learner._product(layer, x))
         return jax.tree.leaves(after)
 
     def begin(leaves: list[Array], none: list[Array], x: Array) -> list[Any]:
-        return jax.tree.leaves(Layer(cell, None, None).first(params.fill(leaves), x))
+        return jax.tree.leaves(Layer(cell, None, None, None).first(params.fill(leaves), x))
 
-    first = jax.eval_shape(lambda p, x: Layer(cell, p, None).first(p, x), params.like(), x.like())
+    first = jax.eval_shape(
+        lambda p, x: Layer(cell, p, None, None).first(p, x), params.like(), x.like()
+    )
     states, shape = jax.tree.flatten(first)
+    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in (*states, *params.leaves)):
+        raise _Refused("a parameter, or a leaf of its carry, is not floating-point.")
     moved = read_units(run, params.leaves, states, x.like(), noise.like())
     begun = read_units(begin, params.leaves, (), x.like())
     pasts = _pasts(moved, begun)
     learned = [leaf for leaf, past in zip(states, pasts, strict=True) if past]
     if len({(leaf.shape, leaf.dtype) for leaf in learned}) > 1:
         raise _Refused("the leaves of its carry differ in shape or dtype.")
-    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in (*learned, *params.leaves)):
-        raise _Refused("a parameter, or a leaf of its carry, is not floating-point.")
     for k, before in enumerate(moved.leaves):
         if any(pasts[j] and place != whole(states[k].shape) for j, place in before.items()):
             raise _Refused("its units act on each other from step to step.")

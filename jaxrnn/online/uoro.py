@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array, Carry, Params, select
+from jaxrnn.cell import Array, Carry, Params
+from jaxrnn.checks import check_size
 from jaxrnn.online.learner import Layer, Learner, by_rows, sum_of_rows
 
 
@@ -48,7 +49,13 @@ class UORO(Learner):
     seed: int = 0
     layered: ClassVar[bool] = False
 
-    def _begin(self, layer: Layer, x: Array) -> tuple[Carry, RankOne]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("seed", self.seed, least=0)
+
+    def _begin(
+        self, layer: Layer, x: Array, traces: RankOne | None = None
+    ) -> tuple[Carry, RankOne]:
         leaves, tree = jax.tree.flatten(layer.params)
 
         def row(leaves: list[Array], x: Array, key: Array) -> RankOne:
@@ -57,10 +64,12 @@ class UORO(Learner):
                 lambda p: jax.tree.leaves(layer.first(tree.unflatten(p), x)), leaves
             )
             signs = _signs(own, made)
-            return RankOne(signs, pull(signs)[0], key)
+            # copies: what comes back may be the signs themselves, which no jit could take twice
+            return RankOne(signs, jax.tree.map(jnp.copy, pull(signs)[0]), key)
 
-        keys = jax.random.split(jax.random.key(self.seed), x.shape[:-1])
-        first = layer.first(layer.params, x)
+        first_keys = jax.random.split(jax.random.key(self.seed), x.shape[:-1])
+        keys = first_keys if traces is None else traces.key
+        first = layer.first(layer.begin, x)
         return first, by_rows(row, x.ndim - 1, fixed=1)(leaves, x, keys)
 
     def _advance(
@@ -103,9 +112,8 @@ class UORO(Learner):
 
         return tree.unflatten(sum_of_rows(row, x.shape[:-1], jax.tree.leaves(dcarry), traces))
 
-    def _select(self, rows: Array, yes: RankOne, no: RankOne) -> RankOne:
-        """Signs go on being drawn, whichever rows are taken."""
-        return select(rows, yes._replace(key=no.key), no)
+    def _forgotten(self, traces: RankOne) -> RankOne:
+        return traces._replace(params=jax.tree.map(jnp.zeros_like, traces.params))
 
 
 def _signs(key: Array, like: list[Array]) -> list[Array]:

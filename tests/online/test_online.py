@@ -1,6 +1,8 @@
 """Gradients forward in time, against `jax.grad` of `unroll` over the whole history."""
 
+import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -209,6 +211,113 @@ def test_uoro_is_right_on_average():
     assert cosine(one, want) < 0.999
 
 
+@pytest.mark.parametrize("options", [{"mask": True}, {"reset": True}])
+def test_uoro_is_right_on_average_with_masks_and_resets(options):
+    cell = wrappers.LearnedInitialCarry(cells.MinGRUCell(H))
+    params = made(cell)
+    rows = 3000
+    one = inputs()[:, :1]
+    rule = np.random.default_rng(8).random((T, 1)) < 0.6
+    options = dict.fromkeys(options, rule)
+    weights = weights_for(cell, params, one)
+    want = flat(truth(cell, params, one, weights, **options))
+    many = jnp.broadcast_to(one, (T, rows, I))
+    options = {name: np.broadcast_to(rule, (T, rows)) for name in options}
+    got = flat(found(online.UORO(cell), params, many, weights, **options)) / rows
+    assert np.linalg.norm(got - want) < 0.15 * np.linalg.norm(want)
+
+
+def test_uoro_draws_new_signs_at_each_reset():
+    cell = wrappers.LearnedInitialCarry(cells.MinGRUCell(H))
+    params = made(cell)
+    learner = online.UORO(cell)
+    state = learner.init(params, inputs()[0])
+    after, _, moment = learner.step(params, state, inputs()[0], reset=np.ones(B, bool))
+    assert any(
+        (a != b).any() for a, b in zip(state.traces[0].carry, moment.traces[0].carry, strict=True)
+    )
+    jax.jit(learner.step, donate_argnums=1)(params, state, inputs()[0])
+    assert after.traces[0].key.shape == (B,)
+
+
+def test_products_of_inputs_are_not_cut():
+    """A cell whose step multiplies its input by a matrix, as its projection could."""
+    cell = Late(H)
+    params, xs = made(cell), inputs()
+    weights = weights_for(cell, params, xs)
+    stack = jaxrnn.Stack((cells.MinGRUCell(H), cell))
+    both = made(stack)
+    for method in (online.SnAp1, online.EProp):
+        same = found(method(jaxrnn.RNNCell(H)), early(params), xs, weights)
+        got = found(method(cell), params, xs, weights)
+        close((got.w, got.v), (same.w_x[:, 0], same.w_h[:, 0]))
+        lower = found(method(stack), both, xs, weights)[0]
+        first = found(method(stack), both, xs[:1], weights[:1])[0]
+        close(first, truth(stack, both, xs[:1], weights[:1])[0])
+        assert np.abs(flat(lower)).max() > 0.01
+
+
+class LateParams(NamedTuple):
+    v: jax.Array
+    w: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Late(jaxrnn.Cell):
+    hidden_size: int
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        H = self.hidden_size
+        return LateParams(jnp.zeros((H, H), dtype), jnp.zeros((input_size, H), dtype))
+
+    def input_size(self, params):
+        return params.w.shape[0]
+
+    def init_carry(self, params, like):
+        return cells.RNNCarry(h=jaxrnn.zeros(like, self.hidden_size))
+
+    def project(self, params, xs, noise=None):
+        return xs
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        h = jnp.tanh(dot(carry.h, params.v) + dot(u, params.w))
+        return cells.RNNCarry(h=h), h
+
+
+def early(params):
+    """The same as parameters of an RNN."""
+    drawn = jaxrnn.RNNCell(H).init(jax.random.key(0), I, jnp.float64)
+    return drawn._replace(w_x=params.w[:, None], w_h=params.v[:, None], b=0 * drawn.b)
+
+
+def test_a_carry_that_is_given_does_not_depend_on_the_parameters():
+    cell = wrappers.LearnedInitialCarry(cells.MinGRUCell(H))
+    params, xs = made(cell), inputs()
+    weights = weights_for(cell, params, xs)
+    own = jax.tree.map(lambda a: a + 0.5, jaxrnn.initial_carry(cell, params, (B,)))
+    want = jax.grad(lambda p: jnp.sum(jaxrnn.unroll(cell, p, xs, own, method="scan")[1] * weights))(
+        params
+    )
+    for method in (online.RTRL, online.DenseRTRL):
+        state = method(cell).init(params, xs[0], carry=own)
+        close(found(method(cell), params, xs, weights, state=state), want)
+
+
+def test_sums_of_16_bits_do_not_stop_growing():
+    cell = cells.MinGRUCell(H)
+    params = made(cell, dtype=jnp.float16)
+    xs = jnp.ones((3000, 1, I), jnp.float16)
+
+    def loss(_, y, __):
+        return jnp.sum(y)
+
+    got, _ = online.learn(online.RTRL(cell), params, xs, None, loss).gradients
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), params)
+    want, _ = online.learn(online.RTRL(cell), wide, xs.astype(jnp.float32), None, loss).gradients
+    assert got.w_x.dtype == jnp.float16
+    np.testing.assert_allclose(flat(got), flat(want), rtol=0.02, atol=2)
+
+
 def test_layers_are_exact_and_what_is_between_them_is_of_the_same_step():
     below = cells.MinGRUCell(H)
     stack = jaxrnn.Stack((below, cells.DenseCell(5)))
@@ -400,6 +509,16 @@ def test_modules_are_taken_as_their_cells():
             ValueError,
             "scale acts on several units",
         ),
+        (lambda: online.UORO(jaxrnn.GRUCell(H), seed="a"), ValueError, "seed"),
+        (lambda: started().gradients(dy=jnp.ones((1, H))), ValueError, "dy has shape"),
+        (lambda: started().stretch(jnp.zeros((0, 2, I))), ValueError, "at least one step"),
+        (lambda: started().stretch(jnp.zeros((3, 2, I)), mask=MASK), ValueError, "mask has shape"),
+        (lambda: started().stretch(jnp.zeros((3, 2, I)), noise=jnp.ones(3)), ValueError, "noise"),
+        (
+            lambda: online.learn(jaxrnn.GRUCell(H), None, None, None, None),
+            TypeError,
+            "learner must be",
+        ),
         (lambda: started().step(jnp.zeros((2, I + 1))), ValueError, "features"),
         (lambda: started().step(jnp.zeros((2, I)), mask=jnp.ones(2)), TypeError, "mask"),
         (lambda: started().step(jnp.zeros((2, I)), reset=jnp.ones(3, bool)), ValueError, "reset"),
@@ -414,10 +533,18 @@ def started():
     """A learner in the middle, whose `step` takes the rest."""
     learner = online.RTRL(cells.MinGRUCell(H))
     params = made(learner.cell)
-    state = learner.init(params, jnp.zeros((2, I)))
+    x = jnp.zeros((2, I))
+    state = learner.init(params, x)
 
     class Started:
         def step(self, x, **options):
             return learner.step(params, state, x, **options)
+
+        def gradients(self, **options):
+            _, _, moment = learner.step(params, state, x, mask=jnp.ones(2, bool))
+            return learner.gradients(params, moment, **options)
+
+        def stretch(self, xs, **options):
+            return online.learn(learner, params, xs, None, weighted, **options)
 
     return Started()
