@@ -19,7 +19,7 @@ CHUNK = 50
 HERE = Path(__file__).parent
 PRESETS = {
     path.stem: path
-    for kind in ("paper", "fast", "full", "gpu")
+    for kind in ("paper", "fast", "full", "long", "gpu")
     for path in sorted((HERE / "presets" / kind).glob("*.yaml"))
 }
 

@@ -6,7 +6,7 @@ import pytest
 from experiments.config import PRESETS, TIERS
 
 
-@pytest.mark.parametrize("tier", ["fast", "full"])
+@pytest.mark.parametrize("tier", ["fast", "full", "long"])
 def test_the_table_of_a_tier_has_the_numbers_of_the_calibration(tier):
     assert "\n".join(catalogue_tables.tier(tier)) in catalogue_tables.PAGE.read_text()
 

@@ -146,11 +146,11 @@ CLAIMS = {
         f"of the LSTM in {span(updates('fast_copying', 'lstm'))}",
     ],
     "an orthogonal recurrent matrix solves": lambda: [
-        f"expRNN recalls {percent(right('full_copying', 'exprnn'))}",
-        f"the GRU {percent(right('full_copying', 'gru'))} and "
-        f"LEM {percent(right('full_copying', 'lem'))}",
-        f"the LSTM {percent(right('full_copying', 'lstm'))}",
-        f"only begins orthogonal {percent(right('full_copying', 'rnn_orth'))}",
+        f"expRNN recalls {percent(right('long_copying', 'exprnn'))}",
+        f"the GRU {percent(right('long_copying', 'gru'))} and "
+        f"LEM {percent(right('long_copying', 'lem'))}",
+        f"the LSTM {percent(right('long_copying', 'lstm'))}",
+        f"only begins orthogonal {percent(right('long_copying', 'rnn_orth'))}",
     ],
     "an LSTM keeps the first of 1,000": lambda: [
         f"in {span([32 * step for step in both('first_symbol_1000', CHRONO, updates)])} sequences"
@@ -172,17 +172,17 @@ CLAIMS = {
         f"At 1,000 LEM takes {span(updates('adding_1000', 'lem'))}",
     ],
     "read pixel by pixel, MNIST": lambda: [
-        f"GRU {percent(right('full_mnist', 'gru'))}",
-        f"LSTM {percent(right('full_mnist', 'lstm'))}",
-        f"tanh RNN {percent(right('full_mnist', 'rnn_orth'))}",
+        f"GRU {percent(right('long_mnist', 'gru'))}",
+        f"LSTM {percent(right('long_mnist', 'lstm'))}",
+        f"tanh RNN {percent(right('long_mnist', 'rnn_orth'))}",
     ],
     "in a fixed random order": lambda: [
-        f"LSTM {percent(right('full_mnist_permuted', 'lstm'))}",
-        f"GRU {percent(right('full_mnist_permuted', 'gru'))}",
-        percent(right("full_mnist_permuted", "rnn_orth")),
+        f"LSTM {percent(right('long_mnist_permuted', 'lstm'))}",
+        f"GRU {percent(right('long_mnist_permuted', 'gru'))}",
+        percent(right("long_mnist_permuted", "rnn_orth")),
     ],
     "LSTMs recall 36 %": lambda: [
-        percent(both("full_associative_recall", GATED, right)),
+        percent(both("long_associative_recall", GATED, right)),
     ],
     "a GRU knows 91 %": lambda: [
         percent(right("full_mnist_1d", "gru"), ".1f"),

@@ -73,7 +73,7 @@ def test_no_line_of_a_list_is_wider_than_the_terminal_and_what_is_wrapped_stays_
 
 def test_a_list_of_presets_says_which_folder_each_lies_in(capsys):
     parts = re.split(r"^presets: (\w+)\n", printed(capsys, "list presets"), flags=re.MULTILINE)
-    assert parts[1::2] == ["paper", "fast", "full", "gpu"]
+    assert parts[1::2] == ["paper", "fast", "full", "long", "gpu"]
     for folder, text in zip(parts[1::2], parts[2::2], strict=True):
         assert {PRESETS[name].parent.name for name in names(text)} == {folder}
 

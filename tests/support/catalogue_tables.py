@@ -43,6 +43,9 @@ def tasks() -> list[str]:
     return lines
 
 
+IN_THE_RUN = ("full", "long")  # tiers that were run with three seeds
+
+
 def tier(name: str) -> list[str]:
     """A row for each cell of the presets of a tier: what five seeds did."""
     bars = yaml.safe_load((ROOT / "experiments" / "tiers.yaml").read_text())[name]
@@ -51,28 +54,28 @@ def tier(name: str) -> list[str]:
         "median (range) | at other lags | held to |"
     )
     lines = [
-        f"{head} in the run |" if name == "full" else head,
-        "|---|---|---|---|---|---|---|---|" + "---|" * (name == "full"),
+        f"{head} in the run |" if name in IN_THE_RUN else head,
+        "|---|---|---|---|---|---|---|---|" + "---|" * (name in IN_THE_RUN),
     ]
     for preset in bars:
         summary = json.loads((CALIBRATION / preset / "summary.json").read_text())
         results = summary["results"]
         several = len({result["learning_rate"] for result in results}) > 1
-        ran = in_the_run(preset, summary, bars[preset]) if name == "full" else {}
+        ran = in_the_run(preset, summary, bars[preset]) if name in IN_THE_RUN else {}
         for result in results:
             line = f"| `{preset}` {row(result, bars[preset].get(result['cell']), several)}"
-            last = f" {ran.get(result['cell'], 'not run')} |" if name == "full" else ""
+            last = f" {ran.get(result['cell'], 'not run')} |" if name in IN_THE_RUN else ""
             lines.append(line + last)
     return lines
 
 
 def in_the_run(preset: str, calibration, bars) -> dict[str, str]:
-    """What `check full` found for each cell of a preset: of three seeds,
+    """What `check full` or `check long` found for each cell of a preset: of three seeds,
     how many reached the bar, or solved the task.
     """
     from experiments.training.check import compare
 
-    place = RESULTS / "full_tier" / preset / "summary.json"
+    place = RESULTS / f"{preset.split('_')[0]}_tier" / preset / "summary.json"
     if not place.exists():
         return {}
     summary = json.loads(place.read_text())
@@ -292,6 +295,7 @@ def write() -> None:
         "tasks": tasks(),
         "fast": tier("fast"),
         "full": tier("full"),
+        "long": tier("long"),
         "lags": lags(),
         "every_cell": every_cell(),
         "far": far(),

@@ -81,11 +81,11 @@ def test_a_tier_ends_with_code_1_where_a_cell_is_not_as_it_should_be(tmp_path, m
 def test_a_preset_without_its_data_is_left_out_with_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "fashion_mnist", data.fashion_mnist.__wrapped__)
     monkeypatch.setattr(data, "FASHION", tmp_path / "none")
-    bars = {"full_fashion_mnist": {"gru": {"seeds": 3}}}
+    bars = {"long_fashion_mnist": {"gru": {"seeds": 3}}}
     monkeypatch.setitem(TIERS, "mine", bars)
     assert cli.main(["check", "mine", "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    assert "not run: full_fashion_mnist, since task 'fashion_mnist' needs" in out
+    assert "not run: long_fashion_mnist, since task 'fashion_mnist' needs" in out
     assert "apt install dataset-fashion-mnist" in out and not (tmp_path / "runs").exists()
 
 
