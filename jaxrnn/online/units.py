@@ -272,5 +272,17 @@ def behind(run: Callable[..., list[Any]], marks: Sequence[Any], *others: Any) ->
     """Of the arrays `marks` the numbers of those that some result of `run(marks, *others)`
     depends on."""
     jaxpr = jax.make_jaxpr(run)(list(marks), *others).jaxpr
-    found = _walk(jaxpr, {v: None for v in jaxpr.outvars if not is_literal(v)})
-    return frozenset(k for k, v in enumerate(jaxpr.invars[: len(marks)]) if v in found)
+    return frozenset().union(*_marks_behind(jaxpr, len(marks)))
+
+
+def depending(run: Callable[..., list[Any]], marks: Sequence[Any], *others: Any) -> list[bool]:
+    """For each result of `run(marks, *others)`, whether it depends on some of the arrays
+    `marks`."""
+    jaxpr = jax.make_jaxpr(run)(list(marks), *others).jaxpr
+    return [bool(found) for found in _marks_behind(jaxpr, len(marks))]
+
+
+def _marks_behind(jaxpr: Any, count: int) -> list[set[int]]:
+    """For each result the numbers of the first `count` inputs that it depends on."""
+    found = [set() if is_literal(v) else _walk(jaxpr, {v: None}).keys() for v in jaxpr.outvars]
+    return [{k for k, v in enumerate(jaxpr.invars[:count]) if v in each} for each in found]

@@ -13,7 +13,17 @@ from jax.lax import stop_gradient
 
 from jaxrnn.cell import Array, Carry, Cell, Dot, Params, dot_in
 from jaxrnn.online.learner import Layer, Learner, Product, by_rows, sum_of_rows
-from jaxrnn.online.units import Place, Reading, behind, read_units, split, spread, whole
+from jaxrnn.online.units import (
+    Place,
+    Reading,
+    behind,
+    depending,
+    read_units,
+    split,
+    spread,
+    whole,
+)
+from jaxrnn.running.trace import trace_state
 
 Traces = tuple[tuple[Array | None, ...], ...]  # [leaf of the carry][leaf of the parameters]
 
@@ -248,63 +258,45 @@ def _described(layer: Layer, x: Array) -> tuple[Described, Described, Described]
 
 @functools.lru_cache(maxsize=1024)
 def _inside(cell: Cell, params: Described, x: Described, noise: Described) -> frozenset[int]:
-    """The numbers of the products behind the carry after a step."""
-    made: list[Any] = []
-
-    def run(dot: Dot, params: Any, x: Array, noise: Any) -> list[Any]:
-        layer = Layer(cell, params, noise, params)
-        after, _ = layer.run(params, layer.first(params, x), x, lambda: dot)
-        return jax.tree.leaves(after)
-
+    """The numbers of the products inside the recurrence: of a vector that depends on the carry
+    before the step, and behind the carry after it."""
+    first = jax.eval_shape(
+        lambda p, x: Layer(cell, p, None, p).first(p, x), params.like(), x.like()
+    )
+    states, shape = jax.tree.flatten(first)
     plain = dot_in(x.like().dtype)
-
-    def counted(v: Array, w: Array, op: Any = None) -> Array:
-        out = plain(v, w, op)
-        made.append(jax.ShapeDtypeStruct(out.shape, out.dtype))
-        return out
-
     others = (params.like(), x.like(), noise.like())
-    jax.eval_shape(functools.partial(run, counted), *others)
+
+    def run(dot: Dot, states: list[Array], params: Any, x: Array, noise: Any) -> list[Any]:
+        layer = Layer(cell, params, noise, params)
+        return jax.tree.leaves(layer.run(params, shape.unflatten(states), x, lambda: dot)[0])
+
+    made: list[Any] = []  # the results of all products
+    nested: set[int] = set()  # numbers of those in a loop, branch or transform of the step's own
+
+    def vectors(states: list[Array], *others: Any) -> list[Array]:
+        here = trace_state()
+        seen: list[Array] = []
+
+        def noting(v: Array, w: Array, op: Any = None) -> Array:
+            out = plain(v, w, op)
+            outside = trace_state() == here
+            if not outside:
+                nested.add(len(made))
+            seen.append(v if outside else jnp.zeros(()))
+            made.append(jax.ShapeDtypeStruct(out.shape, out.dtype))
+            return out
+
+        run(noting, states, *others)
+        return seen
 
     def marked(marks: list[Array], *others: Any) -> list[Any]:
         rest = iter(marks)
         return run(lambda v, w, op=None: plain(v, w, op) + next(rest), *others)
 
-    return behind(marked, made, *others) & _of_the_carry(cell, others)
-
-
-def _of_the_carry(cell: Cell, others: Sequence[Any]) -> frozenset[int]:
-    """The numbers of the products whose vector depends on the carry before the step."""
-    first = jax.eval_shape(lambda p, x, _: Layer(cell, p, None, p).first(p, x), *others)
-    states, shape = jax.tree.flatten(first)
-    plain = dot_in(others[1].dtype)
-    found: list[int] = []
-    count = 0
-
-    def vectors(states: list[Array], params: Any, x: Array, noise: Any, number: int) -> list[Any]:
-        seen: list[Array] = []
-
-        def noting(v: Array, w: Array, op: Any = None) -> Array:
-            seen.append(v)
-            return plain(v, w, op)
-
-        layer = Layer(cell, params, noise, params)
-        layer.run(params, shape.unflatten(states), x, lambda: noting)
-        nonlocal count
-        count = len(seen)
-        return seen[number : number + 1]
-
-    number = 0
-    while number == 0 or number < count:
-        run = functools.partial(vectors, number=number)
-        try:
-            depends = bool(behind(run, states, *others))
-        except jax.errors.UnexpectedTracerError:  # inside a loop of the step's own
-            depends = True
-        if depends:
-            found.append(number)
-        number += 1
-    return frozenset(found)
+    of_the_carry = depending(vectors, states, *others)
+    numbers = {k for k, depends in enumerate(of_the_carry) if depends} | nested
+    return behind(marked, made, states, *others) & numbers
 
 
 @functools.lru_cache(maxsize=1024)
@@ -343,9 +335,8 @@ def _form(method: type, cell: Cell, params: Described, x: Described, noise: Desc
     learned = [leaf for leaf, past in zip(states, pasts, strict=True) if past]
     if len({(leaf.shape, leaf.dtype) for leaf in learned}) > 1:
         raise _Refused("the leaves of its carry differ in shape or dtype.")
-    for k, before in enumerate(moved.leaves):
-        if any(pasts[j] and place != whole(states[k].shape) for j, place in before.items()):
-            raise _Refused("its units act on each other from step to step.")
+    if not _apart(moved, pasts, states):
+        raise _Refused("its units act on each other from step to step.")
     count = range(len(states))
     return Form(
         blocks=tuple(tuple(j in before for j in count) for before in moved.leaves),
@@ -363,6 +354,16 @@ def _pasts(moved: Reading, begun: Reading) -> list[set[int]]:
             for past, before in zip(pasts, moved.leaves, strict=True)
         ]
     return pasts
+
+
+def _apart(moved: Reading, pasts: Sequence[set[int]], states: Sequence[Any]) -> bool:
+    """Whether no unit acts on another by what depends on parameters."""
+    return all(
+        place == whole(state.shape)
+        for state, before in zip(states, moved.leaves, strict=True)
+        for j, place in before.items()
+        if pasts[j]
+    )
 
 
 def _places(params: Described, readings: Sequence[Reading]) -> tuple[Place, ...]:

@@ -193,7 +193,7 @@ def trace(problem: Problem) -> tuple[Trace, list[Array]]:
     def marking(v: Array, w: Array, op: Any = None) -> Array:
         # Inside a loop, branch or transform of the step's own its operands are of another trace:
         # as an equation it could not be taken out of there. As it stands it is right all the same.
-        if _trace_state() != here[0]:
+        if trace_state() != here[0]:
             nested.append(True)
             return problem.dot(v, w, op)
         program = jax.make_jaxpr(lambda v, w: problem.dot(v, w, op))(v, w)
@@ -205,7 +205,7 @@ def trace(problem: Problem) -> tuple[Trace, list[Array]]:
         return product_p.bind(v, w, number=len(ops) - 1, aval=program.out_avals[0])
 
     def step(params: Params, carry: Carry, u: Any) -> Any:
-        here.append(_trace_state())
+        here.append(trace_state())
         after, y = problem.cell.step(params, carry, u, marking)
         trees.append(jax.tree.structure(y))
         return after, y
@@ -217,7 +217,8 @@ def trace(problem: Problem) -> tuple[Trace, list[Array]]:
     return Trace(closed.jaxpr, Trees(*structures, *trees), ops, notes), closed.consts
 
 
-def _trace_state() -> Any:
+def trace_state() -> Any:
+    """What differs inside a loop, branch or transform from what is around it."""
     return jax.extend.core.get_opaque_trace_state(convention="nnx")
 
 

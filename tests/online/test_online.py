@@ -318,6 +318,62 @@ def test_sums_of_16_bits_do_not_stop_growing():
     np.testing.assert_allclose(flat(got), flat(want), rtol=0.02, atol=2)
 
 
+def test_a_stack_wants_a_carry_of_each_layer():
+    stack = jaxrnn.Stack((cells.MinGRUCell(H), cells.IndRNNCell(H)))
+    params, x = made(stack), inputs()[0]
+    learner = online.RTRL(stack)
+    state = learner.init(params, x)
+    for parts in (state.carry[:1], (*state.carry, state.carry[0])):
+        with pytest.raises(ValueError, match="a tuple of 2"):
+            learner.step(params, state._replace(carry=parts), x)
+    _, _, moment = learner.step(params, state, x)
+    with pytest.raises(ValueError, match="a tuple of 2"):
+        learner.gradients(params, moment, dcarry=state.carry[:1])
+
+
+def test_draws_on_what_the_first_carry_is_made_of_are_refused():
+    cell = Begun(H)
+    params, x = made(cell), inputs()[0]
+    noise = jax.tree.map(lambda n: n[0], cell.noise(jax.random.key(0), 1, x))
+    for method in (online.RTRL, online.DenseRTRL):
+        with pytest.raises(ValueError, match="its first carry is made of"):
+            method(cell).init(params, x, noise)
+
+
+class BegunParams(NamedTuple):
+    a: jax.Array
+    first: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun(jaxrnn.Cell):
+    """A cell that drops entries of the parameter that it begins with."""
+
+    hidden_size: int
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return BegunParams(*[jnp.zeros((self.hidden_size,), dtype)] * 2)
+
+    def input_size(self, params):
+        return None
+
+    def noise(self, key, T, like):
+        return jax.random.bernoulli(key, 0.5, (1, self.hidden_size))
+
+    def absorb(self, params, noise):
+        return params._replace(first=jnp.where(noise[0], params.first, 0 * params.first)), None
+
+    def init_carry(self, params, like):
+        return cells.RNNCarry(h=jaxrnn.zeros(like, self.hidden_size) + params.first)
+
+    def project(self, params, xs, noise=None):
+        return xs.sum(-1, keepdims=True)
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        h = jnp.tanh(params.a * carry.h + u)
+        return cells.RNNCarry(h=h), h
+
+
 def test_layers_are_exact_and_what_is_between_them_is_of_the_same_step():
     below = cells.MinGRUCell(H)
     stack = jaxrnn.Stack((below, cells.DenseCell(5)))
