@@ -17,6 +17,7 @@ from experiments.report.prose import aligned
 from experiments.training import folder
 
 Row = dict[str, Any]
+HIDDEN = ("losses", "tried")  # in the lines that say how far it is
 
 
 def run(config: OnlineConfig) -> dict[str, Any]:
@@ -24,8 +25,9 @@ def run(config: OnlineConfig) -> dict[str, Any]:
 
     Returns:
         What summary.json holds, by measure: of learning for each stream and learner the best
-        learning rate, the `losses` over the best constant's [seeds][parts] and the seconds; of
-        cosines those to the exact gradient; of cost microseconds a step and bytes of temporaries.
+        learning rate, the losses of those `tried`, the `losses` along the stream over the best
+        constant's [seeds][parts] and the seconds; of cosines those to the exact gradient; of cost
+        microseconds a step and bytes of temporaries.
     """
     results: dict[str, Any] = {}
     with folder.opened("online", config) as path:
@@ -35,7 +37,7 @@ def run(config: OnlineConfig) -> dict[str, Any]:
             for row in MEASURES[measure](config):
                 results[measure].append(row)
                 folder.write_json(path / "summary.json", results)
-                print("  ".join(f"{k} {v}" for k, v in row.items() if k != "losses"), flush=True)
+                print("  ".join(f"{k} {v}" for k, v in row.items() if k not in HIDDEN), flush=True)
         if "learning" in results:
             folder.write(path / "losses.png", figures.save(figure(config, results["learning"])))
     print(f"\n{report(results)}\n\nwritten: {path}")
@@ -62,9 +64,10 @@ def learn(config: OnlineConfig, stream: str, learner: str) -> Row:
     began = time.perf_counter()
     train = jax.jit(one)
     first = jax.random.key(config.seed + 10_000)
-    best = best_rate(
+    tried = try_rates(
         lambda rate: last_quarter(np.asarray(train(first, np.float32(rate)))), config.learning_rates
     )
+    best = best_of(tried)
     keys = [jax.random.key(config.seed + k) for k in range(config.seeds)]
     losses = [np.asarray(train(key, np.float32(best))).tolist() for key in keys]
     return {
@@ -73,21 +76,26 @@ def learn(config: OnlineConfig, stream: str, learner: str) -> Row:
         "lag": lag,
         "learner": learner,
         "learning_rate": best,
+        "tried": {f"{rate:g}": folder.finite(loss, 4) for rate, loss in sorted(tried.items())},
         "losses": [[folder.finite(value, 4) for value in seed] for seed in losses],
         "seconds": round(time.perf_counter() - began),
     }
 
 
-def best_rate(loss: Callable[[float], float], rates: tuple[float, ...]) -> float:
-    """The rate with the least loss; where that is the first or the last one, up to three more
-    beyond it are tried."""
+def try_rates(loss: Callable[[float], float], rates: tuple[float, ...]) -> dict[float, float]:
+    """The loss at each rate, and where the best is the first or the last one, at up to three more
+    beyond it."""
     tried = {rate: loss(rate) for rate in rates}
     for _ in range(3):
-        best = min(tried, key=lambda rate: tried[rate] if np.isfinite(tried[rate]) else np.inf)
+        best = best_of(tried)
         if best not in (min(tried), max(tried)):
             break
         beyond = float(f"{best / 3 if best == min(tried) else best * 3:.2g}")
         tried[beyond] = loss(beyond)
+    return tried
+
+
+def best_of(tried: dict[float, float]) -> float:
     return min(tried, key=lambda rate: tried[rate] if np.isfinite(tried[rate]) else np.inf)
 
 

@@ -90,6 +90,7 @@ def test_the_command_writes_what_it_found(tmp_path, capsys):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [row["learner"] for row in summary["learning"]] == ["rtrl", "bptt_4"]
     assert all(np.shape(row["losses"]) == (2, PARTS) for row in summary["learning"])
+    assert all(f"{r['learning_rate']:g}" in r["tried"] for r in summary["learning"])
     exact = [r for r in summary["cosines"] if r["lag"] == 1 and r["method"] in ("snap1", "eprop")]
     # of one step there is no past
     assert all(value == pytest.approx(1, abs=1e-3) for row in exact for value in row["cosines"])
@@ -126,9 +127,10 @@ def test_a_rate_at_the_end_of_its_grid_is_not_the_best_yet():
         tried.append(rate)
         return abs(np.log(rate / 1.2e-4))
 
-    assert command.best_rate(loss, (1e-3, 3e-3)) == 1.1e-4
+    assert command.best_of(command.try_rates(loss, (1e-3, 3e-3))) == 1.1e-4
     assert tried == [1e-3, 3e-3, 3.3e-4, 1.1e-4, 3.7e-5]
-    assert command.best_rate(lambda rate: np.nan if rate > 0.01 else 1 / rate, (1e-3,)) == 9e-3
+    failing = command.try_rates(lambda rate: np.nan if rate > 0.01 else 1 / rate, (1e-3,))
+    assert command.best_of(failing) == 9e-3
 
 
 def test_windows_are_read_from_names():
