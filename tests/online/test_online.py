@@ -318,6 +318,45 @@ def test_sums_of_16_bits_do_not_stop_growing():
     np.testing.assert_allclose(flat(got), flat(want), rtol=0.02, atol=2)
 
 
+def test_units_may_stand_in_a_parameter_in_another_order():
+    """A state of two axes, which stand the other way round in both parameters, and in one of them
+    as parts of one axis."""
+    cell = Turned(2, 3)
+    params, xs = made(cell), inputs()
+    weights = weights_for(cell, params, xs)
+    want = truth(cell, params, xs, weights, mask=MASK, reset=RESET)
+    close(found(online.RTRL(cell), params, xs, weights, mask=MASK, reset=RESET), want)
+
+
+class TurnedParams(NamedTuple):
+    a: jax.Array  # [Q, P]
+    w: jax.Array  # [I, Q * P]
+
+
+@dataclasses.dataclass(frozen=True)
+class Turned(jaxrnn.Cell):
+    rows: int
+    columns: int
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        P, Q = self.rows, self.columns
+        return TurnedParams(jnp.zeros((Q, P), dtype), jnp.zeros((input_size, Q * P), dtype))
+
+    def input_size(self, params):
+        return params.w.shape[0]
+
+    def init_carry(self, params, like):
+        return cells.RNNCarry(h=jaxrnn.zeros(like, self.rows, self.columns))
+
+    def project(self, params, xs, noise=None):
+        return jnp.tanh(xs @ params.w)
+
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        u = u.reshape(*u.shape[:-1], *params.a.shape)
+        h = jnp.tanh(params.a.T * carry.h + jnp.swapaxes(u, -1, -2))
+        return cells.RNNCarry(h=h), h.reshape(*h.shape[:-2], -1)
+
+
 def test_a_stack_wants_a_carry_of_each_layer():
     stack = jaxrnn.Stack((cells.MinGRUCell(H), cells.IndRNNCell(H)))
     params, x = made(stack), inputs()[0]
