@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.agents import ppo
-from experiments.agents.config import MEMORYLESS, AgentConfig
+from experiments.agents import online, ppo
+from experiments.agents.config import MEMORYLESS, PPO, AgentConfig
 from experiments.agents.environments import ENVIRONMENTS, Environment
 from experiments.cells import CELLS
+from experiments.config import UsageError
+from experiments.online.learners import FORWARD
 from experiments.report import figures
 from experiments.report.prose import aligned
 from experiments.training import folder
@@ -32,7 +34,10 @@ def run(config: AgentConfig) -> dict[str, Any]:
     """
     kind = ENVIRONMENTS[config.environment]
     levels = {"optimum": kind.optimum, "memoryless": kind.memoryless}
-    results: dict[str, Any] = {"environment": config.environment, **levels, "rows": []}
+    head = {"environment": config.environment, "learner": config.learner}
+    results: dict[str, Any] = {**head, **levels, "rows": []}
+    for cell in config.cells:  # one that cannot be learned so is found before anything is written
+        _learner(config, kind(config.lengths[0]), cell)
     with folder.opened(f"agents_{config.environment}", config) as path:
         print(f"writing {path}", flush=True)
         for length in config.lengths:
@@ -49,14 +54,11 @@ def run(config: AgentConfig) -> dict[str, Any]:
 
 def train(config: AgentConfig, environment: Environment, name: str) -> dict[str, Any]:
     """One row of the results: the agents of all seeds with one cell."""
-    cell = None
-    if name != MEMORYLESS:
-        cell = CELLS[name].make(config.hidden_size, environment.length)
-    agent = ppo.Agent(environment.actions, config.hidden_size, cell)
+    agent, learn = _learner(config, environment, name)
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         k_train, k_evaluate = jax.random.split(key)
-        params, curve = ppo.train(environment, cell, config, k_train)
+        params, curve = learn(environment, agent, config, k_train)
         return curve, ppo.evaluate(agent, environment, params, k_evaluate)
 
     began = time.perf_counter()
@@ -69,6 +71,22 @@ def train(config: AgentConfig, environment: Environment, name: str) -> dict[str,
         "curves": [[folder.finite(value, 3) for value in curve] for curve in curves.tolist()],
         "seconds": round(time.perf_counter() - began),
     }
+
+
+def _learner(config: AgentConfig, environment: Environment, name: str) -> tuple[Any, Any]:
+    """An agent with this cell, and what trains it."""
+    actions, size = environment.actions, config.hidden_size
+    if name == MEMORYLESS:
+        return ppo.Agent(actions, size, None), ppo.train
+    cell = CELLS[name].make(size, environment.length)
+    if config.learner == PPO:
+        return ppo.Agent(actions, size, cell), ppo.train
+    try:
+        agent = online.Agent(FORWARD[config.learner](cell), actions, environment.features, size)
+        agent.check()
+    except ValueError as error:
+        raise UsageError(f"cell {name!r}: {error}") from None
+    return agent, online.train
 
 
 def report(results: dict[str, Any]) -> str:

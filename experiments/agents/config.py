@@ -5,24 +5,30 @@ import dataclasses
 
 from experiments.cells import CELLS
 from experiments.config import UsageError, choose
+from experiments.online.config import FORWARD
 
 MEMORYLESS = "memoryless"
 # as in `experiments.agents.environments`, which loads JAX
 KNOWN = ("t_maze", "repeat_previous", "cue_and_delay", "cart_pole")
+PPO = "ppo"
+OF_PPO = ("epochs", "minibatches", "trace", "clip", "burn_in")
 
 
 @dataclasses.dataclass(frozen=True)
 class AgentConfig:
-    """Recurrent PPO on one environment, for each cell and each length.
+    """Agents on one environment, for each cell and each length.
 
     Args:
         environment: t_maze, repeat_previous, cue_and_delay or cart_pole.
         lengths: how far apart what is seen and what is done are, in steps; of cart_pole the number
             of steps that the pole is to stand.
         cells: which cells, of `list cells`, or memoryless, which has none.
+        learner: ppo, recurrent PPO with gradients back through rollouts; or rtrl, snap1, eprop or
+            uoro, an actor-critic with gradients forward in time, which takes no epochs,
+            minibatches, trace, clip and burn_in.
         hidden_size: H, the hidden units.
         environments: how many run side by side.
-        steps: of each in one rollout, through which gradients go back.
+        steps: of each in one rollout, through which gradients go back; or from update to update.
         updates: so many rollouts are learned from.
         epochs: how often each rollout is learned from.
         minibatches: into so many parts the environments are divided in each epoch.
@@ -40,6 +46,7 @@ class AgentConfig:
     environment: str = "t_maze"
     lengths: tuple[int, ...] = (16,)
     cells: tuple[str, ...] = ("gru", "lstm", "rnn_orth", "lru", MEMORYLESS)
+    learner: str = PPO
     hidden_size: int = 64
     environments: int = 64
     steps: int = 64
@@ -60,8 +67,18 @@ class AgentConfig:
         choose("environment", self.environment, KNOWN)
         for cell in self.cells:
             choose("cell", cell, (*CELLS, MEMORYLESS))
+        choose("learner", self.learner, (PPO, *FORWARD))
+        if self.learner != PPO:
+            self._check_forward()
         self._check_counts()
         self._check_rates()
+
+    def _check_forward(self) -> None:
+        if MEMORYLESS in self.cells:
+            raise UsageError(f"learner {self.learner!r} needs cells with a state, not memoryless.")
+        for field in dataclasses.fields(self):
+            if field.name in OF_PPO and getattr(self, field.name) != field.default:
+                raise UsageError(f"{field.name} means nothing to learner {self.learner!r}.")
 
     def _check_counts(self) -> None:
         for name in ("lengths", "cells"):
@@ -74,7 +91,7 @@ class AgentConfig:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if min(self.lengths) < 1:
             raise UsageError(f"lengths must be at least 1, got {self.lengths}.")
-        if self.environments % self.minibatches:
+        if self.learner == PPO and self.environments % self.minibatches:
             raise UsageError(
                 f"minibatches must divide environments, got {self.minibatches} and "
                 f"{self.environments}."

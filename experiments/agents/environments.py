@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.cell import Array
+from jaxrnn.cell import Array, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,17 @@ class Environment:
     def step(self, key: Array, state: Any, action: Array) -> tuple[Any, Array, Array]:
         """(state, reward, done) after an action."""
         raise NotImplementedError
+
+
+def advance(
+    environment: Environment, keys: tuple[Array, Array], states: Any, action: Array
+) -> tuple[Any, Array, Array]:
+    """(states, reward, done) of many after an action of each; what is over begins again at once."""
+    rows = len(action)
+    k_step, k_reset = keys
+    after, reward, done = jax.vmap(environment.step)(jax.random.split(k_step, rows), states, action)
+    fresh = jax.vmap(environment.reset)(jax.random.split(k_reset, rows))
+    return select(done, fresh, after), reward, done
 
 
 class Maze(NamedTuple):

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 import jaxrnn.linen as rnn
 from experiments.agents.config import AgentConfig
-from experiments.agents.environments import Environment
+from experiments.agents.environments import Environment, advance
 from jaxrnn.cell import Array, Cell
 
 EPISODES = 128  # that a trained agent is judged by
@@ -77,14 +77,13 @@ class Learner(NamedTuple):
     acting: Acting
 
 
-def train(environment: Environment, cell: Cell | None, config: AgentConfig, key: Array) -> Any:
+def train(environment: Environment, agent: Agent, config: AgentConfig, key: Array) -> Any:
     """Trains one agent.
 
     Returns:
         (params, curve): curve [updates] is the mean return of the episodes that ended in each
         rollout, NaN where none did.
     """
-    agent = Agent(environment.actions, config.hidden_size, cell)
     rate = optax.linear_schedule(
         config.learning_rate, 0.0, config.updates * config.epochs * config.minibatches
     )
@@ -110,8 +109,9 @@ def train(environment: Environment, cell: Cell | None, config: AgentConfig, key:
     return learner.params, curve
 
 
-def evaluate(agent: Agent, environment: Environment, params: Any, key: Array) -> Array:
-    """The mean return of the most probable actions, of `EPISODES` episodes."""
+def evaluate(agent: Any, environment: Environment, params: Any, key: Array) -> Array:
+    """The mean return of the most probable actions, of `EPISODES` episodes. `agent` is of any kind
+    that has `apply` and `first_carry`."""
     k_first, k_steps = jax.random.split(key)
     acting = first_acting(agent, environment, EPISODES, k_first)
 
@@ -131,7 +131,7 @@ def evaluate(agent: Agent, environment: Environment, params: Any, key: Array) ->
     return jnp.mean(total)
 
 
-def first_acting(agent: Agent, environment: Environment, rows: int, key: Array) -> Acting:
+def first_acting(agent: Any, environment: Environment, rows: int, key: Array) -> Acting:
     """New episodes everywhere."""
     states = jax.vmap(environment.reset)(jax.random.split(key, rows))
     return Acting(states, agent.first_carry(rows), jnp.ones(rows, bool), jnp.zeros(rows))
@@ -152,10 +152,8 @@ def play(
         seen = _observe(environment, acting)
         carry, logits, value = _look(agent, params, acting, seen)
         action = jax.random.categorical(k_action, logits)
-        keys = jax.random.split(k_step, len(seen))
-        states, reward, done = jax.vmap(environment.step)(keys, acting.states, action)
-        fresh = jax.vmap(environment.reset)(jax.random.split(k_reset, len(seen)))
-        states = jax.tree.map(lambda new, old: _where(done, new, old), fresh, states)
+        keys = (k_step, k_reset)
+        states, reward, done = advance(environment, keys, acting.states, action)
         returned = acting.returned + reward
         log_prob = _log_prob(logits, action)
         row = (seen, acting.began, action, log_prob, value, reward, done, returned)
@@ -233,7 +231,7 @@ def _observe(environment: Environment, acting: Acting) -> Array:
     return jax.vmap(environment.observe)(acting.states)
 
 
-def _look(agent: Agent, params: Any, acting: Acting, seen: Array) -> tuple[Any, Array, Array]:
+def _look(agent: Any, params: Any, acting: Acting, seen: Array) -> tuple[Any, Array, Array]:
     """One step: (carry, logits [E, actions], value [E])."""
     looked: Any = agent.apply(params, acting.carry, seen[None], acting.began[None])
     carry, logits, value = looked
@@ -246,7 +244,3 @@ def _window(agent: Agent, params: Any, carry: Any, rollout: Rollout) -> Any:
 
 def _log_prob(logits: Array, action: Array) -> Array:
     return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], axis=-1)[..., 0]
-
-
-def _where(rows: Array, a: Array, b: Array) -> Array:
-    return jnp.where(rows.reshape(rows.shape + (1,) * (a.ndim - 1)), a, b)

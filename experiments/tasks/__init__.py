@@ -9,6 +9,7 @@ from typing import Any
 from experiments.tasks.adding import Adding
 from experiments.tasks.associative_recall import AssociativeRecall
 from experiments.tasks.copying import Copying
+from experiments.tasks.count_recall import CountRecall
 from experiments.tasks.counting import AnBn, AnBnCn
 from experiments.tasks.cycle_navigation import CycleNavigation
 from experiments.tasks.decisions import ContextDecision, DelayedMatch, PerceptualDecision
@@ -18,6 +19,7 @@ from experiments.tasks.embedded_reber import EmbeddedReber
 from experiments.tasks.even_pairs import EvenPairs
 from experiments.tasks.first_symbol import FirstSymbol
 from experiments.tasks.flip_flop import FlipFlop
+from experiments.tasks.flip_flop_language import FlipFlopLanguage
 from experiments.tasks.induction import Induction
 from experiments.tasks.japanese_vowels import JapaneseVowels
 from experiments.tasks.latch import Latch
@@ -30,12 +32,14 @@ from experiments.tasks.modular_arithmetic import ModularArithmetic
 from experiments.tasks.moving_pattern import MovingPattern
 from experiments.tasks.multiplication import Multiplication
 from experiments.tasks.parity import Parity
+from experiments.tasks.repeat_previous import RepeatPrevious
 from experiments.tasks.reverse import Duplicate, Reverse
 from experiments.tasks.santa_fe import SantaFe
 from experiments.tasks.selective_copying import SelectiveCopying
 from experiments.tasks.task import Batch, Levels, Task, evaluation_batch, held_out_batch
 from experiments.tasks.temporal_order import TemporalOrder
 from experiments.tasks.text import Text
+from experiments.tasks.word_problem import WordProblem
 
 TASKS: dict[str, type[Task]] = {
     "a_n_b_n": AnBn,
@@ -44,6 +48,7 @@ TASKS: dict[str, type[Task]] = {
     "associative_recall": AssociativeRecall,
     "context_decision": ContextDecision,
     "copying": Copying,
+    "count_recall": CountRecall,
     "cycle_navigation": CycleNavigation,
     "delayed_match": DelayedMatch,
     "digits": Digits,
@@ -54,6 +59,7 @@ TASKS: dict[str, type[Task]] = {
     "fashion_mnist": FashionMnist,
     "first_symbol": FirstSymbol,
     "flip_flop": FlipFlop,
+    "flip_flop_language": FlipFlopLanguage,
     "induction": Induction,
     "japanese_vowels": JapaneseVowels,
     "latch": Latch,
@@ -67,11 +73,13 @@ TASKS: dict[str, type[Task]] = {
     "multiplication": Multiplication,
     "parity": Parity,
     "perceptual_decision": PerceptualDecision,
+    "repeat_previous": RepeatPrevious,
     "reverse": Reverse,
     "santa_fe": SantaFe,
     "selective_copying": SelectiveCopying,
     "temporal_order": TemporalOrder,
     "text": Text,
+    "word_problem": WordProblem,
 }
 
 __all__ = ["TASKS", "Batch", "Levels", "Task", "evaluation_batch", "held_out_batch", "make"]

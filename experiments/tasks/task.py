@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import math
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from experiments.tasks.scores import Score
@@ -131,6 +134,18 @@ def check_options(task: Task, **bounds: tuple[float, float]) -> None:
     for name, (low, high) in bounds.items():
         if not low <= getattr(task, name) <= high:
             raise ValueError(f"{name} must be from {low} to {high}, got {getattr(task, name)}.")
+
+
+def choice(task: Task, name: str, known: Iterable[str]) -> None:
+    """Raises ValueError unless the named field is one of those."""
+    if getattr(task, name) not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(task, name)!r}.")
+
+
+def entropy(shares: np.ndarray) -> float:
+    """The mean entropy of distributions [n, classes], in nats."""
+    logs = np.log(shares, where=shares > 0, out=np.zeros_like(shares))
+    return -math.fsum(np.ravel(shares * logs)) / len(shares)
 
 
 def end_together(symbols: Array, lengths: Array) -> tuple[Array, Array]:

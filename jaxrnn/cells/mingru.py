@@ -11,7 +11,7 @@ from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, dot, gates, linear, zeros
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.options import check_draws, check_gate_biases
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_flag, check_size
 from jaxrnn.initializers import Chrono, Initializer
 
 
@@ -28,6 +28,9 @@ class MinGRUCell(Cell):
         h' = (1 - sigmoid(z)) * h + sigmoid(z) * g(n)
         g(n) = n + 1/2 where n > 0, else sigmoid(n)
 
+    with `signed` h' = (1 - 2 * sigmoid(z)) * h + sigmoid(z) * g(n): factors of h between -1 and 1,
+    so that a unit can change its sign, and keep parity.
+
     Units do not see each other, nor themselves: stack several, with what mixes them between.
 
     Args:
@@ -36,8 +39,10 @@ class MinGRUCell(Cell):
             `Chrono(max_lag)` draws b_z = -log U(1, max_lag - 1).
         input_init: initialiser of `w_x`, a name or one of `jaxrnn.initializers`.
         bias: False leaves the bias out.
+        signed: factors between -1 and 1 instead of 0 and 1.
 
-    Source: Feng et al. 2024, arXiv:2410.01201, appendix B, with the g of its form in logarithms.
+    Source: Feng et al. 2024, arXiv:2410.01201, appendix B, with the g of its form in logarithms;
+    `signed` is Grazzi et al. 2024, arXiv:2411.12537, 2 a - 1 for each factor a.
 
     Example:
         >>> import jax, jaxrnn
@@ -53,9 +58,11 @@ class MinGRUCell(Cell):
     update_bias: float | Chrono = 0.0
     input_init: Initializer = "lecun_normal"
     bias: bool = True
+    signed: bool = False
 
     def __post_init__(self) -> None:
         check_draws(self, self.input_init)
+        check_flag("signed", self.signed)
         check_gate_biases(self, self.update_bias)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> MinGRUParams:
@@ -78,7 +85,8 @@ class MinGRUCell(Cell):
     ) -> tuple[GRUCarry, Array]:
         a_z, n = gates(u)
         z = sigmoid(a_z)
-        h = (1 - z) * carry.h + z * positive(n)
+        keep = 1 - 2 * z if self.signed else 1 - z
+        h = keep * carry.h + z * positive(n)
         return GRUCarry(h=h), h
 
 

@@ -11,7 +11,7 @@ from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, gates, linear, zeros
 from jaxrnn.cells.options import check_draws, check_range
 from jaxrnn.cells.rnn import RNNCarry
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_flag, check_size
 from jaxrnn.initializers import Initializer
 
 C = 8.0  # how much faster an open recurrence gate forgets than softplus(decay) says
@@ -31,16 +31,20 @@ class RGLRUCell(Cell):
         a = exp(-8 * softplus(decay) * sigmoid(r))
         h' = a * h + sqrt(1 - a^2) * sigmoid(i) * v
 
+    with `signed` 2 * a - 1 in the place of a, between -1 and 1: a unit can change its sign, and so
+    keep parity.
+
     Args:
         hidden_size: H.
         decay_range: (low, high) between 0 and 1: with an open gate r a step keeps between them,
             a^2 ~ U(low^2, high^2).
-        input_init, bias: as in `MinGRUCell`.
+        input_init, bias, signed: as in `MinGRUCell`.
 
     Source: De et al. 2024, arXiv:2402.19427, eq. 1-4; `decay` is drawn as the paper says (the
     authors' code leaves out the 8 there). Differs: in the paper v is what the block around the
     cell makes of x, and the gates see v in blocks; here all three are dense in x. Where a sequence
-    begins the authors' code leaves out the factor sqrt(1 - a^2).
+    begins the authors' code leaves out the factor sqrt(1 - a^2). `signed` is Grazzi et al. 2024,
+    arXiv:2411.12537.
 
     Example:
         >>> import jax, jaxrnn
@@ -56,9 +60,11 @@ class RGLRUCell(Cell):
     decay_range: tuple[float, float] = (0.9, 0.999)
     input_init: Initializer = "lecun_normal"
     bias: bool = True
+    signed: bool = False
 
     def __post_init__(self) -> None:
         check_draws(self, self.input_init)
+        check_flag("signed", self.signed)
         check_range(self, "decay_range", above=0.0, below=1.0)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> RGLRUParams:
@@ -86,7 +92,11 @@ class RGLRUCell(Cell):
     ) -> tuple[RNNCarry, Array]:
         r, i, v = gates(u)
         log_a = -C * softplus(params.decay) * sigmoid(r)
+        a = jnp.exp(log_a)
+        rest = -jnp.expm1(2 * log_a)  # 1 - a^2
+        if self.signed:
+            a, rest = 2 * a - 1, -4 * a * jnp.expm1(log_a)
         # above 0, since the root has no derivative there
-        rest = jnp.maximum(-jnp.expm1(2 * log_a), jnp.finfo(u.dtype).tiny)
-        h = jnp.exp(log_a) * carry.h + jnp.sqrt(rest) * sigmoid(i) * v
+        rest = jnp.maximum(rest, jnp.finfo(u.dtype).tiny)
+        h = a * carry.h + jnp.sqrt(rest) * sigmoid(i) * v
         return RNNCarry(h=h), h

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.tasks import data
 from experiments.tasks.text import reference
+from experiments.tasks.word_problem import GROUPS
 
 
 def _strings(inputs, mask):
@@ -190,7 +191,54 @@ def text(task, inputs, mask):
     return 50.0 * np.eye(kinds)[np.stack(ahead, axis=1)]
 
 
+def word_problem(task, inputs, mask):
+    """By permutation matrices, numbered in the order in which they are found."""
+    moves = [np.eye(len(generator))[generator] for generator in GROUPS[task.group]]
+    found = [np.eye(len(moves[0]))]
+    number = {found[0].tobytes(): 0}
+    for element in found:
+        for move in moves:
+            product = move @ element
+            if product.tobytes() not in number:
+                number[product.tobytes()] = len(found)
+                found.append(product)
+    classes = np.zeros(inputs.shape[:2], int)
+    for b in range(inputs.shape[1]):
+        product = found[0]
+        for t in range(len(inputs)):
+            product = moves[int(inputs[t, b].argmax())] @ product
+            classes[t, b] = number[product.tobytes()]
+    return 50.0 * np.eye(len(found))[classes]
+
+
+def flip_flop_language(task, inputs, mask):
+    outputs = np.zeros((*inputs.shape[:2], 2))
+    for b in range(inputs.shape[1]):
+        text = "".join("01wir"[k] for k in inputs[:, b].argmax(axis=-1))
+        for t in range(0, len(text), 2):
+            bit = text[text.rindex("w", 0, t + 1) + 1]
+            outputs[t, b, int(bit)] = 50.0
+    return outputs
+
+
+def count_recall(task, inputs, mask):
+    cards, asked = (part.argmax(axis=-1) for part in np.split(inputs, 2, axis=-1))
+    counts = [
+        [cards[: t + 1, b].tolist().count(asked[t, b]) for b in range(cards.shape[1])]
+        for t in range(len(cards))
+    ]
+    return 50.0 * np.eye(task.lag // task.kinds + 1)[counts]
+
+
+def repeat_previous(task, inputs, mask):
+    return 50.0 * np.concatenate([np.zeros_like(inputs[: task.lag]), inputs[: -task.lag]])
+
+
 ANSWERS = {
+    "word_problem": word_problem,
+    "flip_flop_language": flip_flop_language,
+    "count_recall": count_recall,
+    "repeat_previous": repeat_previous,
     "a_n_b_n": counting(2),
     "a_n_b_n_c_n": counting(3),
     "dyck": dyck,

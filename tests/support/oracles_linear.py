@@ -51,6 +51,14 @@ def mingru_step(p, carry, x, noise):
     return GRUCarry(h=h), h
 
 
+def mingru_signed_step(p, carry, x, noise):
+    """Grazzi et al. 2024, arXiv:2411.12537: 2 a - 1 for each factor a = 1 - sigmoid(z)."""
+    z, n = sums(p, x)
+    a = sigmoid(-z)
+    h = (2 * a - 1) * carry.h + sigmoid(z) * positive(n)
+    return GRUCarry(h=h), h
+
+
 def minlstm_step(p, carry, x, noise):
     """The same; gates f i n, normalised to add up to one."""
     f, i, n = sums(p, x)
@@ -75,6 +83,13 @@ def rglru_step(p, carry, x, noise):
     """De et al. 2024, arXiv:2402.19427, eq. 1-4; their a is sigmoid(-decay)."""
     r, i, v = sums(p, x)
     a = sigmoid(-p.decay) ** (8 * sigmoid(r))
+    h = a * carry.h + np.sqrt(1 - a**2) * sigmoid(i) * v
+    return RNNCarry(h=h), h
+
+
+def rglru_signed_step(p, carry, x, noise):
+    r, i, v = sums(p, x)
+    a = 2 * sigmoid(-p.decay) ** (8 * sigmoid(r)) - 1
     h = a * carry.h + np.sqrt(1 - a**2) * sigmoid(i) * v
     return RNNCarry(h=h), h
 
@@ -250,9 +265,11 @@ COMPLEX = zero(ComplexCarry, "w_re", "w_re")
 
 LINEAR = [  # (name, cell, oracle)
     ("mingru", MinGRUCell(4), Oracle(GRU, mingru_step)),
+    ("mingru_signed", MinGRUCell(4, signed=True), Oracle(GRU, mingru_signed_step)),
     ("minlstm", MinLSTMCell(4), Oracle(RNN, minlstm_step)),
     ("hgrn", HGRNCell(4, lower=0.3), hgrn(0.3)),
     ("rglru", RGLRUCell(4), Oracle(RNN, rglru_step)),
+    ("rglru_signed", RGLRUCell(4, signed=True), Oracle(RNN, rglru_signed_step)),
     ("lru", LRUCell(4, 5), Oracle(COMPLEX, complex_step(lru_values, lru_scales, False))),
     ("s5", S5Cell(4, 3), Oracle(COMPLEX, complex_step(s5_values, s5_scales, True))),
     ("sru_linear", SRUCell(4, peepholes=False), sru(np.sqrt(3))),

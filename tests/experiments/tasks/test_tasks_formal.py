@@ -18,10 +18,12 @@ from answers_formal import ANSWERS
 from experiments.tasks.counting import AnBn, AnBnCn, legal_shares
 from experiments.tasks.dyck import Dyck, open_share
 from experiments.tasks.flip_flop import FlipFlop
+from experiments.tasks.flip_flop_language import FlipFlopLanguage
 from experiments.tasks.linear_memory import LinearMemory
 from experiments.tasks.lorenz import Lorenz
 from experiments.tasks.mackey_glass import MackeyGlass
 from experiments.tasks.reverse import Duplicate, Reverse
+from experiments.tasks.word_problem import GROUPS, products
 
 N = 4000
 QUICK = {"a_n_b_n", "dyck", "duplicate", "flip_flop"}
@@ -266,3 +268,48 @@ def test_who_repeats_the_last_value_scores_the_partial_level_of_mackey_glass():
 def test_a_horizon_below_one_is_refused(make):
     with pytest.raises(ValueError, match="horizon must be from 1 to 500, got 0"):
         dataclasses.replace(make(), horizon=0)
+
+
+@pytest.mark.parametrize(
+    ("group", "order", "derived"),
+    [("z60", 60, [1]), ("s3", 6, [3, 1]), ("a4_z5", 60, [4, 1]), ("a5", 60, [60])],
+)
+def test_the_groups_are_those_of_their_names(group, order, derived):
+    """As many elements; and what the commutators generate, and those of these, until nothing
+    changes: one element of a commutative group, in the end one of a solvable one."""
+
+    def times(a, b):
+        return tuple(a[k] for k in b)
+
+    def closed(some):
+        found = {tuple(range(len(GROUPS[group][0])))}
+        while True:
+            more = {times(a, b) for a in found for b in some} | found
+            if more == found:
+                return found
+            found = more
+
+    def inverse(a):
+        return tuple(int(k) for k in np.argsort(a))
+
+    elements = closed([tuple(g.tolist()) for g in GROUPS[group]])
+    assert len(elements) == order == len(products(group))
+    sizes = []
+    while not sizes or sizes[-1] not in (1, 60):
+        commutators = {
+            times(times(inverse(a), inverse(b)), times(a, b)) for a in elements for b in elements
+        }
+        elements = closed(commutators)
+        sizes.append(len(elements))
+    assert sizes == derived
+
+
+def test_of_the_flip_flop_language_longer_sequences_have_as_many_writes_and_reads():
+    task = FlipFlopLanguage(64)
+    far = task.at_lag(640)
+    assert far.ignored == pytest.approx(0.98)
+    acted = [
+        float(one.sample(jax.random.key(0), 500).inputs[..., 2::2].sum() / 500)
+        for one in (task, far)
+    ]
+    np.testing.assert_allclose(acted, 2 + 0.2 * 30, rtol=0.12)
