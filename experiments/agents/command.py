@@ -75,7 +75,8 @@ def train(config: AgentConfig, environment: Environment, name: str) -> dict[str,
 
 def _learner(config: AgentConfig, environment: Environment, name: str) -> tuple[Any, Any]:
     """An agent with this cell, and what trains it."""
-    actions, size = environment.actions, config.hidden_size
+    actions = environment.actions
+    size = config.hidden_size
     if name == MEMORYLESS:
         return ppo.Agent(actions, size, None), ppo.train
     cell = CELLS[name].make(size, environment.length)

@@ -26,8 +26,8 @@ def run(config: OnlineConfig) -> dict[str, Any]:
     Returns:
         What summary.json holds, by measure: of learning for each stream and learner the best
         learning rate, the losses of those `tried`, the `losses` along the stream over the best
-        constant's [seeds][parts] and the seconds; of cosines those to the exact gradient; of cost
-        microseconds a step and bytes of temporaries.
+        constant's [seeds][parts] and the seconds; of cosines and stacks those to the exact
+        gradient; of cost microseconds a step and bytes of temporaries.
     """
     results: dict[str, Any] = {}
     with folder.opened("online", config) as path:
@@ -111,6 +111,7 @@ def _cosines(config: OnlineConfig) -> Any:
 MEASURES: dict[str, Callable[[OnlineConfig], Any]] = {
     "learning": _learning,
     "cosines": _cosines,
+    "stacks": cosines.stacks,
     "cost": cosines.costs,
 }
 
@@ -159,7 +160,7 @@ def _cost(rows: list[Row]) -> list[tuple[str, ...]]:
     return table
 
 
-TABLES = {"learning": _losses, "cosines": _by_lag, "cost": _cost}
+TABLES = {"learning": _losses, "cosines": _by_lag, "stacks": _by_lag, "cost": _cost}
 
 
 def figure(config: OnlineConfig, rows: list[Row]) -> Figure:

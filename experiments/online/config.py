@@ -5,7 +5,7 @@ import dataclasses
 from experiments.cells import CELLS
 from experiments.config import UsageError, choose
 
-MEASURES = ("learning", "cosines", "cost")
+MEASURES = ("learning", "cosines", "stacks", "cost")
 # as in `experiments.online.streams` and `experiments.online.learners`, which load JAX
 STREAMS = ("copying", "adding", "drifting")
 FORWARD = ("rtrl", "snap1", "eprop", "uoro")
@@ -17,7 +17,8 @@ class OnlineConfig:
 
     Args:
         measures: learning (losses along each stream), cosines (of approximate gradients to the
-            exact one, against the lag) and cost (time and memory beside backpropagation).
+            exact one, against the lag), stacks (of those of stacked layers) and cost (time and
+            memory beside backpropagation).
         streams: copying, adding or drifting.
         learners: rtrl, snap1, eprop, uoro; or bptt_W, truncated to windows of W steps.
         networks: for each stream, or for all, which cell learns it, of `list cells`.

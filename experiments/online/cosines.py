@@ -1,7 +1,8 @@
 """How near approximate gradients are to the exact one, and what all of them cost."""
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jaxrnn import online
 
 LAGS = (1, 2, 5, 10, 20, 50)
 METHODS = ("snap1", "eprop", "uoro")
+STACKED = ("lru", "mingru", "indrnn")
 # H, B, cell: RTRL beside backpropagation through 100 steps
 COSTS = ((32, 1, "mingru"), (32, 16, "mingru"), (128, 1, "mingru"), (128, 16, "mingru"))
 COSTS += ((128, 1, "lru"), (128, 16, "lru"))
@@ -28,21 +30,53 @@ def cosines(config: OnlineConfig, name: str) -> list[dict[str, Any]]:
     """Of a loss of the last of some steps, in all parameters of a cell as it is drawn: for each
     method the cosine to the exact gradient, by number of steps."""
     cell = CELLS[name].make(config.hidden_size, max(config.lags))
+    learners: dict[str, online.Learner] = {method: FORWARD[method](cell) for method in METHODS}
+    return list(_compared(config, name, learners, {"": _whole}))
+
+
+def stacks(config: OnlineConfig) -> Iterator[dict[str, Any]]:
+    """The same of `RTRL` in stacks, whose layers are learned each by itself: of the gradient of all
+    parameters, and of those of the lowest layer."""
+    parts: dict[str, Callable[[Any], Any]] = {"": _whole, ", lowest layer": _lowest}
+    for name, layers in itertools.product(STACKED, (2, 3)):
+        cell = jaxrnn.Stack((CELLS[name].make(config.hidden_size, max(config.lags)),) * layers)
+        yield from _compared(config, f"{layers} x {name}", {"rtrl": online.RTRL(cell)}, parts)
+
+
+def _compared(
+    config: OnlineConfig,
+    name: str,
+    learners: dict[str, online.Learner],
+    parts: dict[str, Callable[[Any], Any]],
+) -> Iterator[dict[str, Any]]:
+    """A row for each number of steps, learner and part of the parameters."""
+    cell = next(iter(learners.values())).cell
     exact = jax.jit(jax.grad(functools.partial(_last, cell)))
-    near = {m: jax.jit(functools.partial(forward, FORWARD[m](cell))) for m in METHODS}
-    rows = []
+    near = {method: jax.jit(functools.partial(forward, own)) for method, own in learners.items()}
     for lag in LAGS:
-        found: dict[str, list[float]] = {method: [] for method in METHODS}
-        for seed in range(config.seeds):
-            problem = _problem(cell, lag, config.seed + seed)
-            want = _flat(exact(*problem))
-            for method, run in near.items():
-                got = _flat(run(*problem))
-                cosine = got @ want / np.linalg.norm(got) / np.linalg.norm(want)
-                found[method].append(round(float(cosine), 4))
-        for method, values in found.items():
-            rows.append({"cell": name, "lag": lag, "method": method, "cosines": values})
-    return rows
+        problems = [_problem(cell, lag, config.seed + k) for k in range(config.seeds)]
+        wanted = [exact(*problem) for problem in problems]
+        for method, run in near.items():
+            found = [run(*problem) for problem in problems]
+            for part, of in parts.items():
+                pairs = zip(found, wanted, strict=True)
+                values = [round(_cosine(of(got), of(want)), 4) for got, want in pairs]
+                yield {"cell": name, "lag": lag, "method": method + part, "cosines": values}
+
+
+def _whole(gradient: Any) -> Any:
+    return gradient
+
+
+def _lowest(gradient: Any) -> Any:
+    """Of a stack."""
+    return gradient[0]
+
+
+def _cosine(got: Any, want: Any) -> float:
+    a = _flat(got)
+    b = _flat(want)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def forward(learner: online.Learner, params: Any, xs: Any, weights: Any) -> Any:

@@ -235,6 +235,12 @@ CLAIMS = {
         f"of a target that drifts {stream('drifting', 'rtrl')}, {stream('drifting', 'bptt_8')} and "
         f"{stream('drifting', 'bptt_32')}, of 128 {stream('drifting', 'bptt_128')}",
     ],
+    "agents learn by them": lambda: [
+        f"the T-maze of 32 steps {turned('rtrl', 'lru', 32)}, as PPO",
+        {"3/3": "as PPO"}[turned("../agents/t_maze", "lru", 32)],
+        f"minGRU {turned('rtrl', 'mingru', 32)} and RG-LRU {turned('rtrl', 'rglru', 32)}",
+        f"PPO has {turned('ppo', 'mingru', 32)} and {turned('ppo', 'rglru', 32)}",
+    ],
     "such gradients cost twice": lambda: [
         f"{costs(1)} times the time of backpropagation for one sequence",
         f"{costs(16)} times for sixteen",
@@ -243,6 +249,9 @@ CLAIMS = {
         f"after 20 steps {near('snap1', 20)} and {near('eprop', 20)} of an LSTM",
         f"of a tanh RNN {near('snap1', 20, 'rnn_orth')}",
         f"of JANET {near('snap1', 20, 'janet')}",
+        f"a GRU learns the T-maze by SnAp-1, {turned('snap1', 'gru', 16)} at 16 steps and "
+        f"{turned('snap1', 'gru', 32)} at 32",
+        f"an LSTM {turned('snap1', 'lstm', 16)} and {turned('snap1', 'lstm', 32)}",
     ],
 }
 
@@ -258,6 +267,13 @@ def stream(name, learner):
     (row,) = online("learning", stream=name, learner=learner)
     parts = [seed[-(len(seed) // 4) :] for seed in row["losses"]]
     return f"{statistics.median(statistics.mean(part) for part in parts):.3f}"
+
+
+def turned(folder, cell, length):
+    """How many agents of a run found the optimum of the T-maze."""
+    rows = json.loads((RESULTS / "agents_online" / folder / "summary.json").read_text())["rows"]
+    (row,) = [row for row in rows if (row["cell"], row["length"]) == (cell, length)]
+    return f"{sum(value > 0.99 for value in row['returns'])}/{len(row['returns'])}"
 
 
 def costs(batch):

@@ -6,6 +6,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from places import DOCS, RESULTS, ROOT
@@ -164,6 +165,25 @@ def earned() -> list[str]:
     return lines
 
 
+def in_the_maze() -> list[str]:
+    """What agents earn in the T-maze, by how they are trained."""
+    folders = [RESULTS / "agents" / "t_maze", *sorted((RESULTS / "agents_online").iterdir())]
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for folder in folders:
+        summary = json.loads((folder / "summary.json").read_text())
+        for row in summary["rows"]:
+            key = (row["cell"], summary.get("learner", "ppo"))
+            returns = ", ".join(f"{value:.2f}" for value in sorted(row["returns"]))
+            found.setdefault(key, {})[row["length"]] = returns
+    forward = {cell for cell, learner in found if learner != "ppo"}
+    lengths = (8, 16, 32)
+    lines = [f"| cell | learned by | {' | '.join(map(str, lengths))} |", "|---|---|---|---|---|"]
+    for (cell, learner), row in sorted(found.items()):
+        if cell in forward:
+            lines.append(f"| {cell} | {learner} | {' | '.join(row[T] for T in lengths)} |")
+    return lines
+
+
 def shipped() -> list[str]:
     """Microseconds of a step, bytes of the file, and the largest difference."""
     found = json.loads((RESULTS / "bench_shipped" / "shipped.json").read_text())["rows"]
@@ -207,7 +227,16 @@ def streams() -> list[str]:
 
 def cosines() -> list[str]:
     """The median cosine to the exact gradient, by number of steps."""
-    found = _online("cosines")
+    return _by_lag(_online("cosines"))
+
+
+def stacks() -> list[str]:
+    """The same of stacks."""
+    found = json.loads((RESULTS / "online_stacks" / "summary.json").read_text())
+    return _by_lag(found["stacks"])
+
+
+def _by_lag(found: list[dict[str, Any]]) -> list[str]:
     lags = sorted({row["lag"] for row in found})
     lines = [f"| cell | method | {' | '.join(map(str, lags))} |", "|---|---|" + "---|" * len(lags)]
     for cell, method in dict.fromkeys((row["cell"], row["method"]) for row in found):
@@ -238,7 +267,13 @@ TABLES = {
     DOCS / "linear_recurrences.md": {"linear": linear},
     DOCS / "agents.md": {"agents": agents, "earned": earned},
     DOCS / "saving.md": {"shipped": shipped},
-    DOCS / "online.md": {"streams": streams, "cosines": cosines, "forward_costs": forward_costs},
+    DOCS / "online.md": {
+        "streams": streams,
+        "maze": in_the_maze,
+        "cosines": cosines,
+        "stacks": stacks,
+        "forward_costs": forward_costs,
+    },
 }
 
 

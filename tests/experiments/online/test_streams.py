@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.config import UsageError
-from experiments.online import command, learners
+from experiments.online import command, cosines, learners
 from experiments.online.config import PARTS, OnlineConfig, window
 from experiments.online.streams import adding, copying, drifting
 from jaxrnn.cells import LRUCell, MinGRUCell
@@ -100,6 +100,18 @@ def test_the_command_writes_what_it_found(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "adding" in said
     assert "bptt_4" in said
+
+
+def test_in_a_stack_one_step_is_exact_and_of_fifty_the_lowest_layer_is_not(monkeypatch):
+    monkeypatch.setattr(cosines, "STACKED", ("mingru",))
+    monkeypatch.setattr(cosines, "LAGS", (1, 50))
+    rows = list(cosines.stacks(OnlineConfig(measures=("stacks",), hidden_size=8, seeds=1)))
+    assert len(rows) == 2 * 2 * 2  # depths, lags, parts
+    for row in rows:
+        if row["lag"] == 1:
+            assert row["cosines"][0] == pytest.approx(1, abs=1e-3)
+        elif row["lag"] == 50 and "lowest" in row["method"]:
+            assert row["cosines"][0] < 0.99
 
 
 @pytest.mark.parametrize(
