@@ -48,12 +48,12 @@ def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any
     )
 
 
-def take_out(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The value of `--out` among arguments that no configuration reads, and the others."""
+def take_out(arguments: Sequence[str], option: str = "--out") -> tuple[Path | None, list[str]]:
+    """The value of an option among arguments that no configuration reads, and the others."""
     rest = list(arguments)
-    if "--out" not in rest[:-1]:
+    if option not in rest[:-1]:
         return None, rest
-    k = rest.index("--out")
+    k = rest.index(option)
     return Path(rest[k + 1]), rest[:k] + rest[k + 2 :]
 
 

@@ -1,31 +1,33 @@
 """The command line of the experiments.
 
     python -m experiments list [KIND [WORD]]      tasks, cells, presets and tiers
-    python -m experiments run NAME [--out DIR --resume] [--config FILE] [--KEY VALUE ...]
-                                                  train, as the preset NAME says
-    python -m experiments sweep NAME --grid.KEY V,V,... [--config FILE] [--retry] [--KEY VALUE ...]
+    python -m experiments run NAME|FILE.yaml [--out DIR --resume] [--KEY VALUE ...]
+                                                  train, as the preset or the file says
+    python -m experiments sweep NAME|FILE.yaml --grid.KEY V,V,... [--retry] [--KEY VALUE ...]
                                                   runs over a grid and a list
     python -m experiments check TIER [--out DIR]  presets held against what they should show
     python -m experiments gradients [--config FILE] [--KEY VALUE ...]
                                                   gradients against the lag
     python -m experiments agents [--config FILE] [--KEY VALUE ...]
-                                                  agents with a memory, by recurrent PPO
+                                                  agents with a memory
     python -m experiments online [--config FILE] [--KEY VALUE ...]
                                                   learning along streams, gradients forward in time
     python -m experiments bench [--quick] [--config FILE] [--KEY VALUE ...]
                                                   speed and memory against other libraries
-    python -m experiments report RUN... [--out FILE]
+    python -m experiments report RUN... [--out FILE] [--csv FILE]
                                                   one page of runs and sweeps, report.html
     python -m experiments export RUN [--to onnx|c|safetensors|stablehlo] [--KEY VALUE ...]
                                                   what a run has trained, to run elsewhere
 
 COMMAND --help tells more of each, with an example; after `run NAME`, `sweep NAME`, `gradients`,
 `agents`, `online`, `bench` or `export`, --help explains every key, and --print_config prints what
-would be run. Lists are written a,b,c. Exit codes: 0 done; 1 failed; 2 wrong usage; 75 interrupted,
-and the same command with --resume (or the same sweep) goes on; 130 interrupted, and to be begun
-again; 141 who read the output has gone.
+would be run. Lists are written a,b,c. --import FILE anywhere runs a file of Python first, which
+registers cells, tasks and loggers of its own. Exit codes: 0 done; 1 failed; 2 wrong usage; 75
+interrupted, and the same command with --resume (or the same sweep) goes on; 130 interrupted, and to
+be begun again; 141 who read the output has gone.
 """
 
+import dataclasses
 import functools
 import os
 import sys
@@ -35,12 +37,11 @@ from typing import Any
 
 import jax
 
-from experiments import listing, manual
+from experiments import listing, manual, own
 from experiments.agents.config import AgentConfig
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
 from experiments.config import (
-    PRESETS,
     TIERS,
     Config,
     ExportConfig,
@@ -50,6 +51,7 @@ from experiments.config import (
     RunError,
     UsageError,
     choose,
+    preset,
 )
 from experiments.online.config import OnlineConfig
 from experiments.report import prose
@@ -84,7 +86,8 @@ def _answered(arguments: list[str]) -> int:
             return _help(arguments[1:], DONE if arguments else USAGE)
         if {"-h", "--help"} & {*arguments}:
             return _help(arguments, DONE)
-        choose("command", arguments[0], COMMANDS)
+        arguments = own.take_imports(arguments)
+        choose("command", arguments[0] if arguments else "", COMMANDS)
         return COMMANDS[arguments[0]](arguments[1:])
     except BrokenPipeError:
         raise
@@ -128,7 +131,7 @@ def run(arguments: list[str]) -> int:
             print(f"\n{prose.report(summary)}\n\nwritten: {path}")
             if summary["status"] == "interrupted":
                 print(
-                    f"to go on: python -m experiments run {name} --out {path} --resume, "
+                    f"to go on: python -m experiments run {arguments[0]} --out {path} --resume, "
                     "with the same keys"
                 )
             if summary["status"] == "failed":
@@ -146,13 +149,20 @@ def train(
 
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
+    own.check(config)
     _ = config.make_task().levels  # where the package of its data is missing, nothing is written
     opened = folder.opened(name, config, launch.resume)
     with (
         dist.first_alone(opened, Path(config.out or "")) as path,
-        progress.beside(path, launch.tensorboard) as (show, record),
+        progress.beside(path, _loggers(launch, config, path)) as (show, record),
     ):
         return folder.finished(path) or run(config, path, Hooks(show, stop, record)), path
+
+
+def _loggers(launch: Launch, config: Config, path: Path) -> list[Any]:
+    """What records the losses beside metrics.jsonl: context managers."""
+    board = [progress.board(path)] if launch.tensorboard else []
+    return [*board, *(begin(path, dataclasses.asdict(config)) for begin in own.LOGGERS)]
 
 
 def sweep(arguments: list[str]) -> int:
@@ -224,7 +234,8 @@ def bench(arguments: list[str]) -> int:
 
 def page(arguments: list[str]) -> int:
     """`report RUN...`: writes the page."""
-    out, runs = take_out(arguments)
+    out, rest = take_out(arguments)
+    csv, runs = take_out(rest, "--csv")
     unknown = [run for run in runs if run.startswith("--")]
     if unknown or not runs:
         needed = "report needs the folder of a run, or several."
@@ -233,7 +244,11 @@ def page(arguments: list[str]) -> int:
 
     out = out or Path(runs[0] if len(runs) == 1 else "", "report.html")
     page.write([Path(run) for run in runs], out)
-    print(f"written: {out}")
+    if csv is not None:
+        from experiments.report import rows
+
+        rows.write([Path(run) for run in runs], csv)
+    print(f"written: {out}" if csv is None else f"written: {out} and {csv}")
     return DONE
 
 
@@ -253,8 +268,8 @@ def _preset(command: str, arguments: list[str]) -> tuple[str, list[str]]:
         raise UsageError(
             f"{command} needs the name of a preset; `python -m experiments list presets` shows all."
         )
-    choose("preset", arguments[0], PRESETS)
-    return arguments[0], ["--config", str(PRESETS[arguments[0]]), *arguments[1:]]
+    path = preset(arguments[0])
+    return path.stem, ["--config", str(path), *arguments[1:]]
 
 
 COMMANDS = {

@@ -24,6 +24,21 @@ PRESETS = {
 }
 
 
+def preset(name: str) -> Path:
+    """The file of a preset, or the one that is named.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and name not in PRESETS:
+        if not path.is_file():
+            raise UsageError(f"there is no file {name}.")
+        return path
+    choose("preset", name, PRESETS)
+    return PRESETS[name]
+
+
 # What a preset should show of a cell: so many "seeds" solve the task, or score so much of the
 # "metric", at its or another "lag".
 Bar = dict[str, Any]
@@ -341,6 +356,8 @@ def choose(kind: str, name: str, known: Iterable[str]) -> None:
         every = f"Known: {', '.join(known) or 'none'}."
         if kind in SHOWN:
             every = f"`python -m experiments {SHOWN[kind]}` shows all."
+        if kind in ("task", "cell"):
+            every = f"{every[:-1]}; one of your own needs --import FILE."
         raise UsageError(f"unknown {kind} {name!r}{nearest(name, known)} {every}")
 
 

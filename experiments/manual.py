@@ -8,12 +8,23 @@ import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from experiments.agents.config import AgentConfig
-from experiments.arguments import parse
+from experiments.arguments import parse_all
 from experiments.bench.config import BenchConfig
-from experiments.config import PRESETS, Config, ExportConfig, GradientConfig, Launch, Points, choose
+from experiments.config import (
+    Config,
+    ExportConfig,
+    GradientConfig,
+    Launch,
+    Points,
+    choose,
+    preset,
+)
 from experiments.listing import columns_wide
 from experiments.online.config import OnlineConfig
 
@@ -29,9 +40,10 @@ COMMANDS = {
     "run": """
         python -m experiments run NAME [--KEY VALUE ...]
 
-        Trains every cell of the preset NAME on its task, all seeds of a cell at once, and prints
-        how many seeds solved it and after how many updates. It writes a new folder under runs/, or
-        the one after --out; with --resume it goes on with the run that this holds.
+        Trains every cell of the preset NAME, which may be a file FILE.yaml, on its task, all seeds
+        of a cell at once, and prints how many seeds solved it and after how many updates. It writes
+        a new folder under runs/, or the one after --out; with --resume it goes on with the run that
+        this holds.
 
         Example: python -m experiments run adding --lag 100 --cells lstm,gru
 
@@ -41,9 +53,10 @@ COMMANDS = {
     "sweep": """
         python -m experiments sweep NAME --grid.KEY V,V,... [--KEY VALUE ...]
 
-        Runs the preset NAME once for each combination of values, and for each entry of a list of
-        changes, every run in a folder of its own. The same command goes on with a sweep that was
-        cut, and leaves out what is done; --retry runs again what failed.
+        Runs the preset NAME, or FILE.yaml, once for each combination of values, and for each entry
+        of a list of changes, every run in a folder of its own. The same command goes on with a
+        sweep that was cut, and leaves out what is done; --retry runs again what failed. Several
+        processes with the same --out share the runs of one sweep.
 
         Example: python -m experiments sweep adding --grid.lag 50,100,200 --out runs/lags
 
@@ -94,11 +107,12 @@ COMMANDS = {
         Example: python -m experiments bench --quick --cells lstm
         """,
     "report": """
-        python -m experiments report RUN... [--out FILE]
+        python -m experiments report RUN... [--out FILE] [--csv FILE]
 
         Makes one page of HTML of the folders of runs and sweeps, which loads nothing and runs no
         script: verdicts, tables, figures and configurations. It is written as report.html into the
-        folder where one is named, and here where several are; --out names another file.
+        folder where one is named, and here where several are; --out names another file. --csv FILE
+        writes a line for each seed of each cell too, for other programs.
 
         Example: python -m experiments report runs/adding runs/adding-2 --out both.html
         """,
@@ -150,6 +164,9 @@ VALUES = """
     """
 GENERAL = """
 Files and help
+  --import FILE
+      runs a file of Python first, which registers cells, tasks and loggers of
+      its own (experiments/own.py); it may stand anywhere, and more than once.
   --config FILE
       reads keys from a YAML file; files and options count in their order, and
       the last one wins.
@@ -175,12 +192,19 @@ def about(command: str, rest: Sequence[str]) -> str:
     words = inspect.cleandoc(COMMANDS[command]).split("\n\n")
     values: dict[str, Any] = {}
     if command in ("run", "sweep") and rest and not rest[0].startswith("-"):
-        choose("preset", rest[0], PRESETS)
-        values = vars(parse(Config, ["--config", str(PRESETS[rest[0]])]))
+        values = vars(_configured(preset(rest[0]), f"{command} {rest[0]}"))
         words = [words[0].replace("NAME", rest[0]), f"{rest[0]}: {values['description']}."]
     elif command not in ("gradients", "agents", "online", "bench", "export"):
         return _filled(words)
     return f"{_filled([*words, VALUES])}\n\n{_options(KINDS[command], values)}\n{GENERAL}"
+
+
+def _configured(path: Path, name: str) -> Config:
+    """What a file says, which may say what a sweep runs too."""
+    keys = yaml.safe_load(path.read_text())
+    runs = isinstance(keys, dict) and {"grid", "list"} & keys.keys()
+    kinds = (Config, Points) if runs else (Config,)
+    return parse_all(kinds, ["--config", str(path)], name)[0]
 
 
 def _filled(paragraphs: Sequence[str]) -> str:

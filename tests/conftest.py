@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,22 @@ def standard_promotion() -> Iterator[None]:
     """Promotion of dtypes as users have it, which optax needs."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def own_names() -> Iterator[None]:
+    """What a test registers is known to it alone."""
+    from experiments import cells, own, tasks
+
+    held = (cells.CELLS, tasks.TASKS)
+    kept = [dict(known) for known in held]
+    yield
+    for known, before in zip(held, kept, strict=True):
+        known.clear()
+        known.update(before)
+    own.LOGGERS.clear()
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

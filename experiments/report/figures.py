@@ -32,9 +32,6 @@ FREE = [
     for line, colour in itertools.product(LINES.values(), COLOURS)
     if (colour, line) not in STYLES.values()
 ]
-STYLES |= dict(
-    zip((name for name in CELLS if name not in STYLES), itertools.cycle(FREE), strict=False)
-)
 TOP = 3.0  # baselines; the first losses of some cells are thousands of them
 LINE = 0.07  # of a text of 8.5 points in axes of two inches, of their height
 MEASURES = {
@@ -172,7 +169,7 @@ def _to_the_end(losses: np.ndarray) -> np.ndarray:
 
 def curve(ax: Axes, name: str, xs: Any, ys: Any, marker: str = "", label: str = "") -> str:
     """Draws a line in the style of a cell, and returns its colour."""
-    colour, line = STYLES.get(name, FREE[-1])  # a saved run may have a cell that there is no more
+    colour, line = style(name)
     ax.plot(
         xs,
         ys,
@@ -184,6 +181,15 @@ def curve(ax: Axes, name: str, xs: Any, ys: Any, marker: str = "", label: str = 
         label=label or name,
     )
     return colour
+
+
+def style(name: str) -> tuple[str, Any]:
+    """Colour and line of a cell; those without one have what is free, in their order."""
+    if name in STYLES:
+        return STYLES[name]
+    others = [cell for cell in CELLS if cell not in STYLES]
+    # a saved run may have a cell that there is no more
+    return FREE[others.index(name) % len(FREE)] if name in others else FREE[-1]
 
 
 def gradient_figure(folder: Path) -> Figure:

@@ -11,7 +11,10 @@ from jax import Array
 from experiments.tasks.scores import CrossEntropy
 from experiments.tasks.task import Batch, Levels, Task, check_options, one_hot
 
-WRITE, IGNORE, READ = 2, 3, 4  # the instructions; 0 and 1 are the bits
+# the instructions; 0 and 1 are the bits
+WRITE = 2
+IGNORE = 3
+READ = 4
 
 
 @dataclasses.dataclass(frozen=True)

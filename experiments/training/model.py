@@ -46,11 +46,13 @@ class Model:
         w_y = LecunNormal()(key_y, (y.shape[-1], self.output_size), y.dtype)
         return ModelParams(cell=params, w_y=w_y, b_y=jnp.zeros(self.output_size, y.dtype))
 
-    def __call__(self, params: ModelParams, batch: Batch) -> Array:
+    def __call__(self, params: ModelParams, batch: Batch, key: Array | None = None) -> Array:
         """The outputs [B, *spatial_shape, output_size] at the last step; [T, B, ...] where the
-        batch says which are scored.
+        batch says which are scored. With a key, the noise of the cell is drawn from it.
         """
-        carry, ys = jaxrnn.unroll(self.cell, params.cell, batch.inputs, mask=batch.mask)
+        xs = batch.inputs
+        noise = None if key is None else self.cell.noise(key, len(xs), xs[0])
+        carry, ys = jaxrnn.unroll(self.cell, params.cell, xs, mask=batch.mask, noise=noise)
         if batch.scored is not None:
             return ys @ params.w_y + params.b_y
         state = put_out(carry)

@@ -6,7 +6,8 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,26 @@ Record = Callable[[list[dict[str, Any]]], None]  # of rows of metrics.jsonl
 
 
 @contextlib.contextmanager
-def beside(path: Path, tensorboard: bool = False) -> Iterator[tuple[Show, Record]]:
+def beside(
+    path: Path, loggers: Sequence[AbstractContextManager[Record]] = ()
+) -> Iterator[tuple[Show, Record]]:
     """Gives what shows and what records a run in the folder `path`, which process 0 alone does."""
     if jax.process_index():
         yield lambda *_: None, lambda rows: None
         return
     print(f"writing {path}", flush=True)
-    with (
-        live() as show,
-        _board(path) if tensorboard else contextlib.nullcontext(lambda rows: None) as record,
-    ):
+    with live() as show, contextlib.ExitStack() as stack:
+        records = [stack.enter_context(logger) for logger in loggers]
+
+        def record(rows: list[dict[str, Any]]) -> None:
+            for each in records:
+                each(rows)
+
         yield show, record
 
 
 @contextlib.contextmanager
-def _board(path: Path) -> Iterator[Record]:
+def board(path: Path) -> Iterator[Record]:
     """Writes rows of metrics.jsonl for TensorBoard."""
     try:
         from tensorboardX import SummaryWriter

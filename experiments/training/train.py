@@ -29,6 +29,7 @@ from experiments.tasks import Batch, Task, evaluation_batch, held_out_batch
 from experiments.training.model import Model, ModelParams, units
 
 LEAST_SHARE = 16  # sequences
+NOISE = 1  # folded into the key of a seed: apart from those of its parameters and its data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,16 +224,21 @@ def _updates(
     norms of their gradients [rows, CHUNK], and loss and metric of `held_out` after them, [rows].
     """
 
-    def loss(params: ModelParams, batch: Batch) -> Array:
-        return job.task.score.loss(job.model(params, batch), batch)
+    def loss(params: ModelParams, batch: Batch, keys: Array) -> Array:
+        key = jax.random.wrap_key_data(keys[0])
+        return job.task.score.loss(job.model(params, batch, key), batch)
 
     def one_row(state: State, row: Rows) -> tuple[State, Array, Array, tuple[Array, Array]]:
-        data = jax.random.split(jax.random.wrap_key_data(row.keys))[1]
+        start, data = jax.random.split(jax.random.wrap_key_data(row.keys))
+        noise = jax.random.fold_in(start, NOISE)
 
         def update(at: tuple[ModelParams, optax.OptState], step: Array) -> tuple[Any, Any]:
             batch = job.task.sample(jax.random.fold_in(data, step), job.batch_size)
-            split = jaxrnn.split_batch(loss, (None, batch.batch_axes), jax.devices()[: job.devices])
-            value, grads = jax.value_and_grad(split)(at[0], batch)
+            axes = (None, batch.batch_axes, 0)
+            split = jaxrnn.split_batch(loss, axes, jax.devices()[: job.devices])
+            # each device draws the noise of a cell from the first key of its share
+            keys = jax.random.split(jax.random.fold_in(noise, step), job.batch_size)
+            value, grads = jax.value_and_grad(split)(at[0], batch, jax.random.key_data(keys))
             # optax raises a float to its int32 count, which "strict" refuses
             with jax.numpy_dtype_promotion("standard"):
                 now = optimizer(job, rate(job, row.rates, step))

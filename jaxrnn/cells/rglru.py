@@ -95,7 +95,8 @@ class RGLRUCell(Cell):
         a = jnp.exp(log_a)
         rest = -jnp.expm1(2 * log_a)  # 1 - a^2
         if self.signed:
-            a, rest = 2 * a - 1, -4 * a * jnp.expm1(log_a)
+            rest = -4 * a * jnp.expm1(log_a)
+            a = 2 * a - 1
         # above 0, since the root has no derivative there
         rest = jnp.maximum(rest, jnp.finfo(u.dtype).tiny)
         h = a * carry.h + jnp.sqrt(rest) * sigmoid(i) * v

@@ -133,7 +133,7 @@ def test_help_explains_every_option_under_headings_for_people(words, kinds, caps
     out = printed(capsys, f"{words} --help")
     options = re.findall(r"^  --([\w]+)", out, flags=re.MULTILINE)
     fields = [field.name for kind in kinds for field in dataclasses.fields(kind)]
-    assert options == [*fields, "config", "print_config"]
+    assert options == [*fields, "import", "config", "print_config"]
     flat = " ".join(out.split())
     assert all(text in flat for kind in kinds for text in manual.meanings(kind).values())
     assert "class" not in out and "type:" not in out

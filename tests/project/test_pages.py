@@ -89,7 +89,7 @@ def load(name):
     "page",
     [*slow.some(PAGES, lambda page: page not in LONG, "it trains or compiles for seconds")],
 )
-@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.usefixtures("standard_promotion", "own_names")
 def test_the_code_of_a_page_that_needs_no_other_library_runs_by_itself(page):
     namespace = {}
     for block in (block for block in blocks(page) if not peers(block)):

@@ -1,0 +1,232 @@
+"""Cells, tasks and loggers of one's own: a file that is imported by `--import` registers them, and
+then every command knows them by name."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import jaxrnn
+from experiments.cells import CELLS
+from experiments.config import Config, RunError, UsageError
+from experiments.tasks import TASKS, Batch, Task
+from experiments.training.progress import Record
+
+GROUP = "jaxrnn_experiments"  # of entry points: modules of packages that are installed
+LOGGERS: list[Callable[[Path, dict[str, Any]], AbstractContextManager[Record]]] = []
+
+
+class OwnCell(NamedTuple):
+    """A cell that was registered."""
+
+    description: str
+    maker: Callable[..., jaxrnn.Cell]
+    style: str = ""
+
+    def make(self, hidden_size: int, lag: int) -> jaxrnn.Cell:
+        """The cell of a size, and for a lag where its maker asks for it.
+
+        Raises:
+            TypeError: what was made is no cell.
+        """
+        told = {"lag": lag} if "lag" in inspect.signature(self.maker).parameters else {}
+        cell = self.maker(hidden_size, **told)
+        if not isinstance(cell, jaxrnn.Cell):
+            raise TypeError(f"{self.maker} gave {type(cell).__name__}, which is no jaxrnn.Cell.")
+        return cell
+
+
+def register_cell(name: str, make: Callable[..., jaxrnn.Cell], description: str = "") -> None:
+    """Makes a cell known to all commands. What it makes is checked when it is to be trained.
+
+    Args:
+        name: in lower case, for the command line.
+        make: (hidden_size) -> the cell, or (hidden_size, lag) where it is to know the lag; a class
+            whose first field is the size is one.
+        description: a line; none is the first of what `make` says of itself.
+
+    Raises:
+        ValueError: the name is taken or no name.
+        TypeError: `make` is no function.
+    """
+    _check_name("cell", name, CELLS)
+    if not callable(make):
+        raise TypeError(f"cell {name!r}: make must be a function, got {type(make).__name__}.")
+    told = description or (inspect.getdoc(make) or name).splitlines()[0].rstrip(".")
+    CELLS[name] = OwnCell(told, make)
+
+
+def register_task(name: str, kind: type[Task]) -> None:
+    """Makes a task known to all commands. What it draws is checked when it is to be trained.
+
+    Args:
+        name: in lower case, for the command line.
+        kind: a subclass of `experiments.tasks.Task` whose fields have defaults.
+
+    Raises:
+        ValueError: the name is taken or no name, or there is no description or a default missing.
+        TypeError: `kind` is no such class.
+    """
+    _check_name("task", name, TASKS)
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise TypeError(f"task {name!r} must be a subclass of experiments.tasks.Task.")
+    if not isinstance(getattr(kind, "description", None), str):
+        raise ValueError(f"task {name!r} needs a description, one line, as a class variable.")
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING:
+            raise ValueError(f"task {name!r}: the field {field.name} needs a default.")
+    TASKS[name] = kind
+
+
+def register_logger(
+    begin: Callable[[Path, dict[str, Any]], AbstractContextManager[Record]],
+) -> None:
+    """Has the losses of every run handed on as they come.
+
+    Args:
+        begin: (folder, config) -> a context manager around the run, which gives a function that is
+            called with rows of metrics.jsonl.
+    """
+    LOGGERS.append(begin)
+
+
+def take_imports(arguments: Sequence[str]) -> list[str]:
+    """Imports what `--import` names, and what installed packages offer, and returns the other
+    arguments.
+
+    Raises:
+        UsageError: a file is not there, or does not run.
+    """
+    for offered in importlib.metadata.entry_points(group=GROUP):
+        _run(offered.name, offered.load)
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        option, equals, value = argument.partition("=")
+        if option != "--import":
+            rest.append(argument)
+            continue
+        path = value if equals else next(left, "")
+        if not Path(path).is_file():
+            raise UsageError(f"--import needs a file of Python, got {path or 'nothing'!r}.")
+        _run(path, lambda path=path: load(Path(path)))
+    return rest
+
+
+def load(path: Path) -> Any:
+    """The module of a file; one that was loaded before is not run again."""
+    name = "own_" + re.sub(r"\W", "_", str(path.resolve()))
+    if name not in sys.modules:
+        spec: Any = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def check(config: Config) -> None:
+    """Checks cells and tasks of one's own, before the first is trained.
+
+    Raises:
+        RunError: something that every cell or task has is missing; the message says what.
+    """
+    if TASKS[config.task].__module__.split(".")[0] != "experiments":
+        _check_task(config.task, config.make_task())
+    for name in config.cells:
+        if isinstance(found := CELLS[name], OwnCell):
+            _check_cell(name, found.make(config.hidden_size, config.lag))
+
+
+def _check_baseline(name: str, task: Task) -> None:
+    """Raises RunError where the best constant does not score the baseline, as far as can be told
+    from the evaluation batch."""
+    found = task.evaluation_baseline()
+    told = task.levels.baseline
+    if not abs(found - told) <= 0.1 * abs(told):
+        raise RunError(
+            f"task {name!r}: its `constant` scores {found:.4g} on the evaluation batch, and "
+            f"levels.baseline says {told:.4g}. `constant` must be the best outputs that do not "
+            "depend on the inputs, and the baseline their loss."
+        )
+
+
+def _run(where: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except Exception as error:
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).resolve() == Path(where).resolve()
+        ]
+        line = f", line {frames[-1].lineno}" if frames else ""
+        said = " ".join(str(error).split())
+        raise UsageError(f"{where}{line}: {type(error).__name__}: {said}") from None
+
+
+def _check_name(kind: str, name: str, known: Any) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"a {kind}'s name must be of a-z, 0-9 and _, got {name!r}.")
+    if name in known:
+        raise ValueError(f"there is a {kind} {name!r} already.")
+
+
+def _check_cell(name: str, cell: jaxrnn.Cell) -> None:
+    """Raises RunError where a step does not give what training reads."""
+    xs = jax.ShapeDtypeStruct((3, 2, *(9,) * (cell.feature_axes - 1), 5), jnp.float32)
+
+    def run(key: jax.Array, xs: jax.Array) -> Any:
+        return jaxrnn.unroll(cell, cell.init(key, 5), xs)
+
+    try:
+        _, ys = jax.eval_shape(run, jax.eval_shape(lambda: jax.random.key(0)), xs)
+    except Exception as error:  # of equations that nobody has seen before
+        said = " ".join(str(error).split())[:300]
+        raise RunError(f"cell {name!r} does not run: {type(error).__name__}: {said}") from None
+    if not isinstance(ys, jax.ShapeDtypeStruct) or ys.ndim < 3:
+        raise RunError(f"cell {name!r}: y must be one array [*batch, H], to be read out.")
+
+
+def _check_task(name: str, task: Task) -> None:
+    """Raises RunError where something is missing."""
+    for part in ("score", "levels", "constant"):
+        try:
+            getattr(task, part)
+        except NotImplementedError:
+            raise RunError(f"task {name!r} needs the property {part}.") from None
+    try:
+        batch = jax.eval_shape(lambda key: task.sample(key, 4), jax.random.key(0))
+    except NotImplementedError:
+        raise RunError(f"task {name!r} needs sample(key, batch_size).") from None
+    if not isinstance(batch, Batch) or batch.inputs.ndim < 3 or batch.inputs.shape[1] != 4:
+        raise RunError(
+            f"task {name!r}: sample(key, 4) must give a Batch whose inputs are [T, 4, features]."
+        )
+    steps = batch.inputs.shape[:2] if batch.scored is not None else batch.inputs.shape[1:2]
+    given = batch.targets.shape[: len(steps)]
+    if given != steps:
+        raise RunError(
+            f"task {name!r}: targets are {given}, expected {steps}: [B, ...] of the last step, or "
+            "where the batch says which steps are scored of all, [T, B, ...]."
+        )
+    constant = jnp.shape(task.constant)
+    if constant[-1:] != (task.score.output_size,):
+        raise RunError(
+            f"task {name!r}: constant is {list(constant)}, expected [..., "
+            f"{task.score.output_size}], as many as the score has outputs."
+        )
+    _check_baseline(name, task)

@@ -1,0 +1,246 @@
+"""Cells, tasks and loggers of one's own: the page does what it says, and what is missing is
+said.
+"""
+
+import contextlib
+import csv
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from places import DOCS
+
+import jaxrnn
+from experiments import cli, own
+from experiments.bench.every_cell import kinds
+from experiments.bench.shapes import parse
+from experiments.cells import CELLS
+from experiments.config import Config, UsageError
+from experiments.tasks import TASKS, Batch, Levels, Task
+from experiments.tasks.scores import CrossEntropy
+from experiments.training import train
+from experiments.training.folder import read_json, read_metrics
+
+pytestmark = pytest.mark.usefixtures("standard_promotion", "own_names")
+PAGE = (DOCS / "your_own_experiments.md").read_text()
+
+
+def block(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """A folder with the files of the page, where the commands run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_file.py").write_text(block("python"))
+    (tmp_path / "my_run.yaml").write_text(block("yaml"))
+    return tmp_path
+
+
+def words(start):
+    (line,) = [line for line in block("bash").splitlines() if start in line]
+    return line.removeprefix("python -m experiments ").split()
+
+
+@pytest.mark.slow("it trains nine networks")
+def test_the_commands_of_the_page_do_what_it_says(page, capsys):
+    for start in ("list", "run my_run", "sweep", "report"):
+        assert cli.main(words(start)) == 0, start
+    out = capsys.readouterr().out
+    assert "whether most of lag bits are ones" in out
+    assert re.search(r"fading +66 +2/2", out)
+    lines = (page / "runs" / "votes.csv").read_text().splitlines()
+    rows = list(csv.DictReader(lines))
+    assert len(rows) == 3 * 3 * 2  # runs, cells, seeds
+    assert {row["cell"] for row in rows} == {"fading", "gru", "lstm_dropout"}
+    summary = read_json(page / "runs" / "votes" / "summary.json")
+    (fading,) = [row for row in summary["results"] if row["cell"] == "fading"]
+    mine = [r for r in rows if r["folder"] == "runs/votes" and r["cell"] == "fading"]
+    assert [float(row["final_loss"]) for row in mine] == fading["final_loss"]
+    assert [int(row["steps_to_solve"]) for row in mine] == fading["steps_to_solve"]
+    assert "fading" in (page / "runs" / "votes.html").read_text()
+
+
+def test_a_file_of_ones_own_is_known_to_every_command(page, capsys):
+    assert cli.main(words("list")) == 0
+    assert "majority" in capsys.readouterr().out
+    # the bench takes one cell of each class
+    assert "fading" in kinds(parse("2x20x4x8"))
+    assert cli.main(["run", "my_run.yaml", "--help", "--import", "my_file.py"]) == 0
+    assert "who counts votes" in capsys.readouterr().out
+    # a second time it is not run again
+    assert cli.main(words("list")) == 0
+    small = "--cells fading --steps 50 --seeds 1 --out votes --import=my_file.py"
+    assert cli.main(["run", "my_run.yaml", *small.split()]) == 0
+    assert (page / "votes" / "summary.json").exists()
+
+
+def test_without_the_file_the_message_names_the_option(page, capsys):
+    assert cli.main(["run", "my_run.yaml"]) == cli.USAGE
+    assert "unknown task 'majority'" in (err := capsys.readouterr().err)
+    assert "--import FILE" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 +", "SyntaxError"),
+        ("x = 1\nnothing", "my_file.py, line 2: NameError: name 'nothing' is not defined"),
+        (
+            "from experiments.own import register_cell\nregister_cell('lstm', print)",
+            "line 2: ValueError: there is a cell 'lstm' already.",
+        ),
+        (
+            "from experiments.own import register_cell\nregister_cell('My cell', print)",
+            "a cell's name must be of a-z, 0-9 and _, got 'My cell'.",
+        ),
+        (
+            "from experiments.own import register_cell\nregister_cell('mine', 3)",
+            "TypeError: cell 'mine': make must be a function, got int.",
+        ),
+        (
+            "from experiments.own import register_task\nregister_task('mine', int)",
+            "TypeError: task 'mine' must be a subclass of experiments.tasks.Task.",
+        ),
+        (
+            "from experiments.own import register_task\nfrom experiments.tasks import Task\n"
+            "register_task('mine', Task)",
+            "task 'mine' needs a description, one line, as a class variable.",
+        ),
+    ],
+)
+def test_a_file_that_does_not_run_is_named_with_the_line(text, message, page, capsys):
+    (page / "my_file.py").write_text(text)
+    assert cli.main(words("list")) == cli.USAGE
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and err.startswith("error: my_file.py")
+    assert not [name for name in sys.modules if name.startswith("own_")]
+
+
+@pytest.mark.parametrize("path", ["nowhere.py", ""])
+def test_a_file_that_is_not_there_is_refused(path, capsys):
+    assert cli.main(["list", "--import", path]) == cli.USAGE
+    assert "--import needs a file of Python" in capsys.readouterr().err
+
+
+class Votes(Task):
+    description = "whether most bits are ones"
+    score = CrossEntropy(2)
+    levels = Levels(float(np.log(2)), 0.1)
+
+    def sample(self, key, batch_size):
+        votes = jax.random.rademacher(key, (self.lag, batch_size, 1), float)
+        return Batch(votes, (votes.sum(axis=(0, 2)) > 0).astype(int))
+
+
+def task(**changes):
+    """A task that has something else than `Votes`."""
+    own.register_task("votes", type("Mine", (Votes,), {"__dataclass_fields__": LAG, **changes}))
+    return Config(task="votes", lag=21, cells=("gru",))
+
+
+LAG = {"lag": Config.__dataclass_fields__["lag"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": Task.score}, "needs the property score"),
+        ({"levels": Task.levels}, "needs the property levels"),
+        ({"sample": Task.sample}, "needs sample(key, batch_size)"),
+        ({"sample": lambda self, key, n: jnp.ones((n, 3))}, "must give a Batch"),
+        (
+            {"sample": lambda self, key, n: Batch(jnp.ones((n, self.lag, 1)), jnp.ones(n, int))},
+            "must give a Batch whose inputs are [T, 4, features]",
+        ),
+        (
+            {"sample": lambda self, key, n: Batch(jnp.ones((self.lag, n, 1)), jnp.ones(1, int))},
+            "targets are (1,), expected (4,)",
+        ),
+        ({"constant": jnp.zeros(3)}, "constant is [3], expected [..., 2]"),
+        ({"constant": jnp.array([5.0, 0.0])}, "its `constant` scores 2.5"),
+        ({"levels": Levels(0.5, 0.1)}, "levels.baseline says 0.5"),
+    ],
+)
+def test_what_a_task_lacks_is_said_before_it_is_trained(changes, message):
+    with pytest.raises(own.RunError, match=re.escape(message)):
+        own.check(task(**changes))
+
+
+def test_a_whole_task_and_a_whole_cell_are_taken():
+    config = task()
+    own.register_cell("late", lambda hidden_size, lag: jaxrnn.GRUCell(hidden_size + lag), "told")
+    own.check(Config(task="votes", lag=21, cells=("late",), hidden_size=8))
+    assert CELLS["late"].make(8, 21) == jaxrnn.GRUCell(29) and config.task in TASKS
+
+
+class Nothing(jaxrnn.GRUCell):
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        return carry, None
+
+
+class Wrong(jaxrnn.GRUCell):
+    def step(self, params, carry, u, dot=jaxrnn.dot):
+        return carry, u + jnp.ones(7)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Nothing, "y must be one array [*batch, H]"),
+        (Wrong, "cell 'mine' does not run: ValueError"),
+    ],
+)
+def test_what_a_cell_lacks_is_said_before_it_is_trained(make, message):
+    own.register_cell("mine", make)
+    with pytest.raises(own.RunError, match=re.escape(message)):
+        own.check(Config(cells=("mine",), lag=10))
+
+
+def test_what_is_no_cell_is_refused():
+    own.register_cell("mine", lambda hidden_size: 3)
+    with pytest.raises(UsageError, match="gave int, which is no jaxrnn"):
+        Config(cells=("mine",))
+
+
+def test_every_logger_gets_the_rows_of_each_run_in_its_folder(tmp_path):
+    heard = []
+
+    @contextlib.contextmanager
+    def logger(folder, config):
+        heard.append((folder, config["task"]))
+        yield heard.extend
+        heard.append("end")
+
+    own.register_logger(logger)
+    out = tmp_path / "run"
+    small = f"run adding --lag 10 --cells gru --steps 100 --seeds 2 --hidden_size 4 --out {out}"
+    assert cli.main(small.split()) == 0
+    assert heard[0] == (out, "adding") and heard[-1] == "end"
+    assert heard[1:-1] == read_metrics(out)
+
+
+def loss_of(cell):
+    """The losses of 50 updates."""
+    config = Config(lag=10, cells=(cell,), hidden_size=8, batch_size=32, seeds=1)
+    job = train.make_job(config, cell)
+    rows = train.rows(config)
+    return train.advance(job, train.start(job, rows), rows, np.array([True]), 0)
+
+
+def test_the_noise_of_a_cell_is_drawn_in_training_and_not_where_it_is_judged():
+    job = train.make_job(Config(lag=10, cells=("lstm_dropout",), hidden_size=8), "lstm_dropout")
+    params = job.model.init(jax.random.key(0), job.task.input_size)
+    batch = job.task.sample(jax.random.key(1), 16)
+    calm = job.model(params, batch)
+    np.testing.assert_array_equal(calm, job.model(params, batch))
+    first, again, other = (job.model(params, batch, jax.random.key(k)) for k in (2, 2, 3))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, calm) and not np.allclose(first, other)
+    # the same draws whenever a run is gone on with, and others in other updates
+    assert loss_of("lstm_dropout").losses == loss_of("lstm_dropout").losses
+    assert loss_of("lstm_dropout").losses != loss_of("lstm").losses
