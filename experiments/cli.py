@@ -6,6 +6,8 @@
     python -m experiments sweep NAME|FILE.yaml --grid.KEY V,V,... [--retry] [--KEY VALUE ...]
                                                   runs over a grid and a list
     python -m experiments check TIER [--out DIR]  presets held against what they should show
+    python -m experiments reproduce [CLAIM... | --all] [--seed N] [--out DIR]
+                                                  published, committed, now: a verdict
     python -m experiments gradients [--config FILE] [--KEY VALUE ...]
                                                   gradients against the lag
     python -m experiments agents [--config FILE] [--KEY VALUE ...]
@@ -195,6 +197,27 @@ def check(arguments: list[str]) -> int:
     return CODES[status]
 
 
+def reproduce(arguments: list[str]) -> int:
+    """`reproduce CLAIM... | --all`: runs again what published claims rest on."""
+    out, rest = take_out(arguments)
+    seed, names = take_out(rest, "--seed")
+    from experiments import reproduce as module
+
+    if not names:
+        print(module.committed())
+        return DONE
+    names = list(module.CLAIMS) if names == ["--all"] else names
+    module.check_names(names)
+    if seed is not None and not str(seed).isdecimal():
+        raise UsageError(f"--seed must be a number, got {seed}.")
+    first = None if seed is None else int(str(seed))
+    with dist.stopping() as stop:
+        train_one = functools.partial(train, stop=stop)
+        status, text = module.run(names, out or Path("runs/reproduce"), first, train_one)
+    print(text)
+    return CODES[status]
+
+
 def gradients(arguments: list[str]) -> int:
     """`gradients`: measures."""
     config = parse(GradientConfig, arguments, "gradients")
@@ -277,6 +300,7 @@ COMMANDS = {
     "run": run,
     "sweep": sweep,
     "check": check,
+    "reproduce": reproduce,
     "gradients": gradients,
     "agents": agents,
     "online": online,

@@ -46,7 +46,7 @@ TIERS: dict[str, dict[str, dict[str, Bar]]] = yaml.safe_load((HERE / "tiers.yaml
 
 # the commands that show all of a kind, where they are many
 SHOWN = {kind: f"list {kind}s" for kind in ("task", "cell", "preset", "tier")}
-SHOWN |= {"command": "--help", "key": "run NAME --help"}
+SHOWN |= {"command": "--help", "key": "run NAME --help", "claim": "reproduce"}
 
 
 class UsageError(ValueError):

@@ -73,6 +73,17 @@ COMMANDS = {
 
         `python -m experiments list tiers` shows the tiers.
         """,
+    "reproduce": """
+        python -m experiments reproduce [CLAIM... | --all] [--seed N] [--out DIR]
+
+        Runs again what published claims rest on, as the committed runs were configured, and says
+        for each cell what was published, what the committed run found, and what comes out now;
+        --seed takes other seeds. It writes a folder for each claim under runs/reproduce, or under
+        DIR, and goes on with those that are there. The exit code is 1 where a verdict has changed.
+        Without a claim it lists them.
+
+        Example: python -m experiments reproduce flip_flop
+        """,
     "gradients": """
         python -m experiments gradients [--KEY VALUE ...]
 
