@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def rank_test(a: Sequence[float], b: Sequence[float]) -> float:
     """The two-sided p-value of the exact permutation test of a sum of ranks (Wilcoxon; Mann and
@@ -37,6 +39,39 @@ def _ways(ranks: list[int], chosen: int) -> dict[int, int]:
             for total, count in ways[size - 1].items():
                 ways[size][total + rank] = ways[size].get(total + rank, 0) + count
     return ways[chosen]
+
+
+def rank_correlation(
+    a: Sequence[float], b: Sequence[float], draws: int = 2000
+) -> tuple[float, float, float]:
+    """Spearman's correlation of ranks, and the interval that holds it with 95 % (the bootstrap of
+    the pairs, percentiles of so many draws).
+
+    Args:
+        a, b: pairs, three or more. Equal values share the mean of their ranks.
+        draws: of pairs with replacement; those in which all values of one are equal do not count.
+
+    Returns:
+        The correlation, and the ends of its interval; NaN where all values of one are equal.
+    """
+    pairs = np.stack([np.asarray(a, float), np.asarray(b, float)], axis=1)
+    if math.isnan(_spearman(pairs)):
+        return math.nan, math.nan, math.nan
+    rng = np.random.default_rng(0)
+    drawn = [_spearman(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(draws)]
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return _spearman(pairs), float(low), float(high)
+
+
+def _spearman(pairs: np.ndarray) -> float:
+    """NaN where all values of one are equal."""
+    ranks = [
+        (column[:, None] > column).sum(axis=1) + (column[:, None] == column).sum(axis=1) / 2
+        for column in pairs.T
+    ]
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def share_interval(count: int, of: int) -> tuple[float, float]:

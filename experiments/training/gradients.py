@@ -13,9 +13,14 @@ import numpy as np
 from experiments.config import CHUNK, GradientConfig
 from experiments.report import figures
 from experiments.report.prose import aligned, number
+from experiments.tasks import Batch
 from experiments.training import folder, programs, progress, train
 from experiments.training.model import ModelParams
-from jaxrnn.diagnostics import carry_gradient_norms, carry_jacobian_norms
+from jaxrnn.diagnostics import (
+    carry_gradient_norms,
+    carry_jacobian_norms,
+    largest_lyapunov_exponent,
+)
 
 Curves = dict[str, list[float | None]]  # of each measure
 
@@ -28,12 +33,11 @@ def run(config: GradientConfig, path: Path, show: progress.Show) -> dict[str, An
         The summary: log10 of both measures at three lags.
     """
     curves = {}
+    saved = {"steps": config.steps, "lag": config.lag, "curves": curves, "exponents": {}}
     for name in config.cells:
         programs.make_room()
-        curves[name] = measure_cell(config, name, show)
-        folder.write_json(
-            path / "gradients.json", {"steps": config.steps, "lag": config.lag, "curves": curves}
-        )
+        curves[name], saved["exponents"][name] = measure_cell(config, name, show)
+        folder.write_json(path / "gradients.json", saved)
     folder.write(path / "gradients.png", figures.save(figures.gradient_figure(path)))
     lags = [config.lag // 10, config.lag // 2, config.lag - 1]
     pairs = [
@@ -53,14 +57,18 @@ def run(config: GradientConfig, path: Path, show: progress.Show) -> dict[str, An
     return summary
 
 
-def measure_cell(config: GradientConfig, name: str, show: progress.Show) -> dict[str, Curves]:
-    """The curves of one cell: {"before", "after"} -> {"loss", "jacobian"} -> log10 by lag."""
+def measure_cell(
+    config: GradientConfig, name: str, show: progress.Show
+) -> tuple[dict[str, Curves], dict[str, float | None]]:
+    """The curves of one cell: {"before", "after"} -> {"loss", "jacobian"} -> log10 by lag; and its
+    largest Lyapunov exponents."""
     training = config.training()
     job = train.make_job(training, name)
     rows = train.rows(training)
     show(name, 0, config.steps, "measuring", False)
     state = train.start(job, rows)
     curves = {"before": measure(job, state.params, config.sequences)}
+    exponents = {"before": exponent(job, state.params, config.sequences)}
     for step in range(0, config.steps, CHUNK):
         state, losses, *_ = train.advance(job, state, rows, np.full(config.seeds, True), step)
         show(
@@ -72,7 +80,8 @@ def measure_cell(config: GradientConfig, name: str, show: progress.Show) -> dict
         )
     if config.steps:
         curves["after"] = measure(job, state.params, config.sequences)
-    return curves
+        exponents["after"] = exponent(job, state.params, config.sequences)
+    return curves, exponents
 
 
 def measure(job: train.Job, params: ModelParams, sequences: int) -> Curves:
@@ -85,6 +94,29 @@ def measure(job: train.Job, params: ModelParams, sequences: int) -> Curves:
     }
 
 
+def exponent(job: train.Job, params: ModelParams, sequences: int) -> float | None:
+    """The median over seeds and sequences of the largest Lyapunov exponent along the second half of
+    a sequence, in nats a step."""
+    return folder.finite(float(np.median(exponents(job.compiled(), params, sequences))), 4)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def exponents(job: train.Job, params: ModelParams, sequences: int) -> jax.Array:
+    """The largest Lyapunov exponents, [seeds, sequences], of the sequences of `curves`."""
+    xs = _sequences(job, sequences).inputs
+
+    def one(params: ModelParams, xs: jax.Array) -> jax.Array:
+        cell = job.model.cell
+        return largest_lyapunov_exponent(cell, params.cell, xs, washout=len(xs) // 2)
+
+    return jax.vmap(jax.vmap(one, (None, 1)), (0, None))(params, xs)
+
+
+def _sequences(job: train.Job, count: int) -> Batch:
+    """The same for every cell and seed."""
+    return job.task.sample(jax.random.key(2**31 - 2), count)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def curves(job: train.Job, params: ModelParams, sequences: int) -> tuple[jax.Array, jax.Array]:
     """log10 of the two measures, [seeds, sequences, T + 1] each;
@@ -93,7 +125,7 @@ def curves(job: train.Job, params: ModelParams, sequences: int) -> tuple[jax.Arr
     The gradient of the loss is divided by that at lag 0, so that the error of the sequence drops
     out.
     """
-    batch = job.task.sample(jax.random.key(2**31 - 2), sequences)
+    batch = _sequences(job, sequences)
 
     def one_seed(params: ModelParams) -> tuple[jax.Array, jax.Array]:
         def loss(carry: Any, ys: jax.Array) -> jax.Array:

@@ -137,16 +137,50 @@ def lags() -> list[str]:
     ]
 
 
+EVERY_LAG = (50, 200)
+
+
+def at_both_lags() -> dict[str, dict[int, dict]]:
+    """What every cell did on first_symbol, by its lag."""
+    found = {}
+    for sweep in ("first_symbol_lags", "first_symbol_lags_cells"):
+        for run in json.loads((RESULTS / sweep / "sweep.json").read_text())["runs"]:
+            summary = json.loads((RESULTS / sweep / run["folder"] / "summary.json").read_text())
+            for row in summary["results"] if summary["lag"] in EVERY_LAG else ():
+                found.setdefault(row["cell"], {})[summary["lag"]] = row
+    return found
+
+
+def correlations() -> list[str]:
+    """How what is known of every cell before it is trained goes with how often it is right at the
+    end: correlations of ranks over the cells."""
+    from experiments.report.statistics import rank_correlation
+
+    found = at_both_lags()
+    saved = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())
+    left = [saved["curves"][cell]["before"]["jacobian"][50] for cell in found]
+    exponents = [saved["exponents"][cell]["before"] for cell in found]
+    known = {
+        "gradient left over 50 steps": left,
+        "how near it is to all of it": [-abs(value) for value in left],
+        "largest Lyapunov exponent": exponents,
+        "how near it is to 0": [-abs(value) for value in exponents],
+    }
+    lines = ["| before training | right at the end, lag 50 | lag 200 |", "|---|---|---|"]
+    for name, values in known.items():
+        entries = []
+        for lag in EVERY_LAG:
+            right = [statistics.median(rows[lag]["final_metric"]) for rows in found.values()]
+            entries.append("{:.2f} ({:.2f} to {:.2f})".format(*rank_correlation(values, right)))
+        lines.append(f"| {name} | {' | '.join(entries)} |")
+    return lines
+
+
 def every_cell() -> list[str]:
     """How many of five seeds of every cell solved first_symbol, and how often they were right at
     the end; and the gradient that it began with, the largest first.
     """
-    lags, found = (50, 200), {}
-    for sweep in ("first_symbol_lags", "first_symbol_lags_cells"):
-        for run in json.loads((RESULTS / sweep / "sweep.json").read_text())["runs"]:
-            summary = json.loads((RESULTS / sweep / run["folder"] / "summary.json").read_text())
-            for row in summary["results"] if summary["lag"] in lags else ():
-                found.setdefault(row["cell"], {})[summary["lag"]] = row
+    lags, found = EVERY_LAG, at_both_lags()
     curves = json.loads((RESULTS / "gradients_every_cell" / "gradients.json").read_text())["curves"]
     left = {cell: curves[cell]["before"]["jacobian"][50] for cell in found}
     lines = [
@@ -162,6 +196,93 @@ def every_cell() -> list[str]:
         ]
         lines.append(f"| `{cell}` | 10^{kept:.1f} | {' | '.join(columns)} |")
     return lines
+
+
+def asked() -> list[tuple[dict, dict]]:
+    """(configuration, summary) of each run of the sweep of questions, in its order."""
+    folder = RESULTS / "questions"
+    runs = json.loads((folder / "sweep.json").read_text())["runs"]
+    places = [folder / run["folder"] for run in runs]
+    return [
+        (
+            yaml.safe_load((place / "config.yaml").read_text()),
+            json.loads((place / "summary.json").read_text()),
+        )
+        for place in places
+    ]
+
+
+def question(wanted, column) -> list[str]:
+    """What each cell did, a column for each run that is wanted: the seeds that solved it, how many
+    answers were right at the end, and at the farthest other lag; medians.
+
+    Args:
+        wanted: config -> whether the run belongs here.
+        column: config -> what is above it.
+    """
+    runs = [(config, summary) for config, summary in asked() if wanted(config)]
+    cells = dict.fromkeys(row["cell"] for _, summary in runs for row in summary["results"])
+    lines = [
+        f"| cell | {' | '.join(column(config) for config, _ in runs)} |",
+        "|---" * (len(runs) + 1) + "|",
+    ]
+    for cell in cells:
+        entries = [
+            next((done(row) for row in summary["results"] if row["cell"] == cell), "")
+            for _, summary in runs
+        ]
+        lines.append(f"| {cell} | {' | '.join(entries)} |")
+    return lines
+
+
+def done(row) -> str:
+    text = f"{seeds(row['steps_to_solve']).split(',')[0]}, {statistics.median(known(row)):.2f}"
+    tests = row.get("tests", {})
+    if tests:
+        far = max(tests, key=int)
+        text += f"; {statistics.median(known(tests[far], 'metric')):.2f} at {far}"
+    return text
+
+
+def known(row, name="final_metric") -> list[float]:
+    """A seed that was lost is never right."""
+    return [0.0 if value is None else value for value in row[name]]
+
+
+def group(config) -> str:
+    return config["task_options"].get("group", "")
+
+
+def is_a_state(config) -> bool:
+    return config["task"] == "parity" or (
+        config["task"] == "word_problem" and (config["lag"], config["layers"]) == (16, 1)
+    )
+
+
+def is_a_memory(config) -> bool:
+    return config["task"] in ("flip_flop_language", "repeat_previous", "count_recall", "copying")
+
+
+QUESTIONS = {
+    "states": (is_a_state, lambda c: f"{c['task']} {group(c)}".strip()),
+    "depth": (
+        lambda c: c["task"] == "word_problem" and group(c) == "a5",
+        lambda c: f"{c['lag']} factors, {c['layers']} layers".replace("1 layers", "1 layer"),
+    ),
+    "memories": (is_a_memory, lambda c: f"{c['task']}, {c['lag']}"),
+    "selective": (
+        lambda c: c["task"] == "selective_copying",
+        lambda c: f"{c['layers']} layers".replace("1 layers", "1 layer"),
+    ),
+    "recall": (
+        lambda c: c["task"] == "associative_recall",
+        lambda c: f"{c['hidden_size']} units",
+    ),
+    "arithmetic": (
+        lambda c: c["task"] == "modular_arithmetic",
+        lambda c: f"{c['steps']:,} updates",
+    ),
+}
 
 
 def seeds(steps) -> str:
@@ -298,6 +419,8 @@ def write() -> None:
         "long": tier("long"),
         "lags": lags(),
         "every_cell": every_cell(),
+        "correlations": correlations(),
+        **{name: question(*how) for name, how in QUESTIONS.items()},
         "far": far(),
         "linear": linear(),
         "language_model": language_model(),

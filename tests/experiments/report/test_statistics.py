@@ -5,8 +5,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from experiments.report.statistics import holm, range_covers, rank_test, share_interval
+from experiments.report.statistics import (
+    holm,
+    range_covers,
+    rank_correlation,
+    rank_test,
+    share_interval,
+)
 from experiments.report.verdicts import ahead
 
 
@@ -56,6 +63,30 @@ def test_the_range_of_seeds_holds_the_median_as_often_as_it_says():
         drawn = rng.normal(size=(20_000, seeds))
         holds = (drawn.min(axis=1) < 0) & (drawn.max(axis=1) > 0)
         assert holds.mean() == pytest.approx(range_covers(seeds), abs=0.01)
+
+
+def test_the_correlation_of_ranks_is_that_of_scipy_with_ties_too():
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 6, 30)
+    b = a + rng.normal(size=30)
+    found, low, high = rank_correlation(a, b)
+    np.testing.assert_allclose(found, spearmanr(a, b).statistic, atol=1e-12)
+    assert low < found < high < 1
+    assert rank_correlation([1, 2, 3], [10, 100, 1000])[0] == pytest.approx(1)
+    assert math.isnan(rank_correlation([1, 2, 3], [5, 5, 5])[0])
+
+
+def test_the_interval_of_a_correlation_holds_the_true_one_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    rho = 0.6
+    true = 6 / np.pi * np.arcsin(rho / 2)  # Spearman's of two Gaussians
+    held = 0
+    for _ in range(100):
+        a = rng.normal(size=40)
+        b = rho * a + np.sqrt(1 - rho**2) * rng.normal(size=40)
+        _, low, high = rank_correlation(a, b, draws=300)
+        held += low <= true <= high
+    assert held >= 86
 
 
 def row(cell, steps):

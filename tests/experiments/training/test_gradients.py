@@ -4,6 +4,7 @@ held against an independent computation (NumPy, analytic Jacobians).
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from experiments import cli
 from experiments.config import GradientConfig
 from experiments.report import figures
 from experiments.training import gradients, train
+from jaxrnn.diagnostics import largest_lyapunov_exponent
 
 # Median over 5 seeds of log10 |ds_T/ds_t| at lags 10, 50, 99 on adding-task inputs, H = 32,
 # T = 100.
@@ -64,7 +66,10 @@ def test_the_command_measures_before_and_after_training_and_draws_both(tmp_path,
     assert "jacobian after" in capsys.readouterr().out
     names = {"config.yaml", "env.json", "gradients.json", "gradients.png", "summary.json", ".lock"}
     assert {p.name for p in path.iterdir()} == names
-    curves = json.loads((path / "gradients.json").read_text())["curves"]["gru"]
+    saved = json.loads((path / "gradients.json").read_text())
+    curves = saved["curves"]["gru"]
+    assert saved["exponents"]["gru"].keys() == curves.keys()
+    assert all(-3 < value < 0.5 for value in saved["exponents"]["gru"].values())
     assert [
         len(curves[phase][m]) for phase in ("before", "after") for m in ("loss", "jacobian")
     ] == [13] * 4
@@ -77,3 +82,19 @@ def test_the_command_measures_before_and_after_training_and_draws_both(tmp_path,
     drawn = figure.axes[3].lines[0]
     assert drawn.get_label() == "gru"
     np.testing.assert_allclose(drawn.get_ydata(), curves["after"]["jacobian"])
+
+
+def test_an_exponent_is_that_of_the_diagnostics_and_tells_kept_from_lost():
+    config = GradientConfig(cells=("exprnn", "rnn_small"), lag=30, hidden_size=8, seeds=2, steps=0)
+    found = {}
+    for name in config.cells:
+        job = train.make_job(config.training(), name)
+        params = train.start(job, train.rows(config.training())).params
+        each = np.asarray(gradients.exponents(job, params, 2))
+        assert each.shape == (2, 2)
+        xs = gradients._sequences(job, 2).inputs[:, 1]
+        one = jax.tree.map(lambda a: a[0], params.cell)
+        want = largest_lyapunov_exponent(job.model.cell, one, xs, washout=15)
+        np.testing.assert_allclose(each[0, 1], want, rtol=1e-4)
+        found[name] = gradients.exponent(job, params, 2)
+    assert abs(found["exprnn"]) < 0.05 and found["rnn_small"] < -0.5
