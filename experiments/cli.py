@@ -162,7 +162,10 @@ def train(
 
 
 def _loggers(launch: Launch, config: Config, path: Path) -> list[Any]:
-    """What records the losses beside metrics.jsonl: context managers."""
+    """What records the losses beside metrics.jsonl: context managers. Nothing does where the run is
+    done already."""
+    if folder.finished(path):
+        return []
     board = [progress.board(path)] if launch.tensorboard else []
     return [*board, *(begin(path, dataclasses.asdict(config)) for begin in own.LOGGERS)]
 

@@ -44,7 +44,7 @@ class WordProblem(Task):
 
     lag: int = 16
     group: str = "a5"
-    description: ClassVar[str] = "the product of up to lag elements of a group, at every step"
+    description: ClassVar[str] = "the product of the elements of a group so far, over lag steps"
 
     def __post_init__(self) -> None:
         super().__post_init__()

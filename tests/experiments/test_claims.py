@@ -6,6 +6,7 @@ import statistics
 
 import nbformat
 import pytest
+import yaml
 from places import RESULTS, ROOT
 
 PAGE = (ROOT / "experiments" / "README.md").read_text()
@@ -76,6 +77,26 @@ def verdicts(pair):
     return lstm, gru
 
 
+def asked(**wanted):
+    """The folder of the only run of the sweep of questions whose configuration has these."""
+    found = []
+    for path in sorted((RESULTS / "questions").glob("task=*")):
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        if all(config[key] == value for key, value in wanted.items()):
+            found.append(str(path.relative_to(RESULTS)))
+    (one,) = found
+    return one
+
+
+def word(length, layers):
+    return asked(task="word_problem", lag=length, layers=layers, task_options={"group": "a5"})
+
+
+def copied(cell, layers):
+    """ "45 to 47": percent of the symbols that a stack copies selectively."""
+    return span(right(asked(task="selective_copying", layers=layers), cell), ".0f")
+
+
 def linear(task):
     """The folder of a task in the sweep of linear recurrences."""
     (path,) = (RESULTS / "linear").glob(f"task={task}-*")
@@ -83,8 +104,11 @@ def linear(task):
 
 
 PARITY = linear("parity")
+BITS = asked(task="parity")
+READS = asked(task="flip_flop_language")
 SELECTIVE = linear("selective_copying")
 ARITHMETIC = linear("modular_arithmetic")
+SIGNED = ("mingru_signed", "rglru_signed")
 POSITIVE = ("mingru", "rglru", "qrnn")  # whose factors are between 0 and 1
 GATED = ("lstm", "gru")
 CHRONO = ("lstm_chrono", "gru_chrono")
@@ -213,11 +237,32 @@ CLAIMS = {
         f"modular arithmetic {percent(both(ARITHMETIC, (*POSITIVE, 'lru'), right))}",
         f"LSTM, GRU and sLSTM {solved(PARITY, 'gru')}",
         f"the LSTM of two blocks {solved(PARITY, 'lstm_blocks')}",
+        f"minGRU and RG-LRU keep it, {solved(BITS, 'mingru_signed')} each",
+        {"3/3": "3/3 each"}[solved(BITS, "rglru_signed")],
+        f"{percent(both(BITS, SIGNED, lambda f, c: right(f, c, 200)))} of 200 bits",
+    ],
+    "depth has to grow": lambda: [
+        f"four in one layer ({solved(word(4, 1), 'mingru_signed')})",
+        {"3/3": "eight in two"}[solved(word(8, 2), "mingru_signed")],
+        f"in one {solved(word(8, 1), 'mingru_signed')}, "
+        f"{percent(right(word(8, 1), 'mingru_signed'))} right",
+        {"0/3": "sixteen in none"}[solved(word(16, 4), "mingru_signed")],
+        {"0/3": "of up to four"}[solved(word(16, 2), "mingru_signed")],
+        f"({percent(right(word(16, 4), 'mingru_signed'))})",
+        {"3/3": "a tanh RNN does all in one layer"}[solved(word(16, 1), "rnn_orth")],
+    ],
+    "small LSTMs keep the flip-flop": lambda: [
+        {100.0: "all reads right where bits lie ten times as far apart, 5/5"}[
+            min(score for cell in ("rnn_orth", *GATED) for score in right(READS, cell, 640))
+        ],
+        f"{percent(both(READS, ('mingru', 'rglru', 'lru'), lambda f, c: right(f, c, 640)))}",
     ],
     "one layer of minGRU": lambda: [
         f"one layer {solved(SELECTIVE, 'mingru')}, {percent(right(SELECTIVE, 'mingru'))} of the",
         f"in two blocks, at as many parameters, {solved(SELECTIVE, 'mingru_blocks')}",
         f"the GRU {solved(SELECTIVE, 'gru')} in one layer",
+        f"{copied('mingru', 1)}, {copied('mingru', 2)} and {copied('mingru', 3)} %",
+        f"{copied('minlstm', 1)}, {copied('minlstm', 2)} and {copied('minlstm', 3)} %",
     ],
     "a recurrence that is the same": lambda: [
         f"the LRU {solved(SELECTIVE, 'lru')}, {percent(right(SELECTIVE, 'lru'))}",

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import re
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -222,6 +223,48 @@ def test_every_logger_gets_the_rows_of_each_run_in_its_folder(tmp_path):
     assert cli.main(small.split()) == 0
     assert heard[0] == (out, "adding") and heard[-1] == "end"
     assert heard[1:-1] == read_metrics(out)
+    # of a run that is done nothing is heard again
+    heard.clear()
+    assert cli.main([*small.split(), "--resume"]) == 0 and heard == []
+
+
+def test_the_loggers_of_the_page_hand_on_every_loss(monkeypatch, tmp_path):
+    """To modules that stand for W&B and MLflow, of which only what the page calls is there."""
+    heard = {"wandb": [], "mlflow": []}
+
+    @contextlib.contextmanager
+    def begun(**options):
+        heard["wandb"].append(options["name"])
+        yield types.SimpleNamespace(log=heard["wandb"].append)
+
+    @contextlib.contextmanager
+    def started(run_name):
+        heard["mlflow"].append(run_name)
+        yield
+
+    mlflow = types.SimpleNamespace(
+        start_run=started,
+        log_params=heard["mlflow"].append,
+        log_metric=lambda name, value, step: heard["mlflow"].append((name, value, step)),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=begun))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    namespace = {}
+    exec(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1], namespace)
+    rows = [
+        {"cell": "gru", "learning_rate": 0.01, "seed": 3, "loss": loss, "step": 50}
+        for loss in (0.5, None)
+    ]
+    for name in ("to_wandb", "to_mlflow"):
+        with namespace[name](tmp_path / "run", {"lag": 3}) as record:
+            record(rows)
+    assert heard["wandb"] == [
+        "run",
+        {"gru/0.01/3": 0.5, "update": 50},
+        {"gru/0.01/3": None, "update": 50},
+    ]
+    assert heard["mlflow"][:3] == ["run", {"lag": 3}, ("gru/0.01/3", 0.5, 50)]
+    assert np.isnan(heard["mlflow"][3][1])
 
 
 def loss_of(cell):
