@@ -19,7 +19,7 @@ if sys.platform == "linux" and not ALLOCATOR.keys() & os.environ.keys():
 # With jaxlib 0.10 and 0.11 a loop of one row is one kernel only where this says so, as it is with
 # newer ones anyway: for what is compared, all libraries alike.
 ONE_KERNEL = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000"
-if sys.argv[1:2] == ["bench"] and version("jaxlib").startswith(("0.10.", "0.11.")):
+if "bench" in sys.argv and version("jaxlib").startswith(("0.10.", "0.11.")):
     os.environ["XLA_FLAGS"] = f"{ONE_KERNEL} {os.environ.get('XLA_FLAGS', '')}"
 # One CPU device per core, for batches to be split over: JAX reads this when it is imported. Who has
 # set it keeps it.

@@ -50,7 +50,10 @@ def parse_all(kinds: Sequence[type], arguments: Sequence[str], name: str) -> Any
 
 def take_out(arguments: Sequence[str], option: str = "--out") -> tuple[Path | None, list[str]]:
     """The value of an option among arguments that no configuration reads, and the others."""
-    rest = list(arguments)
+    rest: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        rest += [name, value] if equals and name == option else [argument]
     if option not in rest[:-1]:
         return None, rest
     k = rest.index(option)

@@ -84,12 +84,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _answered(arguments: list[str]) -> int:
     """Gives help where it is asked for, and runs the command otherwise."""
     try:
+        arguments = own.take_imports(arguments)
         if not arguments or arguments[0] in ("help", "-h", "--help"):
             return _help(arguments[1:], DONE if arguments else USAGE)
         if {"-h", "--help"} & {*arguments}:
             return _help(arguments, DONE)
-        arguments = own.take_imports(arguments)
-        choose("command", arguments[0] if arguments else "", COMMANDS)
+        choose("command", arguments[0], COMMANDS)
         return COMMANDS[arguments[0]](arguments[1:])
     except BrokenPipeError:
         raise
@@ -164,7 +164,7 @@ def train(
 def _loggers(launch: Launch, config: Config, path: Path) -> list[Any]:
     """What records the losses beside metrics.jsonl: context managers. Nothing does where the run is
     done already."""
-    if folder.finished(path):
+    if folder.finished(path) or jax.process_index():
         return []
     board = [progress.board(path)] if launch.tensorboard else []
     return [*board, *(begin(path, dataclasses.asdict(config)) for begin in own.LOGGERS)]

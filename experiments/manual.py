@@ -22,6 +22,7 @@ from experiments.config import (
     GradientConfig,
     Launch,
     Points,
+    UsageError,
     choose,
     preset,
 )
@@ -212,7 +213,10 @@ def about(command: str, rest: Sequence[str]) -> str:
 
 def _configured(path: Path, name: str) -> Config:
     """What a file says, which may say what a sweep runs too."""
-    keys = yaml.safe_load(path.read_text())
+    try:
+        keys = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     runs = isinstance(keys, dict) and {"grid", "list"} & keys.keys()
     kinds = (Config, Points) if runs else (Config,)
     return parse_all(kinds, ["--config", str(path)], name)[0]

@@ -2,6 +2,7 @@
 then every command knows them by name."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -17,9 +18,10 @@ import jax
 import jax.numpy as jnp
 
 import jaxrnn
-from experiments.cells import CELLS
+from experiments.cells import CELLS, KnownCell
 from experiments.config import Config, RunError, UsageError
 from experiments.tasks import TASKS, Batch, Task
+from experiments.training import folder
 from experiments.training.progress import Record
 
 GROUP = "jaxrnn_experiments"  # of entry points: modules of packages that are installed
@@ -40,7 +42,12 @@ class OwnCell(NamedTuple):
             TypeError: what was made is no cell.
         """
         told = {"lag": lag} if "lag" in inspect.signature(self.maker).parameters else {}
-        cell = self.maker(hidden_size, **told)
+        try:
+            cell = self.maker(hidden_size, **told)
+        except (TypeError, ValueError):
+            raise
+        except Exception as error:  # of code that nobody has seen before
+            raise TypeError(f"{self.maker} failed: {type(error).__name__}: {error}") from error
         if not isinstance(cell, jaxrnn.Cell):
             raise TypeError(f"{self.maker} gave {type(cell).__name__}, which is no jaxrnn.Cell.")
         return cell
@@ -80,7 +87,9 @@ def register_task(name: str, kind: type[Task]) -> None:
     _check_name("task", name, TASKS)
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise TypeError(f"task {name!r} must be a subclass of experiments.tasks.Task.")
-    if not isinstance(getattr(kind, "description", None), str):
+    if "__dataclass_fields__" not in vars(kind):
+        raise ValueError(f"task {name!r} must be made by @dataclasses.dataclass(frozen=True).")
+    if not str(getattr(kind, "description", "")).strip():
         raise ValueError(f"task {name!r} needs a description, one line, as a class variable.")
     for field in dataclasses.fields(kind):
         if field.default is dataclasses.MISSING:
@@ -125,17 +134,35 @@ def take_imports(arguments: Sequence[str]) -> list[str]:
 
 def load(path: Path) -> Any:
     """The module of a file; one that was loaded before is not run again."""
-    name = "own_" + re.sub(r"\W", "_", str(path.resolve()))
+    name = f"own_{path.stem}_{digest(str(path.resolve()).encode())}"
     if name not in sys.modules:
         spec: Any = importlib.util.spec_from_file_location(name, path)
         module = importlib.util.module_from_spec(spec)
+        cells = dict(CELLS)
+        tasks = dict(TASKS)
+        loggers = list(LOGGERS)
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException:  # nothing of it stays
             del sys.modules[name]
+            restore(cells, tasks, loggers)
             raise
+        folder.IMPORTED[path.name] = digest(path.read_bytes())
     return sys.modules[name]
+
+
+def restore(cells: dict[str, KnownCell], tasks: dict[str, type[Task]], loggers: list[Any]) -> None:
+    """Forgets what was registered since these were all that there was."""
+    CELLS.clear()
+    CELLS.update(cells)
+    TASKS.clear()
+    TASKS.update(tasks)
+    LOGGERS[:] = loggers
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def check(config: Config) -> None:
@@ -154,7 +181,14 @@ def check(config: Config) -> None:
 def _check_baseline(name: str, task: Task) -> None:
     """Raises RunError where the best constant does not score the baseline, as far as can be told
     from the evaluation batch."""
-    found = task.evaluation_baseline()
+    try:
+        found = task.evaluation_baseline()
+    except Exception as error:  # of a task that nobody has seen before
+        said = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"task {name!r}: the loss of `constant`, [outputs], or [T, 1, outputs] if it differs "
+            f"by step, does not run: {type(error).__name__}: {said}"
+        ) from None
     told = task.levels.baseline
     if not abs(found - told) <= 0.1 * abs(told):
         raise RunError(

@@ -1,6 +1,7 @@
 """`reproduce`: what was published, what the committed run found, and what it finds now."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from experiments.report.matrix import fields
 from experiments.training.folder import read_json
 
 Row = dict[str, Any]
-Wanted = str | dict[str, float]  # "solves", "fails", {above: x} or {below: x}, at a lag
+# "solves", "fails", {above: x} or {below: x} with or without a lag `at`, {sooner_than: cell}
+Wanted = str | dict[str, Any]
 Train = Callable[[str, Config, Launch], tuple[Row, Path]]
 RESULTS = HERE / "results"
 HEAD = ("claim", "cell", "published", "committed", "now", "verdict")
@@ -37,7 +39,9 @@ class Claim(NamedTuple):
     def config(self, out: Path, seed: int | None) -> Config:
         """The committed configuration, of the cells that the claim is of."""
         config = parse(Config, ["--config", str(self.folder / "config.yaml")], "reproduce")
-        cells = tuple(cell for cell in config.cells if cell in self.published)
+        wanted = [one for one in self.published.values() if isinstance(one, dict)]
+        beside = [one["sooner_than"] for one in wanted if "sooner_than" in one]
+        cells = tuple(cell for cell in config.cells if cell in (*self.published, *beside))
         changed = config.seed if seed is None else seed
         return dataclasses.replace(config, cells=cells, out=str(out), seed=changed)
 
@@ -65,7 +69,8 @@ def run(names: Sequence[str], parent: Path, seed: int | None, train: Train) -> t
     same = True
     for name in names:
         claim = CLAIMS[name]
-        summary, _ = train(name, claim.config(parent / name, seed), Launch(resume=True))
+        place = parent / (name if seed is None else f"{name}-seed-{seed}")
+        summary, _ = train(name, claim.config(place, seed), Launch(resume=True))
         if summary["status"] == "interrupted":
             return "interrupted", "interrupted: the same command goes on"
         rows = compare(name, summary)
@@ -82,11 +87,11 @@ def compare(name: str, summary: Row) -> list[tuple[str, ...]]:
     committed = read_json(claim.folder / "summary.json")
     lines: list[tuple[str, ...]] = []
     for cell, wanted in claim.published.items():
-        before, now = (best(found, cell) for found in (committed, summary))
-        held = [holds(wanted, row) for row in (before, now)]
-        verdict = "as published" if held[1] else "otherwise"
-        words = (told(wanted), found(wanted, before), found(wanted, now))
-        lines.append((name, cell, *words, verdict if held[0] == held[1] else "CHANGED"))
+        before = found(wanted, committed, cell)
+        now = found(wanted, summary, cell)
+        verdict = "as published" if now.holds else "otherwise"
+        verdict = verdict if now.holds == before.holds else "CHANGED"
+        lines.append((name, cell, told(wanted), before.words, now.words, verdict))
     return lines
 
 
@@ -95,7 +100,7 @@ def committed() -> str:
     lines = {}
     for name, claim in CLAIMS.items():
         summary = read_json(claim.folder / "summary.json")
-        right = [holds(wanted, best(summary, cell)) for cell, wanted in claim.published.items()]
+        right = [found(wanted, summary, cell).holds for cell, wanted in claim.published.items()]
         verdict = "as published" if all(right) else "otherwise" if not any(right) else "in part"
         lines[name] = f"{claim.claim}: {verdict}"
     return columns(lines)
@@ -107,38 +112,48 @@ def check_names(names: Sequence[str]) -> None:
         choose("claim", name, CLAIMS)
 
 
-def best(summary: Row, cell: str) -> Row:
-    """What a cell did at its best learning rate."""
-    return summary["results"][fields(summary["results"])[cell].row]
+class Found(NamedTuple):
+    """What a run says of a cell."""
+
+    words: str
+    holds: bool | None  # whether it is what was published; None where the run ended before
 
 
-def holds(wanted: Wanted, row: Row) -> bool:
-    """Whether a cell did what is said of it."""
+def found(wanted: Wanted, summary: Row, cell: str) -> Found:
+    """What there is of a cell, at its best learning rate, to hold against what was published."""
+    rows = fields(summary["results"])
+    if cell not in rows or not summary["results"][rows[cell].row]["finished"]:
+        return Found("ended before", None)
+    row = summary["results"][rows[cell].row]
     if isinstance(wanted, str):
         steps = row["steps_to_solve"]
-        solved = sum(step is not None for step in steps) > len(steps) / 2
-        return solved == (wanted == "solves")
-    middle = statistics.median(_metric(wanted, row))
-    return middle > wanted["above"] if "above" in wanted else middle < wanted["below"]
+        solved = sum(step is not None for step in steps)
+        return Found(f"{solved}/{len(steps)}", (solved > len(steps) / 2) == (wanted == "solves"))
+    if "sooner_than" in wanted:
+        other = summary["results"][rows[wanted["sooner_than"]].row]
+        first, second = (_median_updates(one) for one in (row, other))
+        return Found(f"{first:,.0f} and {second:,.0f}", first < second)
+    scores = _metric(wanted, row)
+    middle = statistics.median(scores)
+    holds = middle > wanted["above"] if "above" in wanted else middle < wanted["below"]
+    return Found(f"{middle:.3f} ({min(scores):.3f}-{max(scores):.3f})", holds)
 
 
 def told(wanted: Wanted) -> str:
     if isinstance(wanted, str):
         return wanted
+    if "sooner_than" in wanted:
+        return f"sooner than {wanted['sooner_than']}"
     bar = f"above {wanted['above']:g}" if "above" in wanted else f"below {wanted['below']:g}"
     return f"{bar} at {wanted['at']}" if "at" in wanted else bar
 
 
-def found(wanted: Wanted, row: Row) -> str:
-    """What there is of a cell to hold against it."""
-    if isinstance(wanted, str):
-        steps = row["steps_to_solve"]
-        return f"{sum(step is not None for step in steps)}/{len(steps)}"
-    scores = _metric(wanted, row)
-    return f"{statistics.median(scores):.3f} ({min(scores):.3f}-{max(scores):.3f})"
+def _median_updates(row: Row) -> float:
+    """Infinite where most seeds never solved it."""
+    return statistics.median(math.inf if k is None else k for k in row["steps_to_solve"])
 
 
-def _metric(wanted: dict[str, float], row: Row) -> list[float]:
+def _metric(wanted: dict[str, Any], row: Row) -> list[float]:
     """Of each seed; a seed that was lost knows nothing."""
     scores = row["tests"][str(wanted["at"])]["metric"] if "at" in wanted else row["final_metric"]
     return [0.0 if score is None else score for score in scores]

@@ -147,14 +147,12 @@ def standard_promotion() -> Iterator[None]:
 def own_names() -> Iterator[None]:
     """What a test registers is known to it alone."""
     from experiments import cells, own, tasks
+    from experiments.training import folder
 
-    held = (cells.CELLS, tasks.TASKS)
-    kept = [dict(known) for known in held]
+    kept = (dict(cells.CELLS), dict(tasks.TASKS), list(own.LOGGERS))
     yield
-    for known, before in zip(held, kept, strict=True):
-        known.clear()
-        known.update(before)
-    own.LOGGERS.clear()
+    own.restore(*kept)
+    folder.IMPORTED.clear()
     for name in [name for name in sys.modules if name.startswith("own_")]:
         del sys.modules[name]
 

@@ -39,7 +39,7 @@ class WordProblem(Task):
         group: z60, s3, a4_z5 or a5.
 
     Source: Merrill, Petty & Sabharwal 2024, arXiv:2404.08819, section 6. Differs: there inputs are
-    any elements of the group; from two of them all are made here.
+    any elements of the group; here short words reach few of them, in z60 t + 1 after t steps.
     """
 
     lag: int = 16

@@ -27,6 +27,8 @@ from experiments.bench.config import BenchConfig
 from experiments.config import Config, GradientConfig, InUse, RunError, UsageError
 from experiments.online.config import OnlineConfig
 
+# the files of one's own that this process has imported, with digests of their texts
+IMPORTED: dict[str, str] = {}
 AnyConfig = Config | GradientConfig | AgentConfig | OnlineConfig | BenchConfig
 
 
@@ -77,6 +79,10 @@ def _resumed(folder: Path, first: dict[str, Any], now: dict[str, Any]) -> dict[s
         for k in ("jax", "platform", "devices")
         if first.get(k, now[k]) != now[k]
     ]
+    for name, text in first.get("imported", {}).items():
+        if IMPORTED.get(name) != text:
+            warning = f"warning: {folder} goes on with another {name} than it began with"
+            print(warning, file=sys.stderr)
     if changed:
         print(
             f"warning: {folder} goes on elsewhere, which rounds differently: {', '.join(changed)}",
@@ -188,7 +194,8 @@ def environment() -> dict[str, Any]:
         "commit": git.stdout.strip() or None,
         "argv": ["python", "-m", "experiments", *sys.argv[1:]],
     }
-    return {"python": platform.python_version(), **versions, **device, **counts, **source}
+    own = {"imported": dict(IMPORTED)} if IMPORTED else {}
+    return {"python": platform.python_version(), **versions, **device, **counts, **source, **own}
 
 
 def append(folder: Path, rows: Iterable[dict[str, Any]]) -> None:

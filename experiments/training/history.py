@@ -114,7 +114,8 @@ class History:
         what = {
             "cell": self.cell,
             "learning_rate": self.learning_rate,
-            "description": CELLS[self.cell].description,
+            # a run may be read without the file that registers its cell
+            "description": CELLS[self.cell].description if self.cell in CELLS else "",
             "parameters": self.parameters,
             "steps": self.step,
             "finished": bool(self.final),

@@ -42,8 +42,12 @@ def beside(
         records = [stack.enter_context(logger) for logger in loggers]
 
         def record(rows: list[dict[str, Any]]) -> None:
-            for each in records:
-                each(rows)
+            for each in tuple(records):
+                try:
+                    each(rows)
+                except Exception as error:  # whatever it is, the run goes on without this logger
+                    records.remove(each)
+                    print(f"warning: a logger failed and gets no more: {error}", file=sys.stderr)
 
         yield show, record
 

@@ -29,7 +29,7 @@ from experiments.tasks import Batch, Task, evaluation_batch, held_out_batch
 from experiments.training.model import Model, ModelParams, units
 
 LEAST_SHARE = 16  # sequences
-NOISE = 1  # folded into the key of a seed: apart from those of its parameters and its data
+NOISE = 2  # folded into the key of a seed, whose halves are of its parameters and its data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +190,8 @@ def advance(job: Job, state: State, rows: Rows, active: np.ndarray, step: int) -
     Seed s draws everything from `jax.random.key(s)`, and the batch of an update from the key folded
     with its number: the same configuration gives the same numbers on the same number of devices,
     wherever a run was cut and resumed. Another number of devices adds up the same terms in another
-    order, which changes the last digits, and over many updates those before them.
+    order, which changes the last digits, and over many updates those before them; and a cell with
+    noise draws other numbers there.
     """
     began = time.perf_counter()
     job = job.compiled()
@@ -229,8 +230,9 @@ def _updates(
         return job.task.score.loss(job.model(params, batch, key), batch)
 
     def one_row(state: State, row: Rows) -> tuple[State, Array, Array, tuple[Array, Array]]:
-        start, data = jax.random.split(jax.random.wrap_key_data(row.keys))
-        noise = jax.random.fold_in(start, NOISE)
+        seed = jax.random.wrap_key_data(row.keys)
+        data = jax.random.split(seed)[1]
+        noise = jax.random.fold_in(seed, NOISE)
 
         def update(at: tuple[ModelParams, optax.OptState], step: Array) -> tuple[Any, Any]:
             batch = job.task.sample(jax.random.fold_in(data, step), job.batch_size)

@@ -29,7 +29,7 @@ class MinGRUCell(Cell):
         g(n) = n + 1/2 where n > 0, else sigmoid(n)
 
     with `signed` h' = (1 - 2 * sigmoid(z)) * h + sigmoid(z) * g(n): factors of h between -1 and 1,
-    so that a unit can change its sign, and keep parity.
+    so that a unit can change its sign, as parity asks.
 
     Units do not see each other, nor themselves: stack several, with what mixes them between.
 

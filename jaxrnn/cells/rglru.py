@@ -31,13 +31,13 @@ class RGLRUCell(Cell):
         a = exp(-8 * softplus(decay) * sigmoid(r))
         h' = a * h + sqrt(1 - a^2) * sigmoid(i) * v
 
-    with `signed` 2 * a - 1 in the place of a, between -1 and 1: a unit can change its sign, and so
-    keep parity.
+    with `signed` 2 * a - 1 in the place of a, between -1 and 1: a unit can change its sign, as
+    parity asks.
 
     Args:
         hidden_size: H.
         decay_range: (low, high) between 0 and 1: with an open gate r a step keeps between them,
-            a^2 ~ U(low^2, high^2).
+            a^2 ~ U(low^2, high^2); with `signed` between 2 low - 1 and 2 high - 1.
         input_init, bias, signed: as in `MinGRUCell`.
 
     Source: De et al. 2024, arXiv:2402.19427, eq. 1-4; `decay` is drawn as the paper says (the

@@ -67,17 +67,67 @@ def test_the_commands_of_the_page_do_what_it_says(page, capsys):
 
 
 def test_a_file_of_ones_own_is_known_to_every_command(page, capsys):
+    assert cli.main(["--import", "my_file.py", "run", "my_run.yaml", "--help"]) == 0
+    assert "who counts votes" in capsys.readouterr().out
     assert cli.main(words("list")) == 0
     assert "majority" in capsys.readouterr().out
     # the bench takes one cell of each class
     assert "fading" in kinds(parse("2x20x4x8"))
-    assert cli.main(["run", "my_run.yaml", "--help", "--import", "my_file.py"]) == 0
-    assert "who counts votes" in capsys.readouterr().out
     # a second time it is not run again
     assert cli.main(words("list")) == 0
     small = "--cells fading --steps 50 --seeds 1 --out votes --import=my_file.py"
     assert cli.main(["run", "my_run.yaml", *small.split()]) == 0
     assert (page / "votes" / "summary.json").exists()
+
+
+def test_a_run_that_goes_on_with_another_text_says_so(page, capsys, own_names):
+    run = "run my_run.yaml --import my_file.py --cells fading --steps 50 --seeds 1 --out votes"
+    assert cli.main(run.split()) == 0
+    assert cli.main([*run.split(), "--resume"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
+    for known in (CELLS, TASKS):
+        for name in ("fading", "leaky_slow", "majority"):
+            known.pop(name, None)
+    (page / "my_file.py").write_text(block("python") + "\n# another\n")
+    assert cli.main([*run.split(), "--resume"]) == 0
+    assert "goes on with another my_file.py than it began with" in capsys.readouterr().err
+
+
+def test_of_a_file_that_fails_nothing_stays_and_names_that_look_alike_are_two_files(page, capsys):
+    text = block("python")
+    (page / "my_file.py").write_text(text + "\n1 / 0\n")
+    assert cli.main(words("list")) == cli.USAGE
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    (page / "my_file.py").write_text(text)
+    assert cli.main(words("list")) == 0
+    for name in ("a-b", "a_b"):
+        made = (
+            f"from experiments.own import register_cell\nregister_cell('{name[0]}{len(name)}', int)"
+        )
+        (page / f"{name}.py").write_text(made.replace("a3", "first" if "-" in name else "second"))
+    assert cli.main(["list", "cells", "int", "--import", "a-b.py", "--import=a_b.py"]) == 0
+    out = capsys.readouterr().out
+    assert "first" in out and "second" in out
+
+
+def test_a_logger_that_fails_does_not_end_the_run(tmp_path, capsys):
+    heard = []
+
+    @contextlib.contextmanager
+    def logger(folder, config):
+        def record(rows):
+            heard.append(rows)
+            raise ConnectionError("no network")
+
+        yield record
+
+    own.register_logger(logger)
+    small = "run adding --lag 10 --cells gru --steps 100 --seeds 1 --hidden_size 4 --out"
+    assert cli.main([*small.split(), str(tmp_path / "run")]) == 0
+    assert "a logger failed and gets no more: no network" in capsys.readouterr().err
+    assert len(heard) == 1
 
 
 def test_without_the_file_the_message_names_the_option(page, capsys):
@@ -164,6 +214,7 @@ LAG = {"lag": Config.__dataclass_fields__["lag"]}
         ),
         ({"constant": jnp.zeros(3)}, "constant is [3], expected [..., 2]"),
         ({"constant": jnp.array([5.0, 0.0])}, "its `constant` scores 2.5"),
+        ({"constant": jnp.zeros((21, 2))}, "the loss of `constant`, [outputs], or [T, 1, outputs]"),
         ({"levels": Levels(0.5, 0.1)}, "levels.baseline says 0.5"),
     ],
 )
@@ -177,6 +228,22 @@ def test_a_whole_task_and_a_whole_cell_are_taken():
     own.register_cell("late", lambda hidden_size, lag: jaxrnn.GRUCell(hidden_size + lag), "told")
     own.check(Config(task="votes", lag=21, cells=("late",), hidden_size=8))
     assert CELLS["late"].make(8, 21) == jaxrnn.GRUCell(29) and config.task in TASKS
+
+
+def broken(hidden_size):
+    raise KeyError("typo")
+
+
+def test_a_maker_that_fails_is_named():
+    own.register_cell("mine", broken)
+    with pytest.raises(UsageError, match="failed: KeyError: 'typo'"):
+        Config(cells=("mine",))
+
+
+def test_a_task_that_is_no_dataclass_is_told_what_it_lacks():
+    plain = type("Plain", (Votes,), {})
+    with pytest.raises(ValueError, match=r"must be made by @dataclasses.dataclass\(frozen=True\)"):
+        own.register_task("votes", plain)
 
 
 class Nothing(jaxrnn.GRUCell):

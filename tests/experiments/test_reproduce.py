@@ -23,10 +23,12 @@ def test_a_claim_is_a_row_of_the_table_and_its_run_is_committed(name):
     summary = read_json(claim.folder / "summary.json")
     assert claim.published.keys() <= {row["cell"] for row in summary["results"]}
     config = claim.config(RESULTS / "nowhere", None)
-    assert set(config.cells) == claim.published.keys()
+    beside = {one["sooner_than"] for one in claim.published.values() if "sooner_than" in one}
+    assert set(config.cells) == claim.published.keys() | beside
     assert claim.config(RESULTS / "nowhere", 7).seed == 7
     for wanted in claim.published.values():
-        assert wanted in ("solves", "fails") or len({"above", "below"} & set(wanted)) == 1
+        words = {"above", "below", "sooner_than"}
+        assert wanted in ("solves", "fails") or len(words & set(wanted)) == 1
 
 
 def summary_of(name, **changes):
@@ -62,6 +64,19 @@ def test_what_was_published_otherwise_stays_so():
     assert line[2:] == ("fails", "5/5", "5/5", "otherwise")
 
 
+def test_updates_are_compared_where_a_cell_should_be_sooner():
+    lines = compare("lag_known", summary_of("lag_known", steps_to_solve=[50, 100, 150, None, None]))
+    assert [line[2] for line in lines] == ["sooner than lstm", "sooner than gru"]
+    assert lines[0][4:] == ("150 and 150", "CHANGED")
+
+
+def test_a_run_that_ended_before_says_so_and_is_another_verdict():
+    (line,) = compare("flip_flop", {"results": []})
+    assert line[4:] == ("ended before", "CHANGED")
+    lines = compare("parity", summary_of("parity", finished=False))
+    assert {line[4:] for line in lines} == {("ended before", "CHANGED")}
+
+
 def trained(summaries):
     """Stands for a training: gives a summary, and keeps what it was asked for."""
     asked = []
@@ -81,10 +96,11 @@ def test_it_runs_the_committed_configuration_of_the_cells_that_the_claim_is_of(t
     assert config.cells == ("rnn_orth",) and config.task == "flip_flop" and launch.resume
     assert config.out == str(tmp_path / "flip_flop")
     lost = summary_of("flip_flop", steps_to_solve=[None] * 5)
-    status, text = reproduce.run(
-        ["flip_flop"], tmp_path, 9, trained({"flip_flop": lost | {"status": "done"}})[1]
-    )
+    asked, train = trained({"flip_flop": lost | {"status": "done"}})
+    status, text = reproduce.run(["flip_flop"], tmp_path, 9, train)
     assert status == "failed" and "CHANGED" in text
+    # beside the run with the committed seeds
+    assert asked[0][1].out == str(tmp_path / "flip_flop-seed-9") and asked[0][1].seed == 9
     cut = {"flip_flop": {"status": "interrupted"}}
     assert reproduce.run(["flip_flop"], tmp_path, None, trained(cut)[1])[0] == "interrupted"
 
