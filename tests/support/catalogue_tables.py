@@ -235,6 +235,22 @@ def question(wanted, column) -> list[str]:
     return lines
 
 
+def depth() -> list[str]:
+    """Products in a5: a row for each cell and number of layers, a column for each length."""
+    found = {}
+    for config, summary in asked():
+        if group(config) == "a5":
+            for row in summary["results"]:
+                key = (row["cell"], config["layers"])
+                row.pop("tests", None)
+                found.setdefault(key, {})[config["lag"]] = done(row)
+    lines = ["| cell | layers | 4 | 8 | 16 |", "|---|---|---|---|---|"]
+    for (cell, layers), row in sorted(found.items()):
+        if 4 in row:
+            lines.append(f"| {cell} | {layers} | {' | '.join(row[lag] for lag in (4, 8, 16))} |")
+    return lines
+
+
 def done(row) -> str:
     text = f"{seeds(row['steps_to_solve']).split(',')[0]}, {statistics.median(known(row)):.2f}"
     tests = row.get("tests", {})
@@ -265,10 +281,6 @@ def is_a_memory(config) -> bool:
 
 QUESTIONS = {
     "states": (is_a_state, lambda c: f"{c['task']} {group(c)}".strip()),
-    "depth": (
-        lambda c: c["task"] == "word_problem" and group(c) == "a5",
-        lambda c: f"{c['lag']} factors, {c['layers']} layers".replace("1 layers", "1 layer"),
-    ),
     "memories": (is_a_memory, lambda c: f"{c['task']}, {c['lag']}"),
     "selective": (
         lambda c: c["task"] == "selective_copying",
@@ -420,6 +432,7 @@ def write() -> None:
         "lags": lags(),
         "every_cell": every_cell(),
         "correlations": correlations(),
+        "depth": depth(),
         **{name: question(*how) for name, how in QUESTIONS.items()},
         "far": far(),
         "linear": linear(),

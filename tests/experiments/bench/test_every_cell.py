@@ -25,7 +25,7 @@ def test_every_kind_of_cell_is_measured_once():
         return type(cell), type(getattr(cell, "cell", None))
 
     every = {kind(named.make(8, 8)) for named in CELLS.values()}
-    assert {kind(cell) for cell in kinds.values()} == every and len(kinds) == len(every) == 44
+    assert {kind(cell) for cell in kinds.values()} == every and len(kinds) == len(every) == 47
     assert {"mh_rnn", "mh_lstm", "mh_gru"} <= set(kinds)
     assert not set(kinds) & set(strangers(8))
 
