@@ -57,10 +57,6 @@ def text(kind: str = "", word: str = "") -> str:
     return "\n".join(parts)
 
 
-def _with(word: str, entries: Entries) -> Entries:
-    return {name: told for name, told in entries.items() if word in f"{name} {told}".lower()}
-
-
 def columns(entries: Mapping[str, str]) -> str:
     """Names, and what they are, no wider than the terminal."""
     width = max(map(len, entries))
