@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from experiments.tasks.scores import CrossEntropy
-from experiments.tasks.task import Batch, Levels, Task, check_options, entropy, one_hot
+from experiments.tasks.task import Batch, Levels, Task, check_options, entropy, log_shares, one_hot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CountRecall(Task):
 
     @property
     def constant(self) -> Array:
-        return jnp.asarray(np.log(np.maximum(self.shares, 1e-12)), jnp.float32)[:, None]
+        return log_shares(self.shares)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: one-hot inputs [lag, B, 2 A] of the card and the kind that is asked for,

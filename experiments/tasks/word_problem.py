@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from experiments.tasks.scores import CrossEntropy
-from experiments.tasks.task import Batch, Levels, Task, choice, entropy, one_hot
+from experiments.tasks.task import Batch, Levels, Task, choice, entropy, log_shares, one_hot
 
 # two permutations that generate each group, as what comes to each place
 CYCLE = np.roll(np.arange(60), -1)
@@ -72,7 +72,7 @@ class WordProblem(Task):
 
     @property
     def constant(self) -> Array:
-        return jnp.asarray(np.log(np.maximum(self.shares, 1e-12)), jnp.float32)[:, None]
+        return log_shares(self.shares)
 
     def sample(self, key: Array, batch_size: int) -> Batch:
         """Draws sequences: one-hot inputs [lag, B, 2], classes [lag, B]."""
