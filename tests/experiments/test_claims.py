@@ -9,6 +9,8 @@ import pytest
 import yaml
 from places import RESULTS, ROOT
 
+from experiments.tasks.word_problem import WordProblem
+
 PAGE = (ROOT / "experiments" / "README.md").read_text()
 
 
@@ -328,6 +330,21 @@ def costs(batch):
 def near(method, lag, cell="lstm"):
     (row,) = online("cosines", cell=cell, lag=lag, method=method)
     return f"{statistics.median(row['cosines']):.2f}"
+
+
+def test_the_best_constants_of_words_are_those_of_the_page():
+    last = {name: WordProblem(16, name).shares[-1] for name in ("z60", "s3", "a4_z5", "a5")}
+    best = {name: f"{share.max():.2f}" for name, share in last.items()}
+    words = (
+        f"{best['z60']} of z60, where there are {(last['z60'] > 0).sum()} answers, in {best['s3']} "
+        f"of s3, {best['a4_z5']} of a4_z5 and {best['a5']} of a5."
+    )
+    assert words in " ".join(PAGE.split())
+
+
+def test_the_lru_copies_in_an_eighth_of_the_updates_of_the_gru():
+    lru, gru = (statistics.median(updates(asked(task="copying"), cell)) for cell in ("lru", "gru"))
+    assert round(gru / lru) == 8
 
 
 def rows():

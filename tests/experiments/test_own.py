@@ -342,6 +342,15 @@ def loss_of(cell):
     return train.advance(job, train.start(job, rows), rows, np.array([True]), 0)
 
 
+def test_noise_is_drawn_apart_from_parameters_and_data():
+    """No key of it is one that the parameters, the readout or the batches are drawn from."""
+    seed = jax.random.key(0)
+    start, data = jax.random.split(seed)
+    others = [seed, start, data, *jax.random.split(start)]
+    noise = jax.random.key_data(jax.random.fold_in(seed, train.NOISE))
+    assert all((jax.random.key_data(key) != noise).any() for key in others)
+
+
 def test_the_noise_of_a_cell_is_drawn_in_training_and_not_where_it_is_judged():
     job = train.make_job(Config(lag=10, cells=("lstm_dropout",), hidden_size=8), "lstm_dropout")
     params = job.model.init(jax.random.key(0), job.task.input_size)
