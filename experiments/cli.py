@@ -39,7 +39,7 @@ from typing import Any
 
 import jax
 
-from experiments import listing, manual, own
+from experiments import listing, manual, own, own_checks
 from experiments.agents.config import AgentConfig
 from experiments.arguments import parse, parse_all, take_out
 from experiments.bench.config import BenchConfig
@@ -151,7 +151,7 @@ def train(
 
     if launch.dist != "off" and config.out is None:
         raise UsageError("several processes need --out, the folder that they share.")
-    own.check(config)
+    own_checks.check(config)
     _ = config.make_task().levels  # where the package of its data is missing, nothing is written
     opened = folder.opened(name, config, launch.resume)
     with (

@@ -15,11 +15,11 @@ import pytest
 from places import DOCS
 
 import jaxrnn
-from experiments import cli, own
+from experiments import cli, own, own_checks
 from experiments.bench.every_cell import kinds
 from experiments.bench.shapes import parse
 from experiments.cells import CELLS
-from experiments.config import Config, UsageError
+from experiments.config import Config, RunError, UsageError
 from experiments.tasks import TASKS, Batch, Levels, Task
 from experiments.tasks.scores import CrossEntropy
 from experiments.training import train
@@ -219,14 +219,14 @@ LAG = {"lag": Config.__dataclass_fields__["lag"]}
     ],
 )
 def test_what_a_task_lacks_is_said_before_it_is_trained(changes, message):
-    with pytest.raises(own.RunError, match=re.escape(message)):
-        own.check(task(**changes))
+    with pytest.raises(RunError, match=re.escape(message)):
+        own_checks.check(task(**changes))
 
 
 def test_a_whole_task_and_a_whole_cell_are_taken():
     config = task()
     own.register_cell("late", lambda hidden_size, lag: jaxrnn.GRUCell(hidden_size + lag), "told")
-    own.check(Config(task="votes", lag=21, cells=("late",), hidden_size=8))
+    own_checks.check(Config(task="votes", lag=21, cells=("late",), hidden_size=8))
     assert CELLS["late"].make(8, 21) == jaxrnn.GRUCell(29) and config.task in TASKS
 
 
@@ -265,8 +265,8 @@ class Wrong(jaxrnn.GRUCell):
 )
 def test_what_a_cell_lacks_is_said_before_it_is_trained(make, message):
     own.register_cell("mine", make)
-    with pytest.raises(own.RunError, match=re.escape(message)):
-        own.check(Config(cells=("mine",), lag=10))
+    with pytest.raises(RunError, match=re.escape(message)):
+        own_checks.check(Config(cells=("mine",), lag=10))
 
 
 def test_what_is_no_cell_is_refused():
