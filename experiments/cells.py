@@ -39,6 +39,7 @@ class NamedCell(NamedTuple):
         words = {
             "chrono": lambda: jaxrnn.Chrono(lag),
             "two_over_lag": lambda: 2 / lag,
+            "twofold": lambda: 2 ** (1 / lag),
             "lag": lambda: lag,
             "half": lambda: max(hidden_size // 2, 1),
         }

@@ -6,6 +6,7 @@ Shapes are written `[T, B, I]`: T steps, B sequences, I input features, H hidden
 """
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
@@ -140,6 +141,10 @@ def cast(tree: Tree, dtype: DType) -> Tree:
     )
 
 
+# the methods of a cell in which parameters meet rows
+EQUATIONS = ("init", "prepare", "absorb", "noise", "init_carry", "project", "step", "unroll_layers")
+
+
 class Cell:
     """The base of every recurrent cell: a frozen, hashable dataclass of hyper-parameters
     with pure methods, and no arrays.
@@ -156,6 +161,12 @@ class Cell:
     elementwise: ClassVar[bool] = True
     # False where outputs depend on later inputs (both directions): there is no single step
     causal: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in EQUATIONS:
+            if name in vars(cls):
+                setattr(cls, name, _broadcasting(vars(cls)[name]))
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         if dataclasses.is_dataclass(cls):
@@ -273,6 +284,18 @@ class Cell:
         x = jnp.asarray(check_features(self, params, x, axes="..."))
         params = self.prepare(cast(check_params(self, params), carry_dtype(x.dtype)))
         return single_step(self, params, carry, x)
+
+
+def _broadcasting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method whose equations add [H] to [..., H], also for users to whom that is an error in
+    lines of their own (`jax_numpy_rank_promotion="raise"`)."""
+
+    @functools.wraps(method)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        with jax.numpy_rank_promotion("allow"):
+            return method(*args, **options)
+
+    return wrapper
 
 
 def _check_places(kind: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:

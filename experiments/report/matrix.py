@@ -12,6 +12,8 @@ from experiments.report.saved import Row, Run
 from experiments.training.history import merit
 
 LEAST = 3  # runs; two stand side by side
+# elsewhere on the page, or of no account
+SHOWN = ("description", "task", "lag", "cells", "out", "test_lags", "checkpoint_every")
 
 
 class Field(NamedTuple):
@@ -48,10 +50,10 @@ def matrix(runs: Sequence[Run]) -> Matrix | None:
     if len(trained) < LEAST:
         return None
     tasks = list(dict.fromkeys(run.config["task"] for _, run in trained))
-    places = [(run.config["task"], run.config["lag"]) for _, run in trained]
+    labels = _labels([run for _, run in trained])
     lines = [
-        Line(n, *place, _own(run.label) if places.count(place) > 1 else "", fields(run.results))
-        for (n, run), place in zip(trained, places, strict=True)
+        Line(n, run.config["task"], run.config["lag"], label, fields(run.results))
+        for (n, run), label in zip(trained, labels, strict=True)
     ]
     lines.sort(key=lambda line: (tasks.index(line.task), line.lag, line.run))
     found = set(itertools.chain(*(line.fields for line in lines)))
@@ -68,9 +70,37 @@ def fields(rows: Sequence[Row]) -> dict[str, Field]:
     return {cell: _field(n, rows[n]) for cell, n in best.items()}
 
 
-def _own(label: str) -> str:
-    """The folder of a run, without the one that it lies in."""
-    return label.rpartition("/")[2]
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """For each run what of its configuration is not that of all of its task and lag; its folder
+    where that does not tell them apart."""
+    places = [(run.config["task"], run.config["lag"]) for run in runs]
+    labels = []
+    for run, place in zip(runs, places, strict=True):
+        beside = [other for other, at in zip(runs, places, strict=True) if at == place]
+        labels.append(_own_options(run, beside))
+    named = list(zip(places, labels, strict=True))
+    return [
+        run.label.rpartition("/")[2] if label and named.count((place, label)) > 1 else label
+        for run, (place, label) in zip(runs, named, strict=True)
+    ]
+
+
+def _own_options(run: Run, beside: Sequence[Run]) -> str:
+    """What of a configuration differs among `beside`, of which `run` is one."""
+    if len(beside) == 1:
+        return ""
+    options = [_flat(other.config) for other in beside]
+    own = _flat(run.config)
+    names = dict.fromkeys(itertools.chain(*options))
+    differ = [key for key in names if any(other.get(key) != own.get(key) for other in options)]
+    known = [f"{key} {own[key]}" for key in differ if key in own]
+    return ", ".join(known) or run.label.rpartition("/")[2]
+
+
+def _flat(config: Row) -> Row:
+    """The options of a configuration that a line does not show anyway, those of the task too."""
+    left = {key: value for key, value in config.items() if key not in SHOWN}
+    return left.pop("task_options", {}) | left
 
 
 def _field(n: int, row: Row) -> Field:

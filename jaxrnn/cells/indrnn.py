@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn import initializers
 from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, gates, linear, zeros
 from jaxrnn.cells.activations import Activation, check_activations, function
-from jaxrnn.cells.options import check_draws
+from jaxrnn.cells.options import check_draws, make_float
 from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.checks import check_size
 from jaxrnn.initializers import Initializer
@@ -28,18 +28,20 @@ class IndRNNCell(Cell):
         h' = relu(W_x x + w_h * h + b)
 
     Units meet in the next layer: stack several. Over T steps a gradient grows or decays as |w_h|^T,
-    which the paper holds in bounds by clipping |w_h| to at most 2^(1/T) after each update; a layer
-    that is to remember begins near 1.
+    which the paper holds in bounds by `max_recurrent=2 ** (1 / T)`; a layer that is to remember
+    begins near 1.
 
     Args:
         hidden_size: H.
         nonlinearity: "relu", "tanh", another name, or a function of arrays.
         recurrent_range: (low, high): `w_h` is drawn from U(low, high).
+        max_recurrent: where `w_h` is used it is clipped to at most so much on either side of 0;
+            None leaves it. A weight beyond has no gradient.
         input_init: initialiser of `w_x`, a name or one of `jaxrnn.initializers`.
         bias: False leaves the bias out.
 
-    Source: Li et al. 2018, arXiv:1803.04831. Differs: nothing is clipped here, and there is no
-    batch norm.
+    Source: Li et al. 2018, arXiv:1803.04831. Differs: the weight that is used is clipped, not
+    the one that is trained, and there is no batch norm.
 
     Example:
         >>> import jax, jaxrnn
@@ -55,12 +57,15 @@ class IndRNNCell(Cell):
     nonlinearity: Activation = "relu"
     _: dataclasses.KW_ONLY
     recurrent_range: tuple[float, float] = (0.0, 1.0)
+    max_recurrent: float | None = None
     input_init: Initializer = "lecun_normal"
     bias: bool = True
 
     def __post_init__(self) -> None:
         check_draws(self, self.input_init)
         check_activations(self, "nonlinearity")
+        if self.max_recurrent is not None:
+            make_float(self, "max_recurrent", zero=False)
         if not (isinstance(self.recurrent_range, tuple) and len(self.recurrent_range) == 2):
             raise ValueError(
                 f"recurrent_range must be a tuple (low, high), got {self.recurrent_range!r}."
@@ -81,6 +86,11 @@ class IndRNNCell(Cell):
         return IndRNNParams(
             w_x=w_x, w_h=w_h, b=jnp.zeros(self.hidden_size, dtype) if self.bias else None
         )
+
+    def prepare(self, params: IndRNNParams) -> IndRNNParams:
+        if self.max_recurrent is None:
+            return params
+        return params._replace(w_h=params.w_h.clip(-self.max_recurrent, self.max_recurrent))
 
     def init_carry(self, params: IndRNNParams, like: Array) -> RNNCarry:
         return RNNCarry(h=zeros(like, self.hidden_size))

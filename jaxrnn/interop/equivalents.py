@@ -84,7 +84,7 @@ def _bias(rewrite: Any, b: Any, cell: Any) -> Any:
 
 
 def _indrnn(cell: IndRNNCell, p: Any) -> tuple[Cell, Params]:
-    w_h = jnp.diag(p.w_h)[:, None, :]
+    w_h = jnp.diag(cell.prepare(p).w_h)[:, None, :]
     return RNNCell(cell.hidden_size, cell.nonlinearity, bias=cell.bias), RNNParams(
         w_x=p.w_x, w_h=w_h, b=p.b
     )

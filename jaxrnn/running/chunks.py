@@ -26,14 +26,19 @@ def cut(tree: Tree, length: int, reverse: bool) -> list[Tree]:
     ends = [(at, T, length), (0, at, at)] if reverse else [(0, at, length), (at, T, T - at)]
 
     def piece(i: int, j: int, n: int) -> Tree:
-        return jax.tree.map(lambda a: a[i:j].reshape(-1, n, *a.shape[1:]), tree)
+        # counted: -1 cannot be told where a leaf has no features
+        return jax.tree.map(lambda a: a[i:j].reshape((j - i) // n, n, *a.shape[1:]), tree)
 
     return [piece(i, j, n) for i, j, n in ends if j > i]
 
 
 def join(pieces: list[Tree], reverse: bool) -> Tree:
     """The inverse of `cut`."""
-    flat = [jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), piece) for piece in pieces]
+
+    def flattened(a: jax.Array) -> jax.Array:
+        return a.reshape(a.shape[0] * a.shape[1], *a.shape[2:])
+
+    flat = [jax.tree.map(flattened, piece) for piece in pieces]
     if len(flat) == 1:
         return flat[0]
     return jax.tree.map(lambda *a: jnp.concatenate(a), *(flat[::-1] if reverse else flat))

@@ -310,6 +310,15 @@ def test_each_gate_of_each_head_is_orthogonal_for_itself():
             np.testing.assert_allclose(np.linalg.svd(head[:, k], compute_uv=False), 1, rtol=1e-5)
 
 
+def test_a_recurrent_weight_of_indrnn_beyond_its_bound_is_used_as_the_bound():
+    cell = IndRNNCell(3, max_recurrent=2 ** (1 / T))
+    params = parameters(cell)._replace(w_h=jnp.array([-3.0, 0.5, 1e30]))
+    np.testing.assert_array_equal(cell.prepare(params).w_h, [-(2 ** (1 / T)), 0.5, 2 ** (1 / T)])
+    same_sequences(cell, params, IndRNNCell(3), cell.prepare(params))
+    common, converted = jaxrnn.interop.as_common_cell(cell, params)
+    same_sequences(cell, params, common, converted)
+
+
 @pytest.mark.parametrize("low, high", [(0.0, 1.0), (-0.5, 0.5), (0.9, 1.0)])
 def test_recurrent_weights_of_indrnn_fill_their_range(low, high):
     w_h = np.asarray(IndRNNCell(2000, recurrent_range=(low, high)).init(KEY, 1).w_h)
@@ -398,6 +407,10 @@ def test_a_chrono_bias_needs_a_bias(name):
         (
             lambda: IndRNNCell(3, recurrent_range=0.5),
             r"recurrent_range must be a tuple \(low, high\), got 0.5",
+        ),
+        (
+            lambda: IndRNNCell(3, max_recurrent=0.0),
+            "max_recurrent must be a number above 0, got 0.0",
         ),
         (
             lambda: IndRNNCell(3, recurrent_range=(1, 0)),

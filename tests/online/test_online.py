@@ -18,7 +18,18 @@ T, B, I, H = 9, 3, 3, 4
 # every cell of vectors that puts out vectors; block_gru wants three features, as all get here
 VECTORS = {case[0]: case[1] for case in EVERY if case[1].feature_axes == 1}
 APART = {
-    *("diagonal", "indrnn", "unicornn", "mingru", "minlstm", "hgrn", "rglru", "lru", "s5"),
+    *(
+        "diagonal",
+        "indrnn",
+        "indrnn_clipped",
+        "unicornn",
+        "mingru",
+        "minlstm",
+        "hgrn",
+        "rglru",
+        "lru",
+        "s5",
+    ),
     *("mingru_signed", "rglru_signed"),
     *("sru_linear", "sru", "sru_past", "sru_highway", "sru_no_bias", "paragru", "paralstm"),
     *("qrnn", "qrnn_no_bias", "causal_conv", "gated_mlp", "dense"),

@@ -189,7 +189,8 @@ def test_the_torch_scheme_together_with_another_initialiser_is_refused(make, opt
 @pytest.mark.parametrize(
     "cell, message",
     [
-        (cells.IndRNNCell(4), "those of IndRNNCell are none"),
+        (cells.UnICORNNCell(4), "those of UnICORNNCell are none"),
+        (cells.IndRNNCell(4), "kernels as they are trained, got IndRNNCell"),
         (cells.LSTMPCell(4, 2), r"those of LSTMPCell are \['\(2,\) by \(2, 4, 4\)'"),
         (cells.ExpRNNCell(4), "kernels as they are trained, got ExpRNNCell"),
         (cells.AntisymmetricRNNCell(4), "got AntisymmetricRNNCell"),

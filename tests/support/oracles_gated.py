@@ -119,6 +119,11 @@ def indrnn_step(p, carry, x, noise):
     return RNNCarry(h=h), h
 
 
+def indrnn_clipped_step(p, carry, x, noise):
+    held = np.where(abs(p.w_h.real) > 0.3, 0.3 * np.sign(p.w_h.real), p.w_h)
+    return indrnn_step(p._replace(w_h=held), carry, x, noise)
+
+
 def dense(p):
     """The parameters with the blocks of each gate, heads side by side, on the diagonal of one."""
     P, gates, H = p.w_h.shape
@@ -200,6 +205,7 @@ GATED = [
     ("ugrnn", UGRNNCell(4), Oracle(RNN, ugrnn_step)),
     ("ligru", LiGRUCell(4), Oracle(GRU, ligru_step)),
     ("indrnn", IndRNNCell(4), Oracle(RNN, indrnn_step)),
+    ("indrnn_clipped", IndRNNCell(4, max_recurrent=0.3), Oracle(RNN, indrnn_clipped_step)),
     ("block_gru", BlockGRUCell(4, blocks=2, inner_size=3), block_gru()),
     ("block_gru_parts", BlockGRUCell(6, 3, inner_size=2, parts=(1, 2)), block_gru(1, 2)),
     ("block_gru_no_bias", BlockGRUCell(8, 2, bias=False), block_gru()),

@@ -70,7 +70,8 @@ def flat(product: Array, axes: int) -> Array:
 
 def weight_gradient(dot: Dot, op: Any, v: Array, w: Array, d_product: Array) -> Array:
     """The gradient of a weight from all rows of `v` and of the cotangent of its product."""
-    if op is None and dot is plain_dot and w.dtype == d_product.dtype and rows_in_one():
+    plain = op is None and dot is plain_dot and w.dtype == d_product.dtype
+    if plain and w.size > 0 and rows_in_one():
         # In this order, of two matrices, XLA:CPU copies neither operand.
         rows = v.reshape(-1, v.shape[-1])
         d_rows = d_product.reshape(len(rows), -1)

@@ -143,7 +143,7 @@ def _matrices(
         def column(unit: Array) -> Array:
             parts = jnp.split(unit, cuts)
             pairs = zip(parts, leaves, strict=True)
-            direction = [jnp.zeros_like(leaf) + part for part, leaf in pairs]
+            direction = [jnp.broadcast_to(part, leaf.shape) for part, leaf in pairs]
             pushed = push(jax.tree.unflatten(tree, direction))
             return jnp.concatenate(jax.tree.leaves(pushed), axis=-1)
 

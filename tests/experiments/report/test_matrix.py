@@ -88,12 +88,26 @@ def test_the_runs_of_a_sweep_are_lines_by_their_lag(tmp_path):
     assert "lag 400 : Status: not begun." in found.text
 
 
-def test_runs_of_one_task_and_lag_are_told_apart_by_their_names(tmp_path):
-    folders = [make(tmp_path / f"size-{k}", {"hidden_size": k}) for k in (8, 16, 32)]
-    read(tmp_path, *folders)
+def labels(tmp_path):
     text = (tmp_path / "page.html").read_text()
     table = text[text.index('class="matrix') : text.index("</table>")]
-    assert all(f'<td class="label">size-{k}</td>' in table for k in (8, 16, 32))
+    found = re.findall(r'<td class="label">(.*?)</td>', table)
+    return [re.sub("<[^>]*>", "", one) for one in found]  # without places to break
+
+
+def test_runs_of_one_task_and_lag_are_told_apart_by_their_options(tmp_path):
+    options = [{"hidden_size": 8}, {"hidden_size": 16}, {"hidden_size": 16, "layers": 2}]
+    read(tmp_path, *(make(tmp_path / f"run-{k}", one) for k, one in enumerate(options)))
+    assert labels(tmp_path) == [
+        "hidden_size 8, layers 1",
+        "hidden_size 16, layers 1",
+        "hidden_size 16, layers 2",
+    ]
+
+
+def test_runs_of_one_configuration_are_told_apart_by_their_names(tmp_path):
+    read(tmp_path, *(make(tmp_path / name) for name in ("first", "second", "third")))
+    assert labels(tmp_path) == ["first", "second", "third"]
 
 
 def test_the_colour_of_a_field_is_the_share_of_seeds(tmp_path):
