@@ -143,7 +143,8 @@ def _matrices(
         def column(unit: Array) -> Array:
             parts = jnp.split(unit, cuts)
             pairs = zip(parts, leaves, strict=True)
-            direction = [jnp.broadcast_to(part, leaf.shape) for part, leaf in pairs]
+            # varying over the axes of a mesh as the leaf does
+            direction = [jnp.zeros_like(a) + jnp.broadcast_to(b, a.shape) for b, a in pairs]
             pushed = push(jax.tree.unflatten(tree, direction))
             return jnp.concatenate(jax.tree.leaves(pushed), axis=-1)
 

@@ -96,7 +96,7 @@ def labels(tmp_path):
 
 
 def test_runs_of_one_task_and_lag_are_told_apart_by_their_options(tmp_path):
-    options = [{"hidden_size": 8}, {"hidden_size": 16}, {"hidden_size": 16, "layers": 2}]
+    options = [{"hidden_size": a, "layers": b} for a, b in ((8, 1), (16, 1), (16, 2))]
     read(tmp_path, *(make(tmp_path / f"run-{k}", one) for k, one in enumerate(options)))
     assert labels(tmp_path) == [
         "hidden_size 8, layers 1",
