@@ -125,16 +125,17 @@ def list_all(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """`run NAME`: trains."""
     name, rest = _preset("run", arguments)
-    config, launch = parse_all((Config, Launch), rest, f"run {name}")
+    config, launch = parse_all((Config, Launch), rest, f"run {arguments[0]}")
     dist.join(launch)
     with dist.stopping() as stop:
         summary, path = train(name, config, launch, stop)
         if jax.process_index() == 0:
             print(f"\n{prose.report(summary)}\n\nwritten: {path}")
             if summary["status"] == "interrupted":
+                imports = "".join(f" --import {file}" for file in own.FILES)
                 print(
-                    f"to go on: python -m experiments run {arguments[0]} --out {path} --resume, "
-                    "with the same keys"
+                    f"to go on: python -m experiments run {arguments[0]}{imports} --out {path} "
+                    "--resume, with the same keys"
                 )
             if summary["status"] == "failed":
                 _fail(summary["failure"], FAILED)
@@ -167,13 +168,20 @@ def _loggers(launch: Launch, config: Config, path: Path) -> list[Any]:
     if folder.finished(path) or jax.process_index():
         return []
     board = [progress.board(path)] if launch.tensorboard else []
-    return [*board, *(begin(path, dataclasses.asdict(config)) for begin in own.LOGGERS)]
+    own_ones = [
+        progress.apart(
+            getattr(begin, "__name__", str(begin)),
+            functools.partial(begin, path, dataclasses.asdict(config)),
+        )
+        for begin in own.LOGGERS
+    ]
+    return [*board, *own_ones]
 
 
 def sweep(arguments: list[str]) -> int:
     """`sweep NAME`: runs over a grid and a list."""
     name, rest = _preset("sweep", arguments)
-    config, launch, chosen = parse_all((Config, Launch, Points), rest, f"sweep {name}")
+    config, launch, chosen = parse_all((Config, Launch, Points), rest, f"sweep {arguments[0]}")
     from experiments.training import sweep as module
 
     points = module.points(name, config, launch, chosen)

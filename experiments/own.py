@@ -23,11 +23,14 @@ from experiments.training.progress import Record
 
 GROUP = "jaxrnn_experiments"  # of entry points: modules of packages that are installed
 LOGGERS: list[Callable[[Path, dict[str, Any]], AbstractContextManager[Record]]] = []
+FILES: list[str] = []  # that were imported, as they were named
+PLACES: dict[str, Path] = {}  # which file has each name
 
 
 class OwnCell(NamedTuple):
     """A cell that was registered."""
 
+    name: str
     description: str
     maker: Callable[..., jaxrnn.Cell]
     style: str = ""
@@ -36,17 +39,17 @@ class OwnCell(NamedTuple):
         """The cell of a size, and for a lag where its maker asks for it.
 
         Raises:
-            TypeError: what was made is no cell.
+            TypeError: what was made is no cell, or nothing was made.
         """
         told = {"lag": lag} if "lag" in inspect.signature(self.maker).parameters else {}
         try:
             cell = self.maker(hidden_size, **told)
-        except (TypeError, ValueError):
-            raise
         except Exception as error:  # of code that nobody has seen before
-            raise TypeError(f"{self.maker} failed: {type(error).__name__}: {error}") from error
+            said = f"make({hidden_size}) failed: {type(error).__name__}: {error}"
+            raise TypeError(f"cell {self.name!r}: {said}") from error
         if not isinstance(cell, jaxrnn.Cell):
-            raise TypeError(f"{self.maker} gave {type(cell).__name__}, which is no jaxrnn.Cell.")
+            kind = type(cell).__name__
+            raise TypeError(f"cell {self.name!r}: make gave {kind}, which is no jaxrnn.Cell.")
         return cell
 
 
@@ -64,10 +67,15 @@ def register_cell(name: str, make: Callable[..., jaxrnn.Cell], description: str 
         TypeError: `make` is no function.
     """
     _check_name("cell", name, CELLS)
+    if isinstance(make, jaxrnn.Cell):
+        raise TypeError(
+            f"cell {name!r}: make is a cell of one size; give its class, or a function "
+            "lambda hidden_size: the cell."
+        )
     if not callable(make):
         raise TypeError(f"cell {name!r}: make must be a function, got {type(make).__name__}.")
     told = description or (inspect.getdoc(make) or name).splitlines()[0].rstrip(".")
-    CELLS[name] = OwnCell(told, make)
+    CELLS[name] = OwnCell(name, told, make)
 
 
 def register_task(name: str, kind: type[Task]) -> None:
@@ -101,8 +109,13 @@ def register_logger(
 
     Args:
         begin: (folder, config) -> a context manager around the run, which gives a function that is
-            called with rows of metrics.jsonl.
+            called with rows of metrics.jsonl. `config` is that of the run, as plain values.
+
+    Raises:
+        TypeError: `begin` is no function.
     """
+    if not callable(begin):
+        raise TypeError(f"a logger must be a function, got {type(begin).__name__}.")
     LOGGERS.append(begin)
 
 
@@ -126,11 +139,13 @@ def take_imports(arguments: Sequence[str]) -> list[str]:
         if not Path(path).is_file():
             raise UsageError(f"--import needs a file of Python, got {path or 'nothing'!r}.")
         _run(path, lambda path=path: load(Path(path)))
+        FILES[:] = [*(file for file in FILES if file != path), path]
     return rest
 
 
 def load(path: Path) -> Any:
-    """The module of a file; one that was loaded before is not run again."""
+    """The module of a file, which finds those that lie beside it; one that was loaded before is not
+    run again."""
     name = f"own_{path.stem}_{digest(str(path.resolve()).encode())}"
     if name not in sys.modules:
         spec: Any = importlib.util.spec_from_file_location(name, path)
@@ -139,13 +154,19 @@ def load(path: Path) -> Any:
         tasks = dict(TASKS)
         loggers = list(LOGGERS)
         sys.modules[name] = module
+        if (beside := str(path.resolve().parent)) not in sys.path:
+            sys.path.append(beside)
         try:
             spec.loader.exec_module(module)
         except BaseException:  # nothing of it stays
             del sys.modules[name]
             restore(cells, tasks, loggers)
             raise
-        folder.IMPORTED[path.name] = digest(path.read_bytes())
+        place = path.resolve()
+        known = path.name
+        if PLACES.setdefault(known, place) != place:  # of another folder
+            known = f"{place.parent.name}/{path.name}"
+        folder.IMPORTED[known] = digest(path.read_bytes())
     return sys.modules[name]
 
 

@@ -22,6 +22,7 @@ from experiments.tasks import evaluation_batch
 from experiments.training import checkpoint, folder, train
 from experiments.training.model import Model, ModelParams
 from jaxrnn import interop
+from jaxrnn.interop.cell_config import outside
 
 SEQUENCES = 8  # of the evaluation, on which a file is held against the model
 
@@ -170,10 +171,11 @@ def _compiled(header: Path, xs: np.ndarray) -> np.ndarray:
 def _safetensors(found: Trained, out: Path, xs: np.ndarray) -> np.ndarray:
     """The cell as a folder of `save_pretrained`, and the readout beside it."""
     size = xs.shape[-1]
+    own = {kind.__name__: kind for kind in outside(found.model.cell)}
     interop.save_pretrained(out, found.model.cell, found.params.cell, input_size=size)
     kernel, bias = _head(found)
     np.savez(out.with_name(f"{out.name}.readout.npz"), kernel=kernel, bias=bias)
-    cell, params = interop.from_pretrained(out)
+    cell, params = interop.from_pretrained(out, classes=own)
     _, states = jaxrnn.unroll(cell, params, jnp.asarray(xs))
     return np.asarray(states) @ kernel + bias
 

@@ -152,7 +152,8 @@ def own_names() -> Iterator[None]:
     kept = (dict(cells.CELLS), dict(tasks.TASKS), list(own.LOGGERS))
     yield
     own.restore(*kept)
-    folder.IMPORTED.clear()
+    for forgotten in (folder.IMPORTED, own.PLACES, own.FILES):
+        forgotten.clear()
     for name in [name for name in sys.modules if name.startswith("own_")]:
         del sys.modules[name]
 

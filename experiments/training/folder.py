@@ -80,9 +80,9 @@ def _resumed(folder: Path, first: dict[str, Any], now: dict[str, Any]) -> dict[s
         if first.get(k, now[k]) != now[k]
     ]
     for name, text in first.get("imported", {}).items():
-        if IMPORTED.get(name) != text:
-            warning = f"warning: {folder} goes on with another {name} than it began with"
-            print(warning, file=sys.stderr)
+        if (now_is := IMPORTED.get(name)) != text:
+            how = f"without {name}, which" if now_is is None else f"with another {name} than"
+            print(f"warning: {folder} goes on {how} it began with", file=sys.stderr)
     if changed:
         print(
             f"warning: {folder} goes on elsewhere, which rounds differently: {', '.join(changed)}",

@@ -42,14 +42,47 @@ def beside(
         records = [stack.enter_context(logger) for logger in loggers]
 
         def record(rows: list[dict[str, Any]]) -> None:
-            for each in tuple(records):
-                try:
-                    each(rows)
-                except Exception as error:  # whatever it is, the run goes on without this logger
-                    records.remove(each)
-                    print(f"warning: a logger failed and gets no more: {error}", file=sys.stderr)
+            for each in records:
+                each(rows)
 
         yield show, record
+
+
+@contextlib.contextmanager
+def apart(name: str, begin: Callable[[], AbstractContextManager[Record]]) -> Iterator[Record]:
+    """A logger that may fail, when it begins, when it gets rows and when it ends: that is said, and
+    the run goes on without it.
+
+    Args:
+        name: of the logger, for what is said.
+        begin: makes the context manager around the run.
+    """
+    failed: list[Exception] = []
+
+    def tried(call: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return None if failed else call(*given)
+        except Exception as error:  # of code that nobody has seen before
+            failed.append(error)
+            said = f"{type(error).__name__}: {error}"
+            print(f"warning: logger {name} failed and gets no more: {said}", file=sys.stderr)
+            return None
+
+    stack = contextlib.ExitStack()
+    record = tried(lambda: stack.enter_context(begin()))
+    if not failed and not callable(record):
+        kind = type(record).__name__
+        tried(_raise, TypeError(f"what it gives must be a function of rows, got {kind}"))
+    try:
+        yield lambda rows: tried(record, rows)
+    except BaseException:
+        tried(stack.__exit__, *sys.exc_info())
+        raise
+    tried(stack.close)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 @contextlib.contextmanager

@@ -76,6 +76,6 @@ def powers(a: Matrix, zero: State, run: Callable[[State, State], State]) -> Matr
         return tuple(tuple(columns[j][i] for j in count) for i in count)
     if a.ndim == zero.ndim + 2:
         eye = jnp.eye(zero.shape[-1], dtype=zero.dtype)
-        units = zero + eye.reshape(-1, *(1,) * (zero.ndim - 1), zero.shape[-1])
+        units = zero[None] + eye.reshape(-1, *(1,) * (zero.ndim - 1), zero.shape[-1])
         return jnp.moveaxis(jax.vmap(functools.partial(run, nothing))(units), 0, -1)
     return run(nothing, zero + 1)

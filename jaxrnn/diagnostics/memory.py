@@ -117,9 +117,9 @@ def memory_capacity(
     exact = dtype if dtype.itemsize > 2 else jnp.float32  # there are no singular values in 16 bits
     u = u.astype(exact)
     ys = ys.astype(exact)
-    ys = ys[delays:] - jnp.mean(ys[delays:], axis=0)
+    ys = ys[delays:] - jnp.mean(ys[delays:], axis=0, keepdims=True)
     past = jnp.stack([u[delays - k : len(u) - k] for k in range(1, delays + 1)], axis=1)
-    past = past - jnp.mean(past, axis=0)
+    past = past - jnp.mean(past, axis=0, keepdims=True)
     # By the singular values of ys: its Gram matrix would square their range, and lose the weak
     # memories of float32.
     left, values, _ = jnp.linalg.svd(ys, full_matrices=False)

@@ -33,7 +33,7 @@ def lengths_to_mask(lengths: Any, T: int) -> Array:
     """
     check_size("T", T, least=0)
     lengths = as_lengths(lengths, T)
-    return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths
+    return jnp.arange(T, dtype=jnp.int32).reshape((T,) + (1,) * lengths.ndim) < lengths[None]
 
 
 def as_lengths(lengths: Any, T: int) -> Array:

@@ -57,10 +57,12 @@ def last_output(
     ys, mask = _time_first(ys, mask, batch_first, features=1 + (merge == "apart"))
     steps = jnp.arange(ys.shape[0]).reshape((-1,) + (1,) * (mask.ndim - 1))
     T = ys.shape[0]
-    last = _at(ys, steps == jnp.max(jnp.where(mask, steps, -1), axis=0, initial=-1))
+    ends = jnp.max(jnp.where(mask, steps, -1), axis=0, initial=-1, keepdims=True)
+    last = _at(ys, steps == ends)
     if not bidirectional and not reverse:
         return last
-    first = _at(ys, steps == jnp.min(jnp.where(mask, steps, T), axis=0, initial=T))
+    begins = jnp.min(jnp.where(mask, steps, T), axis=0, initial=T, keepdims=True)
+    first = _at(ys, steps == begins)
     if not bidirectional:
         return first
     there, back = (first, last) if reverse else (last, first)

@@ -4,6 +4,7 @@ said.
 
 import contextlib
 import csv
+import dataclasses
 import re
 import sys
 import types
@@ -21,9 +22,9 @@ from experiments.bench.shapes import parse
 from experiments.cells import CELLS
 from experiments.config import Config, RunError, UsageError
 from experiments.tasks import TASKS, Batch, Levels, Task
-from experiments.tasks.scores import CrossEntropy
-from experiments.training import train
-from experiments.training.folder import read_json, read_metrics
+from experiments.tasks.scores import CrossEntropy, Sets, SquaredError
+from experiments.training import progress, train
+from experiments.training.folder import IMPORTED, read_json, read_metrics
 
 pytestmark = pytest.mark.usefixtures("standard_promotion", "own_names")
 PAGE = (DOCS / "your_own_experiments.md").read_text()
@@ -126,8 +127,83 @@ def test_a_logger_that_fails_does_not_end_the_run(tmp_path, capsys):
     own.register_logger(logger)
     small = "run adding --lag 10 --cells gru --steps 100 --seeds 1 --hidden_size 4 --out"
     assert cli.main([*small.split(), str(tmp_path / "run")]) == 0
-    assert "a logger failed and gets no more: no network" in capsys.readouterr().err
+    said = "logger logger failed and gets no more: ConnectionError: no network"
+    assert said in capsys.readouterr().err
     assert len(heard) == 1
+
+
+@contextlib.contextmanager
+def never_begun(folder, config):
+    raise ConnectionError("no network")
+    yield
+
+
+@contextlib.contextmanager
+def ends_badly(folder, config):
+    yield lambda rows: None
+    raise OSError("upload")
+
+
+@contextlib.contextmanager
+def gives_nothing(folder, config):
+    yield
+
+
+def no_manager(folder, config):
+    return lambda rows: None
+
+
+def too_few(folder):
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("begin", "message"),
+    [
+        (never_begun, "ConnectionError: no network"),
+        (ends_badly, "OSError: upload"),
+        (gives_nothing, "TypeError: what it gives must be a function of rows, got NoneType"),
+        (no_manager, "TypeError: "),
+        (too_few, "TypeError: too_few() takes 1 positional argument but 2 were given"),
+    ],
+)
+def test_a_logger_may_fail_at_any_time(begin, message, tmp_path, capsys):
+    heard = []
+
+    @contextlib.contextmanager
+    def other(folder, config):
+        yield heard.extend
+        heard.append("end")
+
+    own.register_logger(begin)
+    own.register_logger(other)
+    small = "run adding --lag 10 --cells gru --steps 100 --seeds 1 --hidden_size 4 --out"
+    assert cli.main([*small.split(), str(tmp_path / "run")]) == 0
+    err = capsys.readouterr().err
+    assert f"warning: logger {begin.__name__} failed and gets no more: {message}" in err
+    assert len(heard) > 1 and heard[-1] == "end"
+
+
+def test_a_run_that_fails_is_told_to_its_loggers_and_stays_what_it_is(capsys):
+    told = []
+
+    @contextlib.contextmanager
+    def logger():
+        try:
+            yield told.append
+        except KeyError as error:
+            told.append(error)
+            raise
+
+    failure = KeyError("of the run")
+    with pytest.raises(KeyError) as raised, progress.apart("mine", logger):
+        raise failure
+    assert raised.value is failure and told == [failure]
+
+
+def test_what_is_no_logger_is_refused():
+    with pytest.raises(TypeError, match="a logger must be a function, got str"):
+        own.register_logger("wandb")
 
 
 def test_without_the_file_the_message_names_the_option(page, capsys):
@@ -152,6 +228,11 @@ def test_without_the_file_the_message_names_the_option(page, capsys):
         (
             "from experiments.own import register_cell\nregister_cell('mine', 3)",
             "TypeError: cell 'mine': make must be a function, got int.",
+        ),
+        (
+            "from experiments.own import register_cell\nimport jaxrnn\n"
+            "register_cell('mine', jaxrnn.GRUCell(4))",
+            "make is a cell of one size; give its class",
         ),
         (
             "from experiments.own import register_task\nregister_task('mine', int)",
@@ -212,6 +293,27 @@ LAG = {"lag": Config.__dataclass_fields__["lag"]}
             {"sample": lambda self, key, n: Batch(jnp.ones((self.lag, n, 1)), jnp.ones(1, int))},
             "targets are (1,), expected (4,)",
         ),
+        (
+            {"sample": lambda self, key, n: Batch(jnp.ones((self.lag, n, 1), int), jnp.ones(n))},
+            "inputs are int32, expected floats; what is one of several goes in one-hot",
+        ),
+        (
+            {"sample": lambda self, key, n: Batch(jnp.ones((self.lag, n, 1)), jnp.ones(n))},
+            "targets are float32, expected integers",
+        ),
+        (
+            {"score": SquaredError(1)},
+            "targets are [4], expected [4, 1] by SquaredError of 1 outputs",
+        ),
+        ({"score": Sets(3)}, "targets are [4], expected [4, 3] by Sets of 3 outputs"),
+        (
+            {"sample": lambda self, key, n: Batch(jnp.ones((self.lag, n, 1)), jnp.full(n, 7))},
+            "classes from 0 to output_size - 1",
+        ),
+        ({"sample": lambda self, key, n: jnp.ones(3).typo}, "test_own.py, line "),
+        ({"score": lambda self: CrossEntropy(2)}, "score must be a property"),
+        ({"levels": lambda self: Levels(1.0, 0.1)}, "levels must be a property"),
+        ({"constant": property(lambda self: typo)}, "constant failed: test_own.py, line "),  # noqa: F821
         ({"constant": jnp.zeros(3)}, "constant is [3], expected [..., 2]"),
         ({"constant": jnp.array([5.0, 0.0])}, "its `constant` scores 2.5"),
         ({"constant": jnp.zeros((21, 2))}, "the loss of `constant`, [outputs], or [T, 1, outputs]"),
@@ -230,13 +332,72 @@ def test_a_whole_task_and_a_whole_cell_are_taken():
     assert CELLS["late"].make(8, 21) == jaxrnn.GRUCell(29) and config.task in TASKS
 
 
+class Places(Votes):
+    """Which of the steps has the largest number: as many classes as steps."""
+
+    __dataclass_fields__ = LAG
+    score = property(lambda self: CrossEntropy(self.lag))
+    levels = property(lambda self: Levels(float(np.log(self.lag)), 0.1))
+
+    def sample(self, key, batch_size):
+        xs = jax.random.normal(key, (self.lag, batch_size, 1))
+        return Batch(xs, jnp.argmax(xs[..., 0], axis=0))
+
+    def at_lag(self, lag):
+        return type(self)(lag)
+
+
+def test_a_task_whose_sizes_follow_from_the_lag_is_not_tested_at_others():
+    own.register_task("places", dataclasses.dataclass(frozen=True)(type("P", (Places,), {})))
+    own_checks.check(Config(task="places", lag=8, cells=("gru",)))
+    with pytest.raises(RunError, match=r"\(1, 8\) at lag 8 and of \(1, 12\) at lag 12"):
+        own_checks.check(Config(task="places", lag=8, cells=("gru",), test_lags=(12,)))
+
+
+def test_files_that_lie_beside_the_file_and_of_one_name_are_each_taken(page, capsys):
+    for name in ("a", "b"):
+        (page / name).mkdir()
+        (page / name / f"beside_{name}.py").write_text(f"NAME = 'own_{name}'")
+        (page / name / "own.py").write_text(
+            f"from beside_{name} import NAME\nfrom experiments.own import register_cell\n"
+            "import jaxrnn\nregister_cell(NAME, jaxrnn.GRUCell)"
+        )
+    imports = "--import a/own.py --import b/own.py"
+    small = f"run adding --lag 10 --cells own_a,own_b --steps 50 --seeds 1 {imports} --out both"
+    assert cli.main(small.split()) == 0
+    env = read_json(page / "both" / "env.json")
+    assert set(env["imported"]) == {"own.py", "b/own.py"}
+
+
+def test_a_run_that_goes_on_without_its_file_says_so(page, capsys):
+    run = "run adding --lag 10 --cells gru --steps 50 --seeds 1 --out votes".split()
+    assert cli.main([*run, "--import", "my_file.py"]) == 0
+    IMPORTED.clear()
+    assert cli.main([*run, "--resume"]) == 0
+    assert "goes on without my_file.py, which it began with" in capsys.readouterr().err
+
+
+def test_an_unknown_key_of_a_file_is_answered_with_that_file(page, capsys):
+    assert cli.main("run my_run.yaml --import my_file.py --low 0.5".split()) == cli.USAGE
+    assert "experiments run my_run.yaml --help` shows all" in capsys.readouterr().err
+
+
+@pytest.mark.slow("it trains and writes four files")
+def test_a_cell_of_ones_own_is_shipped_every_way(page, capsys):
+    small = "run my_run.yaml --import my_file.py --cells fading --steps 50 --seeds 1 --out votes"
+    assert cli.main(small.split()) == 0
+    for to in ("safetensors", "stablehlo", "c"):
+        assert cli.main(["export", "votes", "--import", "my_file.py", "--to", to]) == 0, to
+    assert "classes=" in (page / "votes" / "export" / "fading" / "README.md").read_text()
+
+
 def broken(hidden_size):
     raise KeyError("typo")
 
 
 def test_a_maker_that_fails_is_named():
     own.register_cell("mine", broken)
-    with pytest.raises(UsageError, match="failed: KeyError: 'typo'"):
+    with pytest.raises(UsageError, match=r"cell 'mine': make\(32\) failed: KeyError: 'typo'"):
         Config(cells=("mine",))
 
 
@@ -260,7 +421,7 @@ class Wrong(jaxrnn.GRUCell):
     ("make", "message"),
     [
         (Nothing, "y must be one array [*batch, H]"),
-        (Wrong, "cell 'mine' does not run: ValueError"),
+        (Wrong, "cell 'mine' does not run: test_own.py, line "),
     ],
 )
 def test_what_a_cell_lacks_is_said_before_it_is_trained(make, message):
@@ -271,7 +432,7 @@ def test_what_a_cell_lacks_is_said_before_it_is_trained(make, message):
 
 def test_what_is_no_cell_is_refused():
     own.register_cell("mine", lambda hidden_size: 3)
-    with pytest.raises(UsageError, match="gave int, which is no jaxrnn"):
+    with pytest.raises(UsageError, match="make gave int, which is no jaxrnn"):
         Config(cells=("mine",))
 
 
