@@ -102,8 +102,9 @@ def _check_targets(name: str, task: Task, batch: Batch) -> None:
     rows = (*steps, *task.spatial_shape)
     score = task.score
     outputs = (*rows, score.output_size)
-    expected = {CrossEntropy: rows, SquaredError: outputs, Sets: outputs}.get(type(score))
-    if expected is not None and given != expected:
+    known = isinstance(score, CrossEntropy | SquaredError | Sets)
+    expected = rows if isinstance(score, CrossEntropy) else outputs
+    if known and given != expected:
         raise RunError(
             f"task {name!r}: targets are {list(given)}, expected {list(expected)} by "
             f"{type(score).__name__} of {score.output_size} outputs."

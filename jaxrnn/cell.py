@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import check_features, fit_carry
+from jaxrnn.checks import check_features, check_key, fit_carry
 from jaxrnn.structure import check_params, features_of, fit_params
 
 Array = jax.Array
@@ -167,6 +167,8 @@ class Cell:
         for name in EQUATIONS:
             if name in vars(cls):
                 setattr(cls, name, _broadcasting(vars(cls)[name]))
+        if "init" in vars(cls):
+            cls.init = _with_key(cls.init)
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         if dataclasses.is_dataclass(cls):
@@ -294,6 +296,17 @@ def _broadcasting(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **options: Any) -> Any:
         with jax.numpy_rank_promotion("allow"):
             return method(*args, **options)
+
+    return wrapper
+
+
+def _with_key(init: Callable[..., Any]) -> Callable[..., Any]:
+    """`init`, which tells what is no key before JAX does."""
+
+    @functools.wraps(init)
+    def wrapper(self: Any, key: Array, *args: Any, **options: Any) -> Any:
+        check_key(key)
+        return init(self, key, *args, **options)
 
     return wrapper
 

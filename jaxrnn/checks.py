@@ -61,6 +61,8 @@ def as_array(name: str, given: Any, hint: str = "") -> Any:
     if hasattr(given, "detach"):  # a tensor of torch
         given = given.detach().cpu()
         given = (given.float() if str(given.dtype) == "torch.bfloat16" else given).numpy()
+    if isinstance(given, jax.ShapeDtypeStruct):
+        raise TypeError(f"{name} must be an array, got a shape without numbers{hint}.")
     if not hasattr(given, "dtype") or not hasattr(given, "ndim"):
         leaves = _numbers(given)
         if leaves is None:
@@ -191,6 +193,16 @@ def check_number(
         bound = f" above {above:g}" if above > -math.inf else ""
         bound = f" of at least {least:g}" if least > -math.inf else bound
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}.")
+
+
+def check_key(key: Any) -> None:
+    """Raises unless `key` is one key of `jax.random`."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and dtype != jnp.uint32:  # keys of jax.random.PRNGKey are numbers
+        raise TypeError(f"key must be one of jax.random.key, got {key!r}.")
+    if np.ndim(key) != (0 if typed else 1):
+        raise ValueError(f"key must be one key, got an array {np.shape(key)} of them.")
 
 
 def check_float(name: str, dtype: Any) -> None:

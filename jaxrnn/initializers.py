@@ -131,8 +131,11 @@ NAMES: dict[str, Callable[[Array, tuple[int, ...], Any], Array]] = {
 }
 
 
-def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]:
-    """The initialiser of that name, or `init` itself if it is one.
+def resolve(
+    init: Initializer, field: str = "an initializer"
+) -> Callable[[Array, tuple[int, ...], Any], Array]:
+    """The initialiser of that name, or `init` itself if it is one; `field` is what messages call
+    it.
 
     Raises:
         ValueError: an unknown name; the message has the nearest known one.
@@ -141,14 +144,15 @@ def resolve(init: Initializer) -> Callable[[Array, tuple[int, ...], Any], Array]
     if not isinstance(init, str):
         if not callable(init):
             raise TypeError(
-                "an initializer is a name, one of jaxrnn.initializers or a function of "
+                f"{field} must be a name, one of jaxrnn.initializers or a function of "
                 f"(key, shape, dtype), got {init!r}."
             )
         return init
     if init not in NAMES:
         near = difflib.get_close_matches(init, NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown initializer {init!r}.{hint} Known: {', '.join(NAMES)}.")
+        known = f"Known: {', '.join(NAMES)}."
+        raise ValueError(f"{field}={init!r} is no known initializer.{hint} {known}")
     return NAMES[init]
 
 

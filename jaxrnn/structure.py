@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Cell = Any  # a `jaxrnn.cell.Cell`: this file stands below it
 Params = Any
@@ -18,9 +19,11 @@ def check_params(cell: Cell, params: Params) -> Params:
 
     Raises:
         ValueError: another structure or other shapes; the message lists what does not fit.
+        TypeError: no arrays, or none of floating point where the cell makes them.
     """
     params = fit_params(cell, params)
-    size = cell.input_size(params)
+    _check_numbers(params)
+    size = _size(cell, params)
     if size is None:
         # A cell that tells the features of what it makes itself has made other parameters.
         expected = _structure(cell, 1)
@@ -30,21 +33,46 @@ def check_params(cell: Cell, params: Params) -> Params:
         expected = expected_params(cell, int(size))
     if expected is None:
         return params
+    _check_structure(cell, params, expected)
+    pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(expected), strict=True)
+    wrong = []
+    for (path, a), e in pairs:
+        name = jax.tree_util.keystr(path)
+        if jnp.issubdtype(e.dtype, jnp.floating) and not jnp.issubdtype(a.dtype, jnp.floating):
+            raise TypeError(f"params{name} has dtype {a.dtype}, expected floating point.")
+        if a.shape != e.shape:
+            wrong.append((name, a.shape, e.shape))
+    if wrong:
+        text = ", ".join(f"params{name} {got}, expected {want}" for name, got, want in wrong)
+        raise ValueError(f"params do not fit {cell}: {text}.")
+    return params
+
+
+def _size(cell: Cell, params: Params) -> int | None:
+    """What a cell says of the features of its inputs, with parameters that may be none of its."""
+    try:
+        return cell.input_size(params)
+    except (AttributeError, IndexError):
+        like = _structure(cell, 1)
+        if like is not None:
+            _check_structure(cell, params, like)
+        raise
+
+
+def _check_numbers(params: Params) -> None:
+    """Raises TypeError where a leaf is the shape of an array alone."""
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            name = f"params{jax.tree_util.keystr(path)}"
+            raise TypeError(f"{name} must be an array, got a shape without numbers.")
+
+
+def _check_structure(cell: Cell, params: Params, expected: Params) -> None:
     if jax.tree.structure(params) != jax.tree.structure(expected):
         raise ValueError(
             f"params have structure {jax.tree.structure(params)}, "
             f"but {cell} makes {jax.tree.structure(expected)}."
         )
-    pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(expected), strict=True)
-    wrong = [
-        (jax.tree_util.keystr(path), a.shape, e.shape)
-        for (path, a), e in pairs
-        if a.shape != e.shape
-    ]
-    if wrong:
-        text = ", ".join(f"params{name} {got}, expected {want}" for name, got, want in wrong)
-        raise ValueError(f"params do not fit {cell}: {text}.")
-    return params
 
 
 def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
@@ -59,6 +87,7 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
 
     Raises:
         ValueError: names or numbers of entries that do not fit; the message has those wanted.
+        TypeError: what is no array.
     """
     inner = _inside(params)
     if inner is not params and not _fits(cell, unboxed(params), input_size):
@@ -67,9 +96,10 @@ def fit_params(cell: Cell, params: Params, input_size: int = 1) -> Params:
     if not isinstance(params, tuple | Mapping | list):
         _check_kind(cell, params, input_size)
     like = _structure(cell, _told_size(cell, params, input_size)) if _is_raw(params) else None
-    if like is None or jax.tree.structure(params) == jax.tree.structure(like):
-        return params
-    return _rebuilt(cell, like, params, "params")
+    if like is not None and jax.tree.structure(params) != jax.tree.structure(like):
+        params = _rebuilt(cell, like, params, "params")
+    _check_arrays(params)
+    return params
 
 
 def unboxed(params: Params) -> Params:
@@ -77,6 +107,23 @@ def unboxed(params: Params) -> Params:
     if not _is_box(_first_leaf(params)):
         return params
     return jax.tree.map(_content, params, is_leaf=_is_box)
+
+
+def _check_arrays(params: Params) -> None:
+    """Raises TypeError where a leaf is no array of numbers (or the shape of one)."""
+    if all(map(_is_array, jax.tree.leaves(params))):
+        return
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not _is_array(leaf):
+            kind = type(leaf).__name__
+            raise TypeError(f"params{jax.tree_util.keystr(path)} must be an array, got {kind}.")
+
+
+def _is_array(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not hasattr(leaf, "shape"):
+        return False
+    return not (isinstance(dtype, np.dtype) and dtype.kind in "OSU")
 
 
 def _check_kind(cell: Cell, params: Any, input_size: int) -> None:

@@ -26,6 +26,7 @@ import jaxrnn
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config, UsageError
 from experiments.tasks import Batch, Task, evaluation_batch, held_out_batch
+from experiments.tasks.task import EVALUATION
 from experiments.training.model import Model, ModelParams, units
 
 LEAST_SHARE = 16  # sequences
@@ -280,7 +281,24 @@ def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _evaluate(job: Job, params: ModelParams, batch: Batch) -> tuple[Array, Array]:
-    return jax.vmap(lambda params: _scores(job, params, batch))(params)
+    """In parts of equal size, whose mean is that of all: of many long sequences the states would
+    not fit into memory."""
+    B = batch.inputs.shape[1]
+    count = next(n for n in range(-(-B // EVALUATION), B + 1) if B % n == 0)
+    if count == 1:
+        return jax.vmap(lambda params: _scores(job, params, batch))(params)
+
+    def cut(a: Array, axis: int) -> Array:
+        parts = a.reshape(*a.shape[:axis], count, -1, *a.shape[axis + 1 :])
+        return jnp.moveaxis(parts, axis, 0)
+
+    axes: Any = batch.batch_axes
+    held = [None if a is None else cut(a, axis) for a, axis in zip(batch, axes, strict=True)]
+    parts = Batch(*held)  # pyrefly: ignore[bad-argument-type]
+    found = jax.lax.map(
+        lambda part: jax.vmap(lambda params: _scores(job, params, part))(params), parts
+    )
+    return jax.tree.map(lambda a: jnp.mean(a, axis=0), found)
 
 
 def _scores(job: Job, params: ModelParams, batch: Batch) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from jax import lax
 from jaxrnn.affine.matrices import Matrix, State, filled, identity, times
 from jaxrnn.affine.ways import in_order, last, shifted, start_of_share, two_levels
 from jaxrnn.cell import Array, carry_dtype, select
-from jaxrnn.checks import as_array
+from jaxrnn.checks import as_array, check_flag
 
 
 def affine_scan(
@@ -63,6 +63,10 @@ def affine_scan(
         >>> hs[:, 0].tolist()
         [1.0, 1.5, 1.75, 1.875]
     """
+    check_flag("reverse", reverse)
+    for name, given in (("a", a), ("b", b), ("start", start)):
+        if given is None:
+            raise TypeError(f"{name} must be an array, or a tuple of them, got None.")
     a, b, start, first = _checked(a, b, start, first)
     mask, reset = (_rows(name, rows, b) for name, rows in (("mask", mask), ("reset", reset)))
     a, b = _conditioned(a, b, first, mask, reset)

@@ -130,7 +130,7 @@ class GatedAntisymmetricRNNCell(Cell):
 
 
 def _check(cell: Any) -> None:
-    check_draws(cell, cell.input_init, cell.recurrent_init)
+    check_draws(cell, "input_init", "recurrent_init")
     make_float(cell, "epsilon", zero=False)
     make_float(cell, "gamma", zero=True)
 

@@ -76,7 +76,7 @@ class ConvLSTMCell(Cell):
     init_scheme: ClassVar[str] = "jaxrnn"  # what `initializers.parameters` reads
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
         fit_window(self)
 
     @property
@@ -141,7 +141,7 @@ class ConvGRUCell(Cell):
     init_scheme: ClassVar[str] = "jaxrnn"  # what `initializers.parameters` reads
 
     def __post_init__(self) -> None:
-        check_options(self, self.update_bias)
+        check_options(self, "update_bias")
         fit_window(self)
 
     @property

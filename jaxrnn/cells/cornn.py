@@ -65,7 +65,7 @@ class CoRNNCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init, self.recurrent_init)
+        check_draws(self, "input_init", "recurrent_init")
         make_float(self, "dt", zero=False)
         make_float(self, "gamma", zero=True)
         make_float(self, "epsilon", zero=True)

@@ -66,7 +66,7 @@ class ExpRNNCell(Cell):
             raise ValueError(
                 f"recurrent_init must be one of {tuple(ANGLES)}, got {self.recurrent_init!r}."
             )
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> ExpRNNParams:
         check_size("input_size", input_size)

@@ -70,7 +70,7 @@ class GRUCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.update_bias)
+        check_options(self, "update_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> GRUParams:
         key, key_z, key_n = jax.random.split(key, 3)
@@ -133,7 +133,7 @@ class GRUResetBeforeCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.update_bias)
+        check_options(self, "update_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> GRUResetBeforeParams:
         key, key_z = jax.random.split(key)

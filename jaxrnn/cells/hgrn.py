@@ -58,9 +58,9 @@ class HGRNCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_share(self, "lower")
-        check_gate_biases(self, self.forget_bias)
+        check_gate_biases(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> HGRNParams:
         check_size("input_size", input_size)

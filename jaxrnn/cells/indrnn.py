@@ -11,7 +11,7 @@ from jaxrnn.cell import Array, Cell, Dot, DType, carry_dtype, dot, gates, linear
 from jaxrnn.cells.activations import Activation, check_activations, function
 from jaxrnn.cells.options import check_draws, make_float
 from jaxrnn.cells.rnn import RNNCarry
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_number, check_size
 from jaxrnn.initializers import Initializer
 
 
@@ -62,7 +62,7 @@ class IndRNNCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_activations(self, "nonlinearity")
         if self.max_recurrent is not None:
             make_float(self, "max_recurrent", zero=False)
@@ -70,6 +70,8 @@ class IndRNNCell(Cell):
             raise ValueError(
                 f"recurrent_range must be a tuple (low, high), got {self.recurrent_range!r}."
             )
+        for end in self.recurrent_range:
+            check_number("each of recurrent_range", end)
         if not self.recurrent_range[0] <= self.recurrent_range[1]:
             raise ValueError(
                 "recurrent_range must be (low, high) with low <= high, "

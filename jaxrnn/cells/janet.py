@@ -59,7 +59,7 @@ class JANETCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
         make_float(self, "beta", zero=True)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> JANETParams:

@@ -29,7 +29,7 @@ class _LeakyCell(Cell):
     input_init: Initializer = "lecun_normal"
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_activations(self, "nonlinearity")
         make_float(self, "tau", zero=False)
         make_float(self, "dt", zero=False)
@@ -107,7 +107,7 @@ class LeakyRNNCell(_LeakyCell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_draws(self, self.recurrent_init)
+        check_draws(self, "recurrent_init")
         if self.state not in ("rates", "potentials"):
             raise ValueError(f"state must be 'rates' or 'potentials', got {self.state!r}.")
         if self.state == "rates" and self.output == "potentials":

@@ -63,7 +63,7 @@ class LEMCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init, self.recurrent_init)
+        check_draws(self, "input_init", "recurrent_init")
         make_float(self, "dt", zero=False)
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LEMParams:

@@ -57,7 +57,7 @@ class LiGRUCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.update_bias)
+        check_options(self, "update_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LiGRUParams:
         key, key_z = jax.random.split(key)

@@ -87,8 +87,8 @@ class LMUCell(Cell):
         check_size("hidden_size", self.hidden_size)
         check_size("memory_size", self.memory_size)
         make_float(self, "theta", zero=False)
-        resolve(self.input_init)
-        resolve(self.recurrent_init)
+        resolve(self.input_init, "input_init")
+        resolve(self.recurrent_init, "recurrent_init")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LMUParams:
         check_size("input_size", input_size)

@@ -69,7 +69,7 @@ class LSTMCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> LSTMParams:
         key, key_f = jax.random.split(key)
@@ -131,7 +131,7 @@ class LSTMPCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
         check_size("proj_size", self.proj_size)
         if self.proj_size >= self.hidden_size:
             raise ValueError(

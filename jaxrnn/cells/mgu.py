@@ -59,7 +59,7 @@ class MGUCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> MGUParams:
         key, key_f = jax.random.split(key)
@@ -123,7 +123,7 @@ class MGUResetAfterCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> MGUResetAfterParams:
         key, key_f, key_n = jax.random.split(key, 3)

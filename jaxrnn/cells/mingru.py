@@ -61,9 +61,9 @@ class MinGRUCell(Cell):
     signed: bool = False
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_flag("signed", self.signed)
-        check_gate_biases(self, self.update_bias)
+        check_gate_biases(self, "update_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> MinGRUParams:
         check_size("input_size", input_size)

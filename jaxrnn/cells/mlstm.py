@@ -70,7 +70,7 @@ class MLSTMCell(Cell):
     elementwise = False
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_size("heads", self.heads)
         if self.hidden_size % self.heads:
             raise ValueError(f"heads must divide hidden_size={self.hidden_size}, got {self.heads}.")

@@ -11,15 +11,15 @@ from jaxrnn.checks import check_flag, check_number, check_size
 from jaxrnn.initializers import Chrono
 
 
-def check_draws(cell: Any, *inits: initializers.Initializer | None) -> None:
-    """Raises where `hidden_size`, `bias` or an initialiser is wrong; None stands for the paper's
-    initialiser.
+def check_draws(cell: Any, *inits: str) -> None:
+    """Raises where `hidden_size`, `bias` or an initialiser, of which the fields are named, is
+    wrong; None stands for the paper's initialiser.
     """
     check_size("hidden_size", cell.hidden_size)
     check_flag("bias", getattr(cell, "bias", True))
-    for init in inits:
-        if init is not None:
-            initializers.resolve(init)
+    for name in inits:
+        if getattr(cell, name) is not None:
+            initializers.resolve(getattr(cell, name), name)
 
 
 def make_float(cell: Any, name: str, *, zero: bool) -> None:
@@ -41,18 +41,18 @@ def make_float(cell: Any, name: str, *, zero: bool) -> None:
     object.__setattr__(cell, name, float(value))
 
 
-def check_options(cell: Any, *biases: float | Chrono) -> None:
+def check_options(cell: Any, *biases: str) -> None:
     """Raises ValueError or TypeError where the options that most built-in cells share are wrong.
 
     Args:
         cell: has `hidden_size, input_init, recurrent_init, bias, init_scheme`, and perhaps
             activations.
-        biases: initial biases of gates.
+        biases: the fields that are initial biases of gates.
     """
     check_size("hidden_size", cell.hidden_size)
     check_flag("bias", cell.bias)
-    initializers.resolve(cell.input_init)
-    initializers.resolve(cell.recurrent_init)
+    for name in ("input_init", "recurrent_init"):
+        initializers.resolve(getattr(cell, name), name)
     named = ("nonlinearity", "activation", "recurrent_activation")
     check_activations(cell, *(name for name in named if hasattr(cell, name)))
     if cell.init_scheme not in ("jaxrnn", "torch"):
@@ -62,21 +62,22 @@ def check_options(cell: Any, *biases: float | Chrono) -> None:
         _check_nothing_else_draws(cell)
 
 
-def check_gate_biases(cell: Any, *biases: float | Chrono) -> None:
-    """Raises where the initial bias of a gate is neither a number nor a chrono draw, or is one of a
-    cell without biases.
+def check_gate_biases(cell: Any, *names: str) -> None:
+    """Raises where the initial bias of a gate, a field of that name, is neither a number nor a
+    chrono draw, or is one of a cell without biases.
 
     Raises:
         TypeError, ValueError: as said.
     """
-    for b in biases:
+    for name in names:
+        b = getattr(cell, name)
         if isinstance(b, Chrono):
+            if not cell.bias:
+                raise ValueError(f"{name}=Chrono(...) needs bias=True.")
             continue
         if not isinstance(b, numbers.Real) or isinstance(b, bool):
-            raise TypeError(f"the bias of a gate must be a number or Chrono(max_lag), got {b!r}.")
-        check_number("the bias of a gate", b)
-    if not cell.bias and any(isinstance(b, Chrono) for b in biases):
-        raise ValueError("a Chrono bias needs bias=True.")
+            raise TypeError(f"{name} must be a number or Chrono(max_lag), got {b!r}.")
+        check_number(name, b)
 
 
 def check_ends(cell: Any, name: str) -> None:

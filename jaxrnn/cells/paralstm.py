@@ -57,7 +57,7 @@ class ParaLSTMCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> ParaLSTMParams:
         check_size("input_size", input_size)

@@ -60,7 +60,7 @@ class PeepholeLSTMCell(Cell):
     recurrent_activation: Activation = "sigmoid"
 
     def __post_init__(self) -> None:
-        check_options(self, self.forget_bias)
+        check_options(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> PeepholeLSTMParams:
         key, key_c = jax.random.split(key)

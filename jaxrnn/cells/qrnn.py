@@ -67,9 +67,9 @@ class QRNNCell(Cell):
     elementwise = False
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_size("width", self.width)
-        check_gate_biases(self, self.forget_bias)
+        check_gate_biases(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> QRNNParams:
         check_size("input_size", input_size)

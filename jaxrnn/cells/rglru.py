@@ -63,7 +63,7 @@ class RGLRUCell(Cell):
     signed: bool = False
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_flag("signed", self.signed)
         check_range(self, "decay_range", above=0.0, below=1.0)
 

@@ -67,7 +67,7 @@ class SLSTMCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init, self.recurrent_init)
+        check_draws(self, "input_init", "recurrent_init")
         check_ends(self, "forget_bias")
 
     def init(self, key: Array, input_size: int, dtype: DType = jnp.float32) -> SLSTMParams:

@@ -69,9 +69,9 @@ class SRUCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         check_flag("peepholes", self.peepholes)
-        check_gate_biases(self, self.forget_bias, self.highway_bias)
+        check_gate_biases(self, "forget_bias", "highway_bias")
         if isinstance(self.highway_bias, Chrono):
             raise TypeError("highway_bias must be a number.")
         if self.highway_bias > 20:  # alpha squared is beyond what 16 bits hold

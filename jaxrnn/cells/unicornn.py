@@ -67,7 +67,7 @@ class UnICORNNCell(Cell):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_draws(self, self.input_init)
+        check_draws(self, "input_init")
         make_float(self, "dt", zero=False)
         make_float(self, "alpha", zero=True)
 

@@ -8,7 +8,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_key, check_size
 from jaxrnn.diagnostics.given import checked, projected
 
 
@@ -73,6 +73,8 @@ def largest_lyapunov_exponent(
         length = jnp.linalg.norm(tangent)
         return (flat, tangent / jnp.where(length > 0, length, 1)), jnp.log(length)
 
-    tangent = jax.random.normal(jax.random.key(0) if key is None else key, flat.shape, flat.dtype)
+    key = jax.random.key(0) if key is None else key
+    check_key(key)
+    tangent = jax.random.normal(key, flat.shape, flat.dtype)
     growth = lax.scan(step, (flat, tangent / jnp.linalg.norm(tangent)), us)[1]
     return jnp.mean(growth[washout:])

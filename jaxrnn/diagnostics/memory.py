@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Array, Carry, Cell, Params
-from jaxrnn.checks import as_array, check_number, check_size
+from jaxrnn.checks import as_array, check_key, check_number, check_size
 from jaxrnn.running import unroll
 from jaxrnn.structure import fit_params
 
@@ -109,6 +109,7 @@ def memory_capacity(
     for name, value in (("scale", scale), ("ridge", ridge)):
         if not isinstance(value, jax.core.Tracer):
             check_number(name, value, least=0)
+    check_key(key)
     params = fit_params(cell, params)
     dtype = jax.tree.leaves(params)[0].dtype
     u = jax.random.uniform(key, (steps + delays,), dtype, -scale, scale)

@@ -9,7 +9,7 @@ import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cell import Cell, Params
+from jaxrnn.cell import Cell, Params, as_cell
 from jaxrnn.interop.layouts import ConversionError
 from jaxrnn.running.trace import called
 from jaxrnn.structure import check_params
@@ -59,6 +59,7 @@ def step_program(cell: Cell, params: Params, batch: tuple[Any, ...] = (), dtype:
     Raises:
         ConversionError: a cell of both directions, or one whose step has an effect.
     """
+    cell = as_cell(cell)
     if not cell.causal:
         raise ConversionError(f"{cell} runs in both directions, so it has no step by itself.")
     dtype = jnp.dtype(dtype or jnp.float32)

@@ -16,6 +16,7 @@ from jaxrnn.cells import GRUCell, GRUParams, LSTMCell, LSTMParams, RNNCell, RNNP
 from jaxrnn.checks import check_text
 from jaxrnn.interop.layouts import Arrays, Layout, check_activations, layout_of, load, store
 from jaxrnn.interop.torch import export_cell, import_cell
+from jaxrnn.structure import fit_params
 
 
 def from_torch_cell(
@@ -83,6 +84,7 @@ def to_torch_cell(cell: Cell, params: Params, *, prefix: str = "") -> dict[str, 
     check_text("prefix", prefix)
     layout = layout_of(cell, _LAYOUTS, "torch")
     check_activations(cell, "torch")
+    params = fit_params(cell, params)
     params = jax.tree.map(
         lambda a: np.asarray(a, np.float32 if a.dtype == jnp.bfloat16 else None), params
     )

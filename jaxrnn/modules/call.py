@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cell import Array, Carry, Cell, DType, Params, carry_dtype, cast
-from jaxrnn.checks import as_array, as_floating, axes_of, check_boolean, check_features
+from jaxrnn.checks import (
+    as_array,
+    as_arrays,
+    as_floating,
+    axes_of,
+    check_boolean,
+    check_features,
+)
 from jaxrnn.interop.torch_states import LSTMState, from_named, normal_state, to_carries, to_state
 from jaxrnn.running import unroll
 from jaxrnn.running.method import Method
@@ -182,7 +189,7 @@ def _state(
     is compiled once. While something outside is traced there is no program, and None stays."""
     if state is not None:
         named = normal_state if options.torch else from_named
-        return named(cell, state, batch)
+        return named(cell, as_arrays("state", state), batch)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (at, *jax.tree.leaves(params))):
         return None
     dtype = jax.dtypes.canonicalize_dtype(at.dtype if options.dtype is None else options.dtype)

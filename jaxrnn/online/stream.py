@@ -90,7 +90,8 @@ def learn(
     xs = jnp.asarray(check_features(cell, params, xs, axes="T, ..."))
     T = xs.shape[0]
     if T == 0:
-        raise ValueError("a stretch must have at least one step.")
+        raise ValueError("xs must have at least one step.")
+    _check_targets(targets, T)
     mask, reset = (
         rows if rows is None else fit_rows(name, rows, xs, 1)
         for name, rows in (("mask", mask), ("reset", reset))
@@ -144,3 +145,13 @@ def _fitted(cell: Cell, noise: Noise, xs: Array) -> Noise:
 def _as(like: Any, tree: Any) -> Any:
     """A tree in the dtypes of another."""
     return jax.tree.map(lambda a, b: b.astype(a.dtype), like, tree)
+
+
+def _check_targets(targets: Any, T: int) -> None:
+    """Raises ValueError unless there is one for each of T steps."""
+    for path, leaf in jax.tree.leaves_with_path(targets):
+        if jnp.shape(leaf)[:1] != (T,):
+            name = f"targets{jax.tree_util.keystr(path)}"
+            raise ValueError(
+                f"{name} has shape {jnp.shape(leaf)}, expected one for each of the {T} steps of xs."
+            )

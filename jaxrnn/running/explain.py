@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cell import Cell, DType, Params, as_cell
-from jaxrnn.checks import axes_of, check_features
+from jaxrnn.checks import axes_of, check_features, check_flag, check_float
 from jaxrnn.running.method import NAMES, Choice, Method, Refusal, name_of, named, resolve
 from jaxrnn.running.problem import Problem
 from jaxrnn.running.run import Run
@@ -97,6 +97,9 @@ def explain(
         )
         return run(cell, params, xs, None, noise=drawn, reverse=False)
 
+    check_float("dtype", dtype)
+    for name, flag in (("mask", mask), ("reset", reset), ("noise", noise)):
+        check_flag(name, flag)
     features = shape[-1] if shape else 1  # no shape at all is refused where the others are
     if params is not None:
         params = fit_params(cell, params, features)

@@ -27,7 +27,7 @@ from jaxrnn.checks import (
     check_float,
     check_noise,
 )
-from jaxrnn.structure import check_params, fit_params
+from jaxrnn.structure import check_params
 
 
 @jax.tree_util.register_dataclass
@@ -178,7 +178,7 @@ def initial_carry(
     cell = as_cell(cell)
     if dtype is not None:
         check_float("dtype", dtype)
-    params = fit_params(cell, params)
+    params = check_params(cell, params)
     wide = carry_dtype(_float_dtype(params) if dtype is None else dtype)
     prepared = Stepper(params=cell.prepare(cast(params, wide)), cell=cell)
     return prepared.first(batch_shape, spatial_shape=spatial_shape)

@@ -94,6 +94,7 @@ def unpack(packed: Packed, ys: Array) -> list[Array]:
     """
     if not isinstance(packed, Packed):
         raise TypeError(f"packed must be what pack returned, got {type(packed).__name__}.")
+    _check_packed(packed)
     ys = as_array("ys", ys)
     if ys.shape[:2] != packed.segment_ids.shape:
         raise ValueError(
@@ -105,6 +106,21 @@ def unpack(packed: Packed, ys: Array) -> list[Array]:
         k = packed.segment_ids[start, row] - 1
         found[k] = ys[start : start + packed.lengths[k], row]
     return found
+
+
+def _check_packed(packed: Packed) -> None:
+    """Raises where rows, resets and lengths are not those of one call of `pack`."""
+    ids, reset, lengths = packed.segment_ids, packed.reset, packed.lengths
+    for name, array, kind in (("segment_ids", ids, "i"), ("reset", reset, "b")):
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != kind:
+            raise TypeError(f"packed.{name} must be an array [T, rows] as pack makes it.")
+    if not isinstance(lengths, np.ndarray) or lengths.ndim != 1 or lengths.dtype.kind != "i":
+        raise TypeError("packed.lengths must be an array [sequences] of integers.")
+    begun = np.sort(ids[reset]) if reset.shape == ids.shape else None
+    if begun is None or not np.array_equal(begun, 1 + np.flatnonzero(lengths)):
+        raise ValueError(
+            "packed must be what pack returned: segment_ids, reset and lengths do not agree."
+        )
 
 
 def pad(

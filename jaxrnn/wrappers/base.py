@@ -76,6 +76,8 @@ def check_names(wrapper: Any) -> None:
     names = wrapper.names
     if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names must be a tuple of strings, got {names!r}.")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"names must be different names, one at the least, got {names!r}.")
     object.__setattr__(wrapper, "names", tuple(names))
 
 

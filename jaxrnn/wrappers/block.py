@@ -72,7 +72,7 @@ class Mixer(Wrapper):
             if getattr(self, name) is not None:
                 check_size(name, getattr(self, name))
         check_flag("gate", self.gate)
-        initializers.resolve(self.input_init)
+        initializers.resolve(self.input_init, "input_init")
 
     @property
     def elementwise(self) -> bool:  # pyrefly: ignore[bad-override]
@@ -205,8 +205,10 @@ class Block(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in NORMS:
+        if self.norm not in tuple(NORMS):
             raise ValueError(f"norm must be one of {tuple(NORMS)}, got {self.norm!r}.")
+        if self.mlp is not None:
+            check_size("mlp", self.mlp)
         _ = self.inside  # which checks the rest
 
     @property

@@ -102,7 +102,7 @@ class Feedback(Wrapper):
         check_size("output_size", self.output_size)
         check_flag("bias", self.bias)
         check_flag("sample", self.sample)
-        initializers.resolve(self.output_init)
+        initializers.resolve(self.output_init, "output_init")
         if not self.cell.causal or self.cell.feature_axes != 1:
             raise ValueError(
                 f"Feedback needs a cell for vectors that runs in one direction, got {self.cell}."

@@ -78,7 +78,7 @@ def test_a_hidden_size_that_is_no_positive_integer_is_refused(make, size):
         ),
         (
             lambda: jaxrnn.LSTMCell(3, bias=False, forget_bias=jaxrnn.Chrono(9)),
-            "a Chrono bias needs bias=True",
+            r"forget_bias=Chrono\(...\) needs bias=True",
         ),
         (lambda: LSTMPCell(3, 3), "proj_size=3 must be below hidden_size=3"),
         (

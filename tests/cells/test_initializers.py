@@ -154,7 +154,8 @@ def test_without_bias_there_are_no_bias_parameters():
 
 def test_a_misspelt_initializer_is_told_its_nearest_name():
     with pytest.raises(
-        ValueError, match=r"unknown initializer 'ortogonal'\. Did you mean 'orthogonal'"
+        ValueError,
+        match=r"recurrent_init='ortogonal' is no known initializer\. Did you mean 'orthogonal'",
     ):
         jaxrnn.LSTMCell(3, recurrent_init="ortogonal")
 

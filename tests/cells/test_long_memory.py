@@ -341,7 +341,7 @@ def test_a_numpy_number_as_an_option_is_a_plain_one():
         (lambda: LEMCell(3, dt=0.0), "dt must be a number above 0, got 0.0"),
         (
             lambda: LEMCell(3, recurrent_init="orthogonl"),
-            "unknown initializer 'orthogonl'. Did you mean 'orthogonal'",
+            "recurrent_init='orthogonl' is no known initializer. Did you mean 'orthogonal'",
         ),
         (
             lambda: LEMCell(3).init(KEY, 0),

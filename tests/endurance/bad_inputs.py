@@ -208,12 +208,15 @@ def equal(a: Any, b: Any) -> bool:
     if jax.tree.structure(a) != jax.tree.structure(b):
         return False
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(_equal(x, y) for x, y in pairs)
+    try:
+        return all(_equal(x, y) for x, y in pairs)
+    except (TypeError, ValueError):  # what a result should not hold
+        return False
 
 
 def _equal(x: Any, y: Any) -> bool:
-    if not hasattr(x, "shape"):
-        return bool(x == y)
+    if not (hasattr(x, "shape") and hasattr(y, "shape")):
+        return hasattr(x, "shape") == hasattr(y, "shape") and bool(x == y)
     if x.shape != np.shape(y) or jnp.result_type(x) != jnp.result_type(y):
         return False
     if jnp.issubdtype(x.dtype, jax.dtypes.extended):

@@ -428,7 +428,7 @@ def test_wrong_options_are_refused_when_the_module_is_made(api):
     with pytest.raises(ValueError, match="method must be one of"):
         api("LSTM", I, H, method="fastest")
     with pytest.raises(
-        TypeError, match=r"the bias of a gate must be a number or Chrono\(max_lag\), got 'chrono'"
+        TypeError, match=r"forget_bias must be a number or Chrono\(max_lag\), got 'chrono'"
     ):
         api("LSTM", I, H, forget_bias="chrono")
     assert api("LSTM", I, np.int64(H)).to_torch()["weight_hh_l0"].shape == (4 * H, H)

@@ -142,7 +142,7 @@ EDITS = [
         "recurrent_init has no 'stddev', which Normal needs",
     ),
     (edit_cell(recurrent_init=[]), "recurrent_init is "),
-    (edit_cell(recurrent_init="orthogonel"), "unknown initializer 'orthogonel'"),
+    (edit_cell(recurrent_init="orthogonel"), "recurrent_init='orthogonel' is no known initializer"),
     (edit(cell=nested(40)), "nested more than 32 deep"),
     (edit(cell=nested(15, bidirectional=True)), "more than 128 cells, both directions counted"),
     (edit(cell={"class": "Stack", "cells": [nested(0)] * 2000}), "more than 128 cells"),

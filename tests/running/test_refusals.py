@@ -71,13 +71,13 @@ def test_options_of_blocks_and_of_windows_of_inputs():
     for wrong in (0, -1, 2.0, "3"):
         refused("inner_size must be an integer", lambda wrong=wrong: block(wrong))
         refused("conv must be an integer", lambda wrong=wrong: block(conv=wrong))
-        refused("hidden_size must be an integer", lambda wrong=wrong: block(mlp=wrong))
+        refused("mlp must be an integer", lambda wrong=wrong: block(mlp=wrong))
         refused("width must be an integer", lambda wrong=wrong: cells.QRNNCell(H, wrong))
         refused("width must be an integer", lambda wrong=wrong: cells.CausalConvCell(wrong))
         refused("heads must be an integer", lambda wrong=wrong: cells.MLSTMCell(H, wrong))
     refused("norm must be one of", lambda: block(norm="batch"))
     refused("gate must be True or False", lambda: block(gate=1))
-    refused("unknown initializer", lambda: block(input_init="orthogonel"))
+    refused("is no known initializer", lambda: block(input_init="orthogonel"))
     refused("heads must divide hidden_size=6, got 4", lambda: cells.MLSTMCell(6, 4))
     refused("two numbers", lambda: cells.MLSTMCell(H, 1, forget_bias=3.0))
     for around in (wrappers.Block, wrappers.Mixer):
@@ -237,7 +237,7 @@ def test_a_connection_past_what_changes_the_shape_is_refused():
 
 
 def test_initialisers_are_functions_that_give_what_was_asked_for():
-    refused("an initializer is a name", lambda: jaxrnn.GRUCell(H, recurrent_init=5))
+    refused("recurrent_init must be a name", lambda: jaxrnn.GRUCell(H, recurrent_init=5))
     wrong = jaxrnn.GRUCell(H, input_init=lambda key, shape, dtype: jnp.zeros(3))
     refused(r"gave shape \(3,\), expected \(3, 5\)", lambda: wrong.init(jax.random.key(0), I))
 

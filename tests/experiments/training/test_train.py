@@ -15,7 +15,7 @@ import jaxrnn
 from experiments import cli
 from experiments.config import Config
 from experiments.report import figures, prose
-from experiments.tasks import held_out_batch
+from experiments.tasks import evaluation_batch, held_out_batch
 from experiments.training import folder, run, train
 from experiments.training.history import merit
 from experiments.training.run import Hooks
@@ -501,3 +501,16 @@ def test_a_rate_beyond_the_grid_that_diverges_ends_nothing(tmp_path):
     assert summary["status"] == "done"
     *_, wider = summary["results"]
     assert wider["learning_rate"] > 1e20 and wider["not_finite_at"] != [None]
+
+
+@pytest.mark.parametrize("task", ["adding", "flip_flop_language", "dyck"])
+def test_an_evaluation_in_parts_is_that_of_the_whole(task, monkeypatch):
+    job = train.make_job(Config(task=task, cells=("gru",), hidden_size=4), "gru")
+    keys = jax.random.split(jax.random.key(0), 2)
+    params = jax.vmap(lambda key: job.model.init(key, job.task.input_size))(keys)
+    batch = evaluation_batch(job.task)
+    evaluate = train._evaluate.__wrapped__
+    whole = evaluate(job, params, batch)
+    monkeypatch.setattr(train, "EVALUATION", 300)  # four parts of 256
+    for a, b in zip(evaluate(job, params, batch), whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
