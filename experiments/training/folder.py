@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,30 @@ def write(path: Path, text: str | Callable[[Path], None]) -> None:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Deletes what killed processes left in a folder that others may be writing into: of this
+    machine where they are no more, of others after an hour, which no file takes to be written."""
+    for left in folder.glob(".tmp-*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - left.stat().st_mtime > 3600 or _is_of_the_dead(left.name):
+                left.unlink()
+
+
+def _is_of_the_dead(name: str) -> bool:
+    """Whether the process of this machine that began a temporary file is no more."""
+    own = f".tmp-{platform.node()}-"
+    number = name.removeprefix(own).partition("-")[0]
+    if not name.startswith(own) or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

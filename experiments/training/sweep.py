@@ -96,6 +96,7 @@ def run(
         "done"; "failed", of at least one; or "interrupted"; and the table of all points.
     """
     parent = points[0].path.parent
+    folder.clear(parent)
     interrupted = False
     for point in points:
         state = status(point.path)["status"]

@@ -26,10 +26,10 @@ import jaxrnn
 from experiments.cells import CELLS
 from experiments.config import CHUNK, Config, UsageError
 from experiments.tasks import Batch, Task, evaluation_batch, held_out_batch
-from experiments.tasks.task import EVALUATION
 from experiments.training.model import Model, ModelParams, units
 
 LEAST_SHARE = 16  # sequences
+AT_ONCE = 2**20  # steps of all sequences together that are evaluated at once
 NOISE = 2  # folded into the key of a seed, whose halves are of its parameters and its data
 
 
@@ -283,8 +283,9 @@ def evaluate(job: Job, params: ModelParams) -> tuple[Array, Array]:
 def _evaluate(job: Job, params: ModelParams, batch: Batch) -> tuple[Array, Array]:
     """In parts of equal size, whose mean is that of all: of many long sequences the states would
     not fit into memory."""
-    B = batch.inputs.shape[1]
-    count = next(n for n in range(-(-B // EVALUATION), B + 1) if B % n == 0)
+    T, B = batch.inputs.shape[:2]
+    least = -(-T * B // AT_ONCE)
+    count = next((n for n in range(least, B) if B % n == 0), B)
     if count == 1:
         return jax.vmap(lambda params: _scores(job, params, batch))(params)
 

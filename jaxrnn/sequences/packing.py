@@ -110,7 +110,9 @@ def unpack(packed: Packed, ys: Array) -> list[Array]:
 
 def _check_packed(packed: Packed) -> None:
     """Raises where rows, resets and lengths are not those of one call of `pack`."""
-    ids, reset, lengths = packed.segment_ids, packed.reset, packed.lengths
+    ids = packed.segment_ids
+    reset = packed.reset
+    lengths = packed.lengths
     for name, array, kind in (("segment_ids", ids, "i"), ("reset", reset, "b")):
         if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != kind:
             raise TypeError(f"packed.{name} must be an array [T, rows] as pack makes it.")

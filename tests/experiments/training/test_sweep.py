@@ -2,6 +2,11 @@
 
 import dataclasses
 import json
+import os
+import platform
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -224,3 +229,19 @@ def test_the_launch_is_not_part_of_what_is_saved(tmp_path):
     assert not any(
         line.split(":")[0] in names for line in folder.to_yaml(point.config).splitlines()
     )
+
+
+def test_what_killed_processes_left_beside_the_table_is_gone_when_the_sweep_goes_on(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    node = platform.node()
+    dead, alive, elsewhere, old = (
+        tmp_path / f".tmp-{name}-sweep.json"
+        for name in (f"{node}-{gone.pid}", f"{node}-{os.getppid()}", "other-1", "other-2")
+    )
+    for path in (dead, alive, elsewhere, old):
+        path.write_text("half")
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+    assert sweep.run(points(tmp_path), False, Trainer())[0] == "done"
+    assert {path.name for path in tmp_path.glob(".tmp-*")} == {alive.name, elsewhere.name}

@@ -511,6 +511,6 @@ def test_an_evaluation_in_parts_is_that_of_the_whole(task, monkeypatch):
     batch = evaluation_batch(job.task)
     evaluate = train._evaluate.__wrapped__
     whole = evaluate(job, params, batch)
-    monkeypatch.setattr(train, "EVALUATION", 300)  # four parts of 256
+    monkeypatch.setattr(train, "AT_ONCE", 300 * batch.inputs.shape[0])  # four parts of 256
     for a, b in zip(evaluate(job, params, batch), whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
