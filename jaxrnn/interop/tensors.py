@@ -88,7 +88,7 @@ def _wanted(cell: Cell, input_size: int, names: str, data: int) -> dict[str, tup
         raise FileFormatError(f"the data, {data} bytes, are too few for this cell.")
     if names != "torch":
         return {name: (a.shape, a.dtype) for name, a in own.items()}
-    blank = jax.tree.map(lambda a: np.zeros(a.shape, np.int8), _shapes(cell, input_size))
+    blank = jax.tree.map(lambda a: np.zeros(a.shape, np.float16), _shapes(cell, input_size))
     arrays = to_torch(_stack(cell_config.undrawn(cell)), _entries(cell, blank))
     return {name: (a.shape, np.dtype(np.float32)) for name, a in arrays.items()}
 

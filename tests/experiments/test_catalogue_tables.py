@@ -17,6 +17,8 @@ def test_the_table_of_a_tier_has_the_numbers_of_the_calibration(tier):
         catalogue_tables.lags,
         catalogue_tables.every_cell,
         catalogue_tables.far,
+        catalogue_tables.papers,
+        catalogue_tables.reproduced,
         catalogue_tables.linear,
         catalogue_tables.language_model,
         catalogue_tables.gpu,

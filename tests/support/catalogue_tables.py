@@ -378,6 +378,24 @@ def papers() -> list[str]:
     return lines
 
 
+def reproduced() -> list[str]:
+    """What `reproduce --all` found: a row for each cell of each claim."""
+    from experiments import reproduce
+
+    lines = [
+        "| claim | cell | published | committed | now | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in reproduce.CLAIMS:
+        place = RESULTS / "reproduce" / name / "summary.json"
+        if not place.exists():
+            lines.append(f"| `{name}` | | | | not run yet | |")
+            continue
+        found = reproduce.compare(name, json.loads(place.read_text()))
+        lines += [f"| `{row[0]}` | {' | '.join(row[1:])} |" for row in found]
+    return lines
+
+
 def language_model() -> list[str]:
     """Bits per character of each cell on the evaluation, and of what does not learn."""
     summary = json.loads((RESULTS / "language_model" / "summary.json").read_text())
@@ -472,6 +490,7 @@ def write() -> None:
         **{name: question(*how) for name, how in QUESTIONS.items()},
         "far": far(),
         "papers": papers(),
+        "reproduced": reproduced(),
         "linear": linear(),
         "language_model": language_model(),
         "gpu": gpu(),
