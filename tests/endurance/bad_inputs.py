@@ -3,8 +3,8 @@
 `python tests/endurance/bad_inputs.py --out FILE.json` calls each entry with right arguments, of
 which one, or one leaf of one, is changed: its shape, its dtype, its structure, its name. Each call
 is a refusal of ours that names the argument, or one that does not, an error of somebody else's, a
-result that is as before (where the change keeps the value), or another result. What may have
-another result stands in `MAY`; any other is a silent wrong one.
+result that is as before (where the change keeps the value), or another result, which is to be read:
+a silent wrong one is among those.
 """
 
 import argparse

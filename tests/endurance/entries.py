@@ -10,7 +10,7 @@ import numpy as np
 from oracles import inputs, parameters
 
 import jaxrnn
-from jaxrnn import diagnostics, initializers, interop, methods, online, sequences, wrappers
+from jaxrnn import diagnostics, interop, methods, online, sequences
 
 T, B, I = 3, 2, 3
 
@@ -314,6 +314,3 @@ def of_modules() -> Iterator[Entry]:
         words_of_call = words | {"state": ("h_0", "c_0", "carry", "h", "c")}
         yield Entry(f"nnx.{name}()", "", call_nnx, given, words_of_call)
         yield Entry(f"linen.{name}()", "", call_linen, given, words_of_call)
-
-
-__all__ = ["Entry", "initializers", "of_cell", "of_modules", "of_none", "wrappers"]
